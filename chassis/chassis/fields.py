@@ -1,0 +1,303 @@
+"""The fields by which a listing can be filtered and ordered, and filters over them as SQL.
+
+A field that is not set equals nothing: comparisons with it are false, `!=` is true. NOT is the exact
+opposite of what it stands before. (So the SQL of a filter is never NULL.)
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from uuid import UUID
+
+from chassis.errors import Invalid
+from chassis.filters import And, Comparison, Node, Not, Op, Or, invalid
+from chassis.money import digits
+
+Value = str | int | bool | Decimal | datetime | date | UUID
+"""A value as it goes to the database."""
+
+
+class Kind(Enum):
+    """What a field holds, and so what it may be compared with."""
+
+    TEXT = "a text"
+    ENUM = "a name"
+    INTEGER = "a whole number"
+    NUMBER = "a number"
+    MONEY = "an amount"
+    """A bigint column of minor units. The value is written in units (`1000.50`), or with its currency
+    (`"1000.50 USD"`)."""
+    TIMESTAMP = "a time such as 2024-05-01T08:00:00Z"
+    DATE = "a day such as 2024-05-01"
+    UUID = "a UUID"
+    BOOL = "true or false"
+    TAGS = "a tag"
+    """A text[] column."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a listing: the column behind it and what may be done with it.
+
+    `values` of an ENUM maps names to what the column holds; a plain sequence of names, or a StrEnum class,
+    stands for itself. With `prefix` the full names of the proto enum are understood as well
+    (`LEAD_STATUS_NEW` and `NEW`). `nullable` says that the column may hold NULL. Columns come from code
+    only, never from a request.
+    """
+
+    column: str
+    kind: Kind
+    sortable: bool = False
+    filterable: bool = True
+    nullable: bool = False
+    values: Mapping[str, str | int] | type[Enum] | tuple[str, ...] = ()
+    prefix: str = ""
+    currency_column: str | None = None
+    """The column with the ISO 4217 code beside a MONEY column; lets a value name its currency."""
+    currency: str = "CNY"
+    """Whose digits a MONEY value without a currency has."""
+
+    def __post_init__(self) -> None:
+        for column in (self.column, self.currency_column):
+            if column is not None and not re.fullmatch(r"[a-z_][a-z0-9_]*", column):
+                raise ValueError(f"{column!r} is no column name")
+        if self.kind is Kind.ENUM and not self.names:
+            raise ValueError(f"{self.column}: an ENUM needs its values")
+
+    @property
+    def names(self) -> dict[str, str | int]:
+        """Every name that is understood, in capitals, with what the column holds for it."""
+        return _names(self)
+
+
+@lru_cache(maxsize=1024)
+def _enum_names(values: tuple[tuple[str, str | int], ...], prefix: str) -> dict[str, str | int]:
+    out: dict[str, str | int] = {}
+    for name, stored in values:
+        out[name.upper()] = stored
+        out[name.upper().removeprefix(prefix)] = stored
+        out[prefix + name.upper().removeprefix(prefix)] = stored
+    return out
+
+
+def _names(declared: Field) -> dict[str, str | int]:
+    values = declared.values
+    if isinstance(values, Mapping):
+        pairs = tuple(values.items())
+    elif isinstance(values, tuple):
+        pairs = tuple((name, name) for name in values)
+    else:
+        pairs = tuple((member.name, str(member.value)) for member in values)
+    return _enum_names(pairs, declared.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """A predicate with `$n` for its values, numbered from the place where it stands, and the values."""
+
+    text: str
+    values: tuple[Value, ...]
+
+
+def predicate(node: Node | None, fields: Mapping[str, Field], first: int = 1, alias: str = "t") -> Sql:
+    """The filter as SQL that is never NULL, its parameters numbered from `first`.
+
+    The text is made of declared columns and fixed operators only; every value is a parameter, cast to its
+    kind. Raises Invalid naming "filter" for unknown fields, operators that a kind does not have, and values that
+    do not fit.
+    """
+    if node is None:
+        return Sql("true", ())
+    values: list[Value] = []
+
+    def parameter(value: Value, cast: str) -> str:
+        values.append(value)
+        return f"${first + len(values) - 1}::{cast}"
+
+    def make(part: Node, positive: bool) -> str:
+        match part:
+            case Not():
+                return make(part.part, not positive)
+            case And() | Or():
+                joined = " AND " if isinstance(part, And) == positive else " OR "
+                return "(" + joined.join(make(p, positive) for p in part.parts) + ")"
+            case Comparison():
+                return compare(part, positive)
+
+    def compare(part: Comparison, positive: bool) -> str:
+        declared = fields.get(part.field)
+        if declared is None or not declared.filterable:
+            known = ", ".join(sorted(name for name, f in fields.items() if f.filterable))
+            raise invalid(part.at, f"there is no field '{part.field[:60]}' to filter by; there are: {known}")
+        column = f"{alias}.{declared.column}"
+        op = part.op
+        presence = _presence(part)
+        if presence is not None:
+            return _set(declared, column, presence == positive)
+        if op is Op.NE:
+            op, positive = Op.EQ, not positive
+        if op not in _OPERATORS[declared.kind]:
+            allowed = " ".join(o.value for o in Op if o in _OPERATORS[declared.kind] or o is Op.NE)
+            raise invalid(
+                part.at, f"{part.field} cannot be compared with '{part.op.value}'; there are: {allowed}"
+            )
+        if declared.kind is Kind.TAGS:
+            test = f"{column} @> ARRAY[{parameter(part.value.text, 'text')}]"
+            return test if positive else _opposite(f"NOT {test}", declared, column)
+        if op is Op.HAS:
+            if declared.kind is Kind.TEXT:
+                test = f"strpos(lower({column}), {parameter(part.value.text.lower(), 'text')}) > 0"
+                return test if positive else _opposite(f"NOT {test}", declared, column)
+            op = Op.EQ
+        if declared.kind is Kind.MONEY:
+            return money(part, declared, column, op, positive)
+        value, cast = _typed(part, declared)
+        sign = op.value if positive else _OPPOSITE[op]
+        test = f"{column} {sign} {parameter(value, cast)}"
+        return test if positive else _opposite(test, declared, column)
+
+    def money(part: Comparison, declared: Field, column: str, op: Op, positive: bool) -> str:
+        minor, cast, currency = _amount(part, declared)
+        sign = op.value if positive else _OPPOSITE[op]
+        test = f"{column} {sign} {parameter(minor, cast)}"
+        if currency is not None:
+            same = "=" if positive else "<>"
+            code = f"{alias}.{declared.currency_column} {same} {parameter(currency, 'text')}"
+            test = f"({test} {'AND' if positive else 'OR'} {code})"
+        return test if positive else _opposite(test, declared, column)
+
+    return Sql(make(node, True), tuple(values))
+
+
+def _presence(part: Comparison) -> bool | None:
+    """Whether the comparison asks that the field is set (True), that it is not (False), or neither."""
+    if part.value.quoted:
+        return None
+    if part.value.text == "*" and part.op in (Op.HAS, Op.EQ, Op.NE):
+        return part.op is not Op.NE
+    if part.value.text.lower() == "null":
+        if part.op is Op.EQ:
+            return False
+        if part.op is Op.NE:
+            return True
+        raise invalid(part.at, "null can be compared with = and != only")
+    return None
+
+
+def _set(declared: Field, column: str, is_set: bool) -> str:
+    """Set means: not NULL, and for texts and tags not empty, as on the wire."""
+    empty = {Kind.TEXT: "''", Kind.TAGS: "'{}'"}.get(declared.kind)
+    if empty is None:
+        return f"{column} IS {'NOT ' if is_set else ''}NULL"
+    return f"coalesce({column}, {empty}) {'<>' if is_set else '='} {empty}"
+
+
+def _opposite(test: str, declared: Field, column: str) -> str:
+    return f"({test} OR {column} IS NULL)" if declared.nullable else test
+
+
+_OPPOSITE = {Op.EQ: "<>", Op.LT: ">=", Op.LE: ">", Op.GT: "<=", Op.GE: "<"}
+_EQUAL = frozenset({Op.EQ, Op.HAS})
+_ORDER = _EQUAL | {Op.LT, Op.LE, Op.GT, Op.GE}
+_OPERATORS = {
+    Kind.TEXT: _ORDER,
+    Kind.ENUM: _EQUAL,
+    Kind.INTEGER: _ORDER,
+    Kind.NUMBER: _ORDER,
+    Kind.MONEY: _ORDER,
+    Kind.TIMESTAMP: _ORDER,
+    Kind.DATE: _ORDER,
+    Kind.UUID: _EQUAL,
+    Kind.BOOL: _EQUAL,
+    Kind.TAGS: _EQUAL,
+}
+_NUMBER = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})")
+_AMOUNT = re.compile(rf"({_NUMBER.pattern})(?:\s+([A-Z]{{3}}))?")
+_BIGINT = 2**63
+
+
+def _typed(part: Comparison, declared: Field) -> tuple[Value, str]:
+    """The value as the database takes it, and the type to cast the parameter to."""
+    text = part.value.text
+    match declared.kind:
+        case Kind.ENUM:
+            stored = declared.names.get(text.upper())
+            if stored is None:
+                known = ", ".join(dict.fromkeys(n.removeprefix(declared.prefix) for n in declared.names))
+                raise invalid(part.at, f"{part.field} has no value '{text[:60]}'; there are: {known}")
+            return stored, "text" if isinstance(stored, str) else "int"
+        case Kind.INTEGER | Kind.NUMBER:
+            return _number(part, text, declared)
+        case Kind.TIMESTAMP:
+            return _timestamp(part, text), "timestamptz"
+        case Kind.DATE:
+            return _day(part, text), "date"
+        case Kind.UUID:
+            try:
+                return UUID(text), "uuid"
+            except ValueError:
+                raise _unfit(part, declared) from None
+        case Kind.BOOL:
+            if text.lower() not in ("true", "false"):
+                raise _unfit(part, declared)
+            return text.lower() == "true", "bool"
+        case _:
+            return text, "text"
+
+
+def _unfit(part: Comparison, declared: Field) -> Invalid:
+    return invalid(part.at, f"{part.field} wants {declared.kind.value}, not '{part.value.text[:60]}'")
+
+
+def _number(part: Comparison, text: str, declared: Field) -> tuple[Value, str]:
+    if not _NUMBER.fullmatch(text):
+        raise _unfit(part, declared)
+    number = Decimal(text)
+    # A whole number stays an integer, so that an index on an integer column serves.
+    if declared.kind is Kind.INTEGER and number == number.to_integral_value() and abs(number) < _BIGINT:
+        return int(number), "bigint"
+    return number, "numeric"
+
+
+def _amount(part: Comparison, declared: Field) -> tuple[Value, str, str | None]:
+    found = _AMOUNT.fullmatch(part.value.text.strip())
+    if found is None or (found[2] and declared.currency_column is None):
+        raise _unfit(part, declared)
+    minor = Decimal(found[1]).scaleb(digits(found[2] or declared.currency))
+    whole = minor == minor.to_integral_value() and abs(minor) < _BIGINT
+    return (int(minor) if whole else minor, "bigint" if whole else "numeric", found[2])
+
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)([Zz]|[+-]\d{2}:\d{2})?")
+
+
+def _day(part: Comparison, text: str) -> date:
+    try:
+        if _DAY.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise invalid(part.at, f"{part.field} wants {Kind.DATE.value}, not '{text[:60]}'")
+
+
+def _timestamp(part: Comparison, text: str) -> datetime:
+    """RFC 3339; a day alone is its beginning, a time without offset is UTC."""
+    try:
+        if _DAY.fullmatch(text):
+            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+        found = _TIME.fullmatch(text)
+        if found:
+            clock, _, fraction = found[2].partition(".")
+            offset = (found[3] or "Z").upper().replace("Z", "+00:00")
+            exact = datetime.fromisoformat(f"{found[1]}T{clock}{offset}")
+            exact += timedelta(microseconds=int((fraction + "000000")[:6]))
+            if 1 < exact.year < 9999:  # further out, another time zone leaves the calendar
+                return exact.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise invalid(part.at, f"{part.field} wants {Kind.TIMESTAMP.value}, not '{text[:60]}'")

@@ -1,0 +1,505 @@
+"""Lists of records: filtered, ordered, searched, paged by keyset, and cut to what the caller may read.
+
+Declaring one, in a service's `rpc.py`::
+
+    LEADS = Listing(
+        Lead,                                                   # the SQLModel class of the table
+        right="leads",
+        fields={
+            **RECORD_FIELDS, **OWNER_FIELDS,                    # createTime, updateTime, creatorId …,
+            ownerId, teamId "status": Field("status", Kind.ENUM, values=LeadStatus, prefix="LEAD_STATUS_"),
+            "companyName": Field("company_name", Kind.TEXT, sortable=True),
+            "score": Field("score", Kind.INTEGER, sortable=True),
+            "nextContactTime": Field("next_contact_at", Kind.TIMESTAMP, sortable=True, nullable=True),
+            "tags": Field("tags", Kind.TAGS),
+        },
+        default_order="createTime desc",
+        search=True,                                            # Lead is Searchable, add_search("leads") has run
+    )
+
+    @face.read("ListLeads")
+    async def list_leads(request: ListLeadsRequest, call: Call) -> ListLeadsResponse:
+        page = await LEADS.page(call, request)
+        return ListLeadsResponse(leads=[lead_message(row) for row in page.rows],
+        next_page_token=page.next_page_token)
+
+    @face.read("GetLead")
+    async def get_lead(request: GetLeadRequest, call: Call) -> Lead:
+        return lead_message(await LEADS.get(call, request.id))
+
+Indexes that a listing needs, for each field it sorts by: `(tenant_id, <column>, id) WHERE deleted_at IS
+NULL`. The one index serves both directions, nullable columns too: records without a value come last either
+way, as a second part of the list.
+
+The SQL is made of declared columns and fixed words, once for each shape of request; values are parameters,
+always.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from chassis import search as searching
+from chassis.errors import Invalid, NotFound
+from chassis.fields import Field, Kind, Sql, Value, predicate
+from chassis.filters import parse
+from chassis.ids import parse_id
+from chassis.principal import Act, Principal
+from chassis.records import Owned, Record
+
+DEFAULT_PAGE = 50
+MOST_PAGE = 200
+_MOST_ORDER = 5
+_SHAPES = 512
+
+RECORD_FIELDS: Mapping[str, Field] = {
+    "createTime": Field("created_at", Kind.TIMESTAMP, sortable=True),
+    "updateTime": Field("updated_at", Kind.TIMESTAMP, sortable=True),
+    "creatorId": Field("created_by", Kind.UUID),
+    "updaterId": Field("updated_by", Kind.UUID),
+}
+"""The fields of every record. Sorting by them wants indexes on created_at and updated_at."""
+
+OWNER_FIELDS: Mapping[str, Field] = {
+    "ownerId": Field("owner_id", Kind.UUID, nullable=True),
+    "teamId": Field("team_id", Kind.UUID, nullable=True),
+}
+"""The fields of owned records."""
+
+
+class ListRequest(Protocol):
+    """What a List request has; `order_by`, `filter` and `query` may be missing from the message."""
+
+    @property
+    def page_size(self) -> int: ...
+    @property
+    def page_token(self) -> str: ...
+
+
+class Reader(Protocol):
+    """The read path of the database, as `chassis.database.Database` has it."""
+
+    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]: ...
+
+
+class Caller(Protocol):
+    """What a listing needs of a call."""
+
+    @property
+    def who(self) -> Principal: ...
+    @property
+    def database(self) -> Reader: ...
+    @property
+    def page_tokens(self) -> "PageTokens": ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of one page by their column names, and the token for the next; empty when this is the last."""
+
+    rows: list[asyncpg.Record]
+    next_page_token: str
+
+
+class PageTokens:
+    """Seals places in lists, so that a token serves only the list, person and query for which it was made.
+
+    `secret` comes from the settings (KEHU_PAGE_TOKEN_KEY), the same for all replicas. Raises ValueError when
+    it is shorter than 16 characters.
+    """
+
+    def __init__(self, secret: str) -> None:
+        if len(secret) < 16:
+            raise ValueError("KEHU_PAGE_TOKEN_KEY must have at least 16 characters")
+        self._key = hashlib.sha256(b"kehu page tokens\0" + secret.encode()).digest()
+
+    def seal(self, binding: bytes, place: Sequence[object]) -> str:
+        """The token of that place in the list that `binding` describes."""
+        payload = orjson.dumps(place, default=str)
+        return base64.urlsafe_b64encode(self._mac(binding, payload) + payload).decode().rstrip("=")
+
+    def open(self, binding: bytes, token: str) -> list[Any]:
+        """The place in `token`. Raises Invalid naming "pageToken" unless it was made for this very list."""
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            raise _bad_token() from None
+        mac, payload = raw[:16], raw[16:]
+        if not hmac.compare_digest(mac, self._mac(binding, payload)):
+            raise _bad_token()
+        return orjson.loads(payload)
+
+    def _mac(self, binding: bytes, payload: bytes) -> bytes:
+        bound = hashlib.sha256(binding).digest()
+        return hmac.digest(self._key, bound + payload, "sha256")[:16]
+
+
+def _bad_token() -> Invalid:
+    return Invalid(
+        "pageToken",
+        "does not belong to this list: send a nextPageToken with the filter, orderBy and query of its list",
+        reason="PAGE_TOKEN_MISMATCH",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A column of the order."""
+
+    column: str
+    name: str
+    """Its name in the row."""
+    kind: Kind
+    cast: str
+    descending: bool
+    nullable: bool
+
+
+_CASTS = {
+    Kind.TEXT: "text",
+    Kind.INTEGER: "bigint",
+    Kind.NUMBER: "numeric",
+    Kind.MONEY: "bigint",
+    Kind.TIMESTAMP: "timestamptz",
+    Kind.DATE: "date",
+    Kind.UUID: "uuid",
+    Kind.BOOL: "bool",
+}
+_RANK = _Key("h.rank", "rank", Kind.INTEGER, "int", descending=False, nullable=False)
+
+
+class Listing:
+    """How records of one table are listed. Made once, when the service's modules load; raises ValueError for
+    columns the table does not have, and for a default order that is none."""
+
+    def __init__(
+        self,
+        table: type[Record],
+        right: str | None,
+        fields: Mapping[str, Field],
+        default_order: str = "createTime desc",
+        *,
+        search: bool = False,
+        columns: Sequence[str] | None = None,
+        owner_column: str = "owner_id",
+        team_column: str = "team_id",
+    ) -> None:
+        """`right` names the kind of right that decides which rows are seen; None shows all of the tenant's
+        (the caller narrows with `where`). `columns` are those of the answer; left out, all but the search
+        columns. Tables that are not `Owned` are seen by everybody who has the right at any reach."""
+        described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
+        existing = {str(column.name) for column in described.columns}
+        used = {f.column for f in fields.values()} | {
+            f.currency_column for f in fields.values() if f.currency_column
+        }
+        missing = (used | set(columns or ())) - existing
+        if missing:
+            raise ValueError(f"{table.__name__} has no column {', '.join(sorted(missing))}")
+        self.table = str(described.name)
+        self.record_type = table.record_type or table.__name__.lower()
+        self.right = right
+        self.fields = dict(fields)
+        self.columns = list(
+            columns or [c.name for c in described.columns if c.name not in ("search", "search_text")]
+        )
+        self._owned = issubclass(table, Owned)
+        self._search = search
+        self._owner = f"t.{owner_column}"
+        self._team = f"t.{team_column}"
+        self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._filters: OrderedDict[tuple[str, int], Sql] = OrderedDict()
+        self._orders: dict[str, tuple[_Key, ...]] = {}
+        self._default_order = default_order
+        try:
+            self._order(default_order)
+        except Invalid as error:
+            raise ValueError(f"{table.__name__}: {error}") from None
+
+    async def page(
+        self, call: Caller, request: ListRequest, where: Mapping[str, Value | None] | None = None
+    ) -> Page:
+        """The page that `request` asks for, of the rows that the caller may read and that are not deleted.
+
+        `where` narrows by declared fields, whatever the request says (`{"customerId": id}`; None asks for no
+        value). Raises Invalid naming pageSize, pageToken, filter, orderBy or query.
+        """
+        who = call.who
+        size = _size(request.page_size)
+        filter_text: str = getattr(request, "filter", "")
+        order_text: str = getattr(request, "order_by", "").strip()
+        query_text: str = getattr(request, "query", "")
+        query = searching.query(query_text) if query_text else None
+        if query is not None and not self._search:
+            raise Invalid("query", "this list cannot be searched: use filter")
+        keys = self._order(order_text or self._default_order)
+        if query is not None and not order_text:
+            keys = (_RANK, *keys)
+        narrowed = dict(where or {})
+        binding = _binding(who, request, filter_text, order_text, query_text, narrowed)
+        place: list[Value | None] | None = None
+        if request.page_token:
+            place = _values(keys, call.page_tokens.open(binding, request.page_token))
+
+        rows: list[asyncpg.Record] = []
+        for part in _parts(keys, place):
+            sql, args = self._compiled(who, filter_text, query, narrowed, keys, part, size + 1 - len(rows))
+            rows.extend(await call.database.read(who, sql, *args))
+            if len(rows) > size:
+                break
+        if len(rows) <= size:
+            return Page(rows, "")
+        rows = rows[:size]
+        return Page(rows, call.page_tokens.seal(binding, [rows[-1][key.name] for key in keys]))
+
+    async def get(self, call: Caller, id: str | UUID, field: str = "id") -> asyncpg.Record:
+        """The row with that id. Raises NotFound when there is none that the caller may read, Invalid for no
+        UUID."""
+        key = id if isinstance(id, UUID) else parse_id(id, field)
+        args: list[object] = [key]
+        reach = self._reach(call.who, args)
+        shape = ("get", reach)
+        sql = self._known(shape) or self._keep(
+            shape,
+            f"SELECT {', '.join(f't.{c}' for c in self.columns)} FROM {self.table} AS t "
+            f"WHERE t.id = $1 AND t.deleted_at IS NULL AND {reach}",
+        )
+        rows = await call.database.read(call.who, sql, *args)
+        if not rows:
+            raise NotFound(self.record_type, key)
+        return rows[0]
+
+    def _compiled(
+        self,
+        who: Principal,
+        filter_text: str,
+        query: searching.Query | None,
+        where: Mapping[str, Value | None],
+        keys: tuple[_Key, ...],
+        part: "_Part",
+        limit: int,
+    ) -> tuple[str, list[object]]:
+        args: list[object] = []
+        conditions = ["t.deleted_at IS NULL", self._reach(who, args)]
+        for name, value in where.items():
+            conditions.append(self._narrowed(name, value, args))
+        source = f"{self.table} AS t"
+        if query is not None:
+            args += [list(query.grams), list(query.words), query.phrase]
+            n = len(args)
+            source = f"{self.table}_search(${n - 2}, ${n - 1}, ${n}) AS h JOIN {source} ON t.id = h.id"
+        wanted = self._filter(filter_text, len(args) + 1)
+        args += wanted.values
+        conditions.append(wanted.text)
+        conditions += part.conditions(args)
+        args.append(limit)
+        shape = (*conditions, query is not None, part.order)
+        sql = self._known(shape)
+        if sql is None:
+            extra = [key.column for key in keys if key.name not in self.columns]
+            names = ", ".join([f"t.{column}" for column in self.columns] + extra)
+            sql = self._keep(
+                shape,
+                f"SELECT {names} FROM {source} WHERE {' AND '.join(conditions)} "
+                f"ORDER BY {part.order} LIMIT ${len(args)}",
+            )
+        return sql, args
+
+    def _reach(self, who: Principal, args: list[object]) -> str:
+        from chassis.database import visible_text
+
+        if self.right is None:
+            return "true"
+        owner, team = (self._owner, self._team) if self._owned else (None, None)
+        text, values = visible_text(who, self.right, Act.READ, owner, team, first=len(args) + 1)
+        args += values
+        return text
+
+    def _narrowed(self, name: str, value: Value | None, args: list[object]) -> str:
+        declared = self.fields[name]
+        if value is None:
+            return f"t.{declared.column} IS NULL"
+        args.append(value)
+        return f"t.{declared.column} = ${len(args)}"
+
+    def _filter(self, text: str, first: int) -> Sql:
+        known = self._filters.get((text, first))
+        if known is None:
+            known = predicate(parse(text), self.fields, first)
+            self._filters[text, first] = known
+            if len(self._filters) > _SHAPES:
+                self._filters.popitem(last=False)
+        return known
+
+    def _known(self, shape: tuple[object, ...]) -> str | None:
+        sql = self._statements.get(shape)
+        if sql is not None:
+            self._statements.move_to_end(shape)
+        return sql
+
+    def _keep(self, shape: tuple[object, ...], sql: str) -> str:
+        self._statements[shape] = sql
+        if len(self._statements) > _SHAPES:
+            self._statements.popitem(last=False)
+        return sql
+
+    def _order(self, text: str) -> tuple[_Key, ...]:
+        known = self._orders.get(text)
+        if known is not None:
+            return known
+        keys: list[_Key] = []
+        for part in text.split(","):
+            words = part.split()
+            name = words[0] if words else ""
+            declared = self.fields.get(name)
+            if declared is None or not declared.sortable:
+                known_names = ", ".join(sorted(n for n, f in self.fields.items() if f.sortable))
+                raise _bad_order(f"there is no field '{name[:60]}' to order by; there are: {known_names}")
+            if len(words) > 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
+                raise _bad_order(
+                    f"'{' '.join(words[1:])[:60]}' after {name}: only asc or desc may stand there"
+                )
+            if any(key.name == declared.column for key in keys):
+                raise _bad_order(f"names {name} twice")
+            keys.append(_key(declared, len(words) == 2 and words[1].lower() == "desc"))
+        if len(keys) > _MOST_ORDER:
+            raise _bad_order(f"names more than {_MOST_ORDER} fields")
+        keys.append(_Key("t.id", "id", Kind.UUID, "uuid", keys[-1].descending, nullable=False))
+        if len(self._orders) < _SHAPES:
+            self._orders[text] = tuple(keys)
+        return tuple(keys)
+
+
+def _bad_order(description: str) -> Invalid:
+    return Invalid("orderBy", description, reason="ORDER_BY_INVALID")
+
+
+def _key(declared: Field, descending: bool) -> _Key:
+    cast = _CASTS.get(declared.kind, "text")
+    if declared.kind is Kind.ENUM and any(isinstance(v, int) for v in declared.names.values()):
+        cast = "int"
+    return _Key(f"t.{declared.column}", declared.column, declared.kind, cast, descending, declared.nullable)
+
+
+def _size(asked: int) -> int:
+    if asked < 0:
+        raise Invalid(
+            "pageSize", f"is {asked}: 1 to {MOST_PAGE} rows come at once, and 0 means {DEFAULT_PAGE}"
+        )
+    return min(asked or DEFAULT_PAGE, MOST_PAGE)
+
+
+def _binding(
+    who: Principal,
+    request: ListRequest,
+    filter_text: str,
+    order: str,
+    query: str,
+    where: Mapping[str, Value | None],
+) -> bytes:
+    described: Any = getattr(request, "DESCRIPTOR", None)
+    method = described.full_name if described is not None else type(request).__qualname__
+    narrowed = sorted((name, str(value)) for name, value in where.items())
+    return orjson.dumps(
+        [str(who.tenant_id), str(who.person_id), who.service, method, filter_text, order, query, narrowed]
+    )
+
+
+def _values(keys: tuple[_Key, ...], place: list[Any]) -> list[Value | None]:
+    """The values of a place as the database takes them."""
+    if len(place) != len(keys):
+        raise _bad_token()
+    return [
+        None if value is None else _value(key.kind, value) for key, value in zip(keys, place, strict=True)
+    ]
+
+
+def _value(kind: Kind, value: Any) -> Value:
+    match kind:
+        case Kind.TIMESTAMP:
+            return datetime.fromisoformat(value)
+        case Kind.DATE:
+            return date.fromisoformat(value)
+        case Kind.UUID:
+            return UUID(value)
+        case Kind.NUMBER:
+            return Decimal(value)
+        case _:
+            return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A stretch of a list that one statement reads: where it begins and in what order it runs."""
+
+    keys: tuple[_Key, ...]
+    place: list[Value | None] | None
+    only: str = ""
+    """A condition on the first column, when records without a value in it are a stretch of their own."""
+
+    @property
+    def order(self) -> str:
+        return ", ".join(
+            key.column + (" DESC" if key.descending else "") + (" NULLS LAST" if key.nullable else "")
+            for key in self.keys
+        )
+
+    def conditions(self, args: list[object]) -> list[str]:
+        """Conditions that leave what lies behind the place; their values are added to `args`."""
+        out = [self.only] if self.only else []
+        if self.place is None:
+            return out
+        numbers: list[str] = []
+        for key, value in zip(self.keys, self.place, strict=True):
+            if value is not None:
+                args.append(value)
+            numbers.append(f"${len(args)}::{key.cast}")
+        first = self.keys[0]
+        if all(key.descending == first.descending and not key.nullable for key in self.keys):
+            sign = "<" if first.descending else ">"
+            out.append(f"({', '.join(key.column for key in self.keys)}) {sign} ({', '.join(numbers)})")
+            return out
+        if not first.nullable:
+            # Implied by what follows, and the only part of it by which an index can find its start.
+            out.append(f"{first.column} {'<=' if first.descending else '>='} {numbers[0]}")
+        out.append(self._chain(numbers))
+        return out
+
+    def _chain(self, numbers: list[str]) -> str:
+        assert self.place is not None
+        choices: list[str] = []
+        equal: list[str] = []
+        for key, value, number in zip(self.keys, self.place, numbers, strict=True):
+            if value is None:
+                equal.append(
+                    f"{key.column} IS NULL"
+                )  # the last of all: nothing lies behind it in this column
+                continue
+            behind = f"{key.column} {'<' if key.descending else '>'} {number}"
+            if key.nullable:
+                behind = f"({behind} OR {key.column} IS NULL)"
+            choices.append(" AND ".join([*equal, behind]))
+            equal.append(f"{key.column} = {number}")
+        return "(" + " OR ".join(f"({choice})" for choice in choices) + ")"
+
+
+def _parts(keys: tuple[_Key, ...], place: list[Value | None] | None) -> list[_Part]:
+    """The stretches still to be read: one, or two when records without a value in the first column come
+    apart."""
+    first = keys[0]
+    if not first.nullable:
+        return [_Part(keys, place)]
+    without = f"{first.column} IS NULL"
+    if place is not None and place[0] is None:
+        return [_Part(keys[1:], place[1:], without)]
+    known = (replace(first, nullable=False), *keys[1:])
+    return [_Part(known, place, f"{first.column} IS NOT NULL"), _Part(keys[1:], None, without)]

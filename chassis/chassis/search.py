@@ -1,0 +1,311 @@
+"""Finding records by any part of a name, of its pinyin or initials, of a phone number or an e-mail address.
+
+No extension of PostgreSQL is needed. A searchable record keeps two derived columns (`Searchable`):
+`search_text`, the normalised texts in which words are looked for, one a line, and `search`, the hashes of
+their grams under a GIN index. A word of a query hits a record when it is a part of one of its texts; the
+grams find the candidates, so the cost grows with the hits and not with the table, and a look into
+`search_text` removes the false ones.
+
+Declaring it in a service::
+
+    class Lead(Owned, Searchable, table=True):
+        ...
+        def index(self) -> None:                     # called by the factory and by every change of these
+        values
+            self.find_by(names=[self.company_name], people=[self.full_name],
+                         phones=[self.phone], texts=[self.email])
+
+    # in the migration, once the table exists:
+    # columns `search integer[] NOT NULL` and `search_text text NOT NULL` belong to the table
+    add_search("leads")                              # the index, and the function leads_search(...)
+
+    # in rpc.py:
+    LEADS = Listing("leads", ..., search=True)       # then `query` of ListLeads works
+
+What is found. Case, width (full, half) and white space do not matter; all words of the query must hit. Of
+Latin letters and digits a part of three or more is found anywhere, one of one or two at the beginning of a
+word and in initials. In numbers, separators between digits do not matter: `138-0000` finds 13800001234.
+"""
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from alembic import op
+from sqlalchemy import Integer, Text
+from sqlalchemy import text as text_clause
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import Field, SQLModel
+
+from chassis.errors import Invalid
+from chassis.pinyin import initials, reading, surname_reading
+from chassis.schema import TENANT
+
+_MOST_WORDS = 8
+_MOST_GRAMS = 24
+"""Grams asked for a word: more do not narrow the candidates further, and the recheck sees the whole word."""
+_MOST_TEXT = 400
+"""Characters of one text that are indexed."""
+
+_SPACE = re.compile(r"\s+")
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
+)
+_RUNS = re.compile(
+    "[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]+|[^\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
+_WIDE = re.compile("[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]")
+_WIDE_GAP = re.compile(
+    "(?<=[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff])\\s+(?=[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff])"
+)
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[-+.()/\s]+(?=\d)")
+_NUMBER = re.compile(r"[-+.()/0-9]*\d[-+.()/0-9]*")
+_NOT_DIGIT = re.compile(r"\D+")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a record is found by: the hashes of its grams, sorted, and its normalised texts, one a line."""
+
+    grams: list[int]
+    text: str
+
+
+class Searchable(SQLModel):
+    """The columns by which a record is found. `find_by` fills them; nothing else writes them."""
+
+    search: list[int] = Field(default_factory=list[int], sa_type=ARRAY(Integer), nullable=False)  # pyright: ignore[reportArgumentType]
+    search_text: str = Field(default="", sa_type=Text)
+
+    def find_by(
+        self,
+        *,
+        names: Iterable[str | None] = (),
+        people: Iterable[str | None] = (),
+        phones: Iterable[str | None] = (),
+        texts: Iterable[str | None] = (),
+    ) -> None:
+        """Makes the record findable by these values. Call it whenever one of them has changed; None and ''
+        are skipped.
+
+        `names` are names of companies and things, `people` those of persons (a surname may be read in its
+        own way), `phones` numbers in E.164 or as written, `texts` whatever is found as it is written: e-mail
+        addresses, numbers.
+        """
+        found = terms(names=names, people=people, phones=phones, texts=texts)
+        if found.text != self.search_text or not self.search:
+            self.search = found.grams
+            self.search_text = found.text
+
+
+def normalised(text: str) -> str:
+    """The text as it is compared: compatibility forms unified (full width becomes half), case folded, spaces
+    single, control and invisible characters left out."""
+    if text.isascii():
+        folded = text.lower()
+    else:
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return _SPACE.sub(" ", _INVISIBLE.sub("", folded)).strip()
+
+
+def terms(
+    *,
+    names: Iterable[str | None] = (),
+    people: Iterable[str | None] = (),
+    phones: Iterable[str | None] = (),
+    texts: Iterable[str | None] = (),
+) -> Found:
+    """What a record with these values is found by. See `Searchable.find_by`."""
+    lines: dict[str, None] = {}
+    short: dict[str, None] = {}
+    for group, person in ((names, False), (people, True)):
+        for name in group:
+            if name:
+                _name(name[:_MOST_TEXT], person, lines, short)
+    for phone in phones:
+        if phone:
+            lines.update(dict.fromkeys(phone_forms(phone)))
+    for text in texts:
+        if text:
+            line = normalised(text[:_MOST_TEXT])
+            lines[line] = None
+            _joined_digits(line, lines)
+    lines.pop("", None)
+    grams: set[str] = set()
+    for line in lines:
+        _grams(line, grams)
+    for line in short:
+        grams.update(line[i : i + 2] for i in range(len(line) - 1))
+    return Found(sorted({_hash(gram) for gram in grams}), "\n".join(lines))
+
+
+def _name(name: str, person: bool, lines: dict[str, None], short: dict[str, None]) -> None:
+    line = normalised(name)
+    lines[line] = None
+    _joined_digits(line, lines)
+    if line.isascii() or not _WIDE.search(line):
+        return
+    tight = _WIDE_GAP.sub("", line)
+    lines[tight] = None
+    letters = initials(tight)
+    short[letters] = None
+    lines[letters] = None
+    lines[reading(tight)] = None
+    if person:
+        other = surname_reading(tight)
+        if other:
+            lines[other[0]] = None
+            lines[other[1]] = None
+            short[other[1]] = None
+
+
+def _joined_digits(line: str, lines: dict[str, None]) -> None:
+    joined = _BETWEEN_DIGITS.sub("", line)
+    if joined != line:
+        lines[joined] = None
+
+
+def phone_forms(phone: str) -> list[str]:
+    """The digit strings by which a number is found: with its country code and as dialled inside the country.
+
+    `phone` is E.164 (`+8613800001234`) or, when nobody could make sense of it, as written.
+    """
+    digits = _NOT_DIGIT.sub("", normalised(phone))
+    if not digits:
+        return []
+    if not phone.startswith("+"):
+        return [digits]
+    if digits.startswith("86") and len(digits) != 13:
+        return [digits, "0" + digits[2:]]  # a landline is dialled 010..., a mobile number without the 0
+    code = next((c for c in _TRUNK_ZERO if digits.startswith(c)), None)
+    return [digits, "0" + digits[len(code) :]] if code else [digits]
+
+
+# Countries whose national numbers are written with a leading 0 that the international form drops (ITU-T
+# E.164 national trunk prefixes), where Kehu's users' partners are most often found.
+_TRUNK_ZERO = (
+    "44",
+    "49",
+    "33",
+    "31",
+    "81",
+    "82",
+    "886",
+    "61",
+    "62",
+    "66",
+    "60",
+    "84",
+    "91",
+    "32",
+    "41",
+    "43",
+    "46",
+    "27",
+)
+
+
+def _grams(line: str, out: set[str]) -> None:
+    for word in line.split(" "):
+        for run in _RUNS.findall(word):
+            if _WIDE.match(run):
+                out.update(run)
+                out.update([run[i : i + 2] for i in range(len(run) - 1)])
+            else:
+                out.add(run[:1])
+                out.add(run[:2])
+                out.update([run[i : i + 3] for i in range(len(run) - 2)])
+
+
+@lru_cache(maxsize=1 << 17)
+def _hash(gram: str) -> int:
+    value = zlib.crc32(gram.encode("utf-8", "surrogatepass"))
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query taken apart: the normalised words, and the grams that every hit must have."""
+
+    words: tuple[str, ...]
+    grams: tuple[int, ...]
+    phrase: str
+    """The whole of it: a record with a text that equals it comes first, then those with one that begins with
+    it."""
+
+
+def query(text: str, field: str = "query") -> Query | None:
+    """The query in `text`; None when it holds no word.
+
+    Raises Invalid naming `field` when it holds more than eight words.
+    """
+    words = list(dict.fromkeys(_query_word(word) for word in normalised(text).split(" ") if word))
+    if len(words) > _MOST_WORDS:
+        raise Invalid(field, f"holds {len(words)} words: at most {_MOST_WORDS} are looked for at once")
+    if not words:
+        return None
+    grams: dict[int, None] = {}
+    for word in words:
+        grams.update(dict.fromkeys(_hash(gram) for gram in _query_grams(word)))
+    return Query(tuple(words), tuple(grams), " ".join(words))
+
+
+def _query_word(word: str) -> str:
+    if not _NUMBER.fullmatch(word):
+        return _BETWEEN_DIGITS.sub("", word) if any(c.isdigit() for c in word) else word
+    digits = _NOT_DIGIT.sub("", word)
+    return digits[2:] if digits.startswith("00") and len(digits) > 8 else digits
+
+
+def _query_grams(word: str) -> list[str]:
+    runs = [run for run in _RUNS.findall(word)]
+    out: list[str] = []
+    for place, run in enumerate(runs):
+        if _WIDE.match(run):
+            out.extend([run[i : i + 2] for i in range(len(run) - 1)] or [run])
+        elif len(run) >= 3:
+            out.extend(run[i : i + 3] for i in range(len(run) - 2))
+        elif place > 0 or len(runs) == 1:
+            out.append(run)  # otherwise it is the end of something longer, which has no gram of its own
+    if len(out) > _MOST_GRAMS:
+        step = len(out) / _MOST_GRAMS
+        out = [out[int(i * step)] for i in range(_MOST_GRAMS)]
+    return out
+
+
+def add_search(table: str) -> None:
+    """Adds what finds records of a table to its schema; called from a migration, after the table was made.
+
+    The table has the columns of `Searchable`. Row-level security lets no index answer an operator that
+    PostgreSQL does not hold for leakproof, and none of the array operators is; so the app role would read
+    the whole table. The function runs as the table's owner, asks for the tenant of the transaction itself,
+    and gives back nothing but ids and ranks: 1 when a text equals the query, 2 when one begins with it, 3
+    else. Whose rows are seen is decided where it is joined.
+    """
+    if not table.isidentifier():
+        raise ValueError(f"{table!r} is no table name")
+    owner = str(op.get_bind().execute(text_clause("SELECT current_user")).scalar_one())
+    app = owner.removesuffix("_owner")
+    if app == owner or not owner.replace("_", "").isalnum():
+        raise RuntimeError(f"migrations run as the role kehu_<service>_owner, not as {owner}")
+    op.execute(f"CREATE INDEX {table}_search ON {table} USING gin (search) WHERE deleted_at IS NULL")
+    op.execute(f"CREATE POLICY search ON {table} FOR SELECT TO {owner} USING (true)")
+    op.execute(
+        f"""CREATE FUNCTION {table}_search(grams integer[], words text[], phrase text)
+            RETURNS TABLE (id uuid, rank integer)
+            LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, public
+            AS $$
+                SELECT t.id, CASE
+                    WHEN strpos(E'\\n' || t.search_text || E'\\n', E'\\n' || phrase || E'\\n') > 0 THEN 1
+                    WHEN strpos(E'\\n' || t.search_text, E'\\n' || phrase) > 0 THEN 2
+                    ELSE 3 END
+                FROM {table} AS t
+                WHERE t.search @> grams AND t.deleted_at IS NULL AND t.tenant_id = {TENANT}
+                    AND (SELECT bool_and(strpos(t.search_text, word) > 0) FROM unnest(words) AS word)
+            $$"""
+    )
+    op.execute(f"REVOKE ALL ON FUNCTION {table}_search(integer[], text[], text) FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION {table}_search(integer[], text[], text) TO {app}")
