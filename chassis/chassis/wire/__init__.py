@@ -1,8 +1,8 @@
 """Messages to JSON and back: the proto3 JSON mapping, compiled once a message type.
 
-`google.protobuf.json_format` looks every field up again for every message; here a message type becomes a table of
-converters on first use. Names are lowerCamelCase (the proto's own names are understood, too), enum values are their
-names, 64-bit integers are strings, fields without a value are left out, unknown fields are refused.
+`google.protobuf.json_format` looks every field up again for every message; here a message type becomes a
+table of converters on first use. Names are lowerCamelCase (proto names are understood, too), enum values are
+their names, 64-bit integers are strings, fields without a value are left out, unknown fields are refused.
 `google.protobuf.Any` has no conversion: no contract of ours uses it.
 
 Reading collects every refused field before it raises, each with its path in the document
@@ -71,7 +71,7 @@ def from_json(kind: type[M], data: bytes | bytearray | memoryview | str) -> M:
 def loads(data: bytes | bytearray | memoryview | str) -> object:
     """The plain value that JSON text stands for.
 
-    Raises Invalid naming `body` when it is no JSON (reason MALFORMED_JSON) or is nested too deeply for protobuf.
+    Raises Invalid naming `body` when it is no JSON (reason MALFORMED_JSON) or is nested too deeply.
     """
     try:
         value: object = orjson.loads(data)

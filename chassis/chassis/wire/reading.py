@@ -51,7 +51,7 @@ def join(outer: str, inner: str) -> str:
 
 
 def decoder(descriptor: Descriptor) -> Decode:
-    """The compiled converter from plain values to constructor arguments, or to a message for Struct and its kin."""
+    """The compiled converter from plain values to constructor arguments, or to a message for Struct."""
     found = _decoders.get(descriptor)
     if found is None:
         found = _WELL_KNOWN.get(descriptor.full_name) or _message_in(descriptor)
@@ -166,7 +166,9 @@ def _map_in(entry: Descriptor) -> Decode:
         for key, item in cast("dict[str, Any]", data).items():
             try:
                 made: Any = value_in(item)
-                out[key_in(key)] = kind(**made) if kind is not None and type(made) is dict else made
+                out[key_in(key)] = (
+                    kind(**cast("dict[str, Any]", made)) if kind is not None and type(made) is dict else made
+                )
             except Refused as refused:
                 wrong.extend((join(key[:100], path), text) for path, text in refused.found)
         if wrong:

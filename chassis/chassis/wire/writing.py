@@ -5,7 +5,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -15,7 +15,10 @@ Encode = Callable[[Any], Any]
 """A field's value to what orjson writes."""
 
 _encoders: dict[Descriptor, Encode] = {}
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = date(1970, 1, 1)
+_MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(24 * 60)]
+_SECONDS = [f"{second:02d}" for second in range(60)]
+_days: dict[int, str] = {}
 _FLOAT = struct.Struct("<f")
 
 
@@ -34,7 +37,7 @@ def encoder(descriptor: Descriptor) -> Encode:
 
 
 def _message_out(descriptor: Descriptor) -> Encode:
-    # Keyed by the descriptors that ListFields hands out: one look-up a field, without reading its number first.
+    # Keyed by the descriptors that ListFields hands out: one look-up a field, without reading its number.
     table: dict[FieldDescriptor, tuple[str, Encode | None]] = {}
 
     def encode(message: Message) -> dict[str, Any]:
@@ -121,9 +124,18 @@ def _fraction(nanos: int) -> str:
 
 
 def _timestamp_out(message: Any) -> str:
+    # Table look-ups take a third of the time of datetime and isoformat, and every record has several times.
+    day, second = divmod(int(message.seconds), 86_400)
+    text = (_days.get(day) or _day(day)) + _MINUTES[second // 60] + _SECONDS[second % 60]
     nanos: int = message.nanos
-    text = (_EPOCH + timedelta(seconds=message.seconds)).isoformat()
-    return f"{text}{_fraction(nanos)}Z" if nanos else f"{text}Z"
+    return f"{text}{_fraction(nanos)}Z" if nanos else text + "Z"
+
+
+def _day(day: int) -> str:
+    if len(_days) >= 4096:
+        _days.clear()
+    text = _days[day] = (_EPOCH + timedelta(days=day)).isoformat() + "T"
+    return text
 
 
 def _duration_out(message: Any) -> str:
