@@ -107,8 +107,8 @@ def predicate(node: Node | None, fields: Mapping[str, Field], first: int = 1, al
     """The filter as SQL that is never NULL, its parameters numbered from `first`.
 
     The text is made of declared columns and fixed operators only; every value is a parameter, cast to its
-    kind. Raises Invalid naming "filter" for unknown fields, operators that a kind does not have, and values that
-    do not fit.
+    kind. Raises Invalid naming "filter" for unknown fields, operators that a kind does not have, and values
+    that do not fit.
     """
     if node is None:
         return Sql("true", ())

@@ -14,7 +14,7 @@ Declaring one, in a service's `rpc.py`::
             "tags": Field("tags", Kind.TAGS),
         },
         default_order="createTime desc",
-        search=True,                                            # Lead is Searchable, add_search("leads") has run
+        search=True,                                            # Lead is Searchable, see chassis.search
     )
 
     @face.read("ListLeads")

@@ -1,0 +1,100 @@
+"""Which column of a file holds which field: what there is to map to, and a proposal from the headers."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chassis import texts
+from chassis.errors import Invalid
+from chassis.imports.values import Value
+
+ROW = ""
+"""The field of what concerns a row as a whole."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A field that a column can be mapped to.
+
+    `field` is its JSON name (`companyName`), `label` what the screen calls it, `aliases` further headers, in
+    English and Chinese, by which a column is recognised. `required`: a column must be mapped to it and no
+    row may leave it empty.
+    """
+
+    field: str
+    label: str
+    value: Value
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+    description: str = ""
+
+    @property
+    def help(self) -> str:
+        """What a cell may hold."""
+        return self.description or self.value.description
+
+
+def _plain(header: str) -> str:
+    return re.sub(
+        r"[\W_]+", "", texts.same(re.sub(r"[(\uff08\[【].*?[)\uff09\]】]", "", header)) or texts.same(header)
+    )
+
+
+def proposal(header: Sequence[str], targets: Sequence[Target]) -> dict[int, str]:
+    """The columns whose headers name a field: by equality first, then by containing an alias.
+
+    Each column and each field stands at most once; what could be two fields is left to the person.
+    """
+    names = {t.field: [n for n in map(_plain, (t.field, t.label, *t.aliases)) if n] for t in targets}
+    plain = [_plain(cell) for cell in header]
+    out: dict[int, str] = {}
+    for column, cell in enumerate(plain):
+        fits = [f for f, known in names.items() if cell in known and f not in out.values()]
+        if cell and len(fits) == 1:
+            out[column] = fits[0]
+    for column, cell in enumerate(plain):
+        if column in out or not cell:
+            continue
+        near = {
+            f: max((len(n) for n in known if _stands_in(n, cell)), default=0)
+            for f, known in names.items()
+            if f not in out.values()
+        }
+        longest = max(near.values(), default=0)
+        fits = [f for f, length in near.items() if length == longest]
+        if longest and len(fits) == 1:
+            out[column] = fits[0]
+    return out
+
+
+def _stands_in(name: str, header: str) -> bool:
+    return (len(name) >= 4 if name.isascii() else len(name) >= 2) and name in header
+
+
+def checked(pairs: Sequence[tuple[int, str]], columns: int, targets: Sequence[Target]) -> dict[int, str]:
+    """The mapping a person has confirmed. Raises Invalid (MAPPING_INVALID) naming each entry that is
+    wrong."""
+    known: Mapping[str, Target] = {t.field: t for t in targets}
+    out: dict[int, str] = {}
+    for place, (column, name) in enumerate(pairs):
+        if not 0 <= column < columns:
+            raise _wrong(
+                f"mapping[{place}].column", f"the file has no column {column}: they are 0 to {columns - 1}"
+            )
+        if name not in known:
+            raise _wrong(
+                f"mapping[{place}].field", f"there is no field '{name[:100]}'; there are: {', '.join(known)}"
+            )
+        if column in out:
+            raise _wrong(f"mapping[{place}].column", f"column {column} is mapped twice")
+        if name in out.values():
+            raise _wrong(f"mapping[{place}].field", f"'{name}' is mapped twice")
+        out[column] = name
+    for target in targets:
+        if target.required and target.field not in out.values():
+            raise _wrong("mapping", f"'{target.field}' ({target.label}) is required: map a column to it")
+    return out
+
+
+def _wrong(field: str, description: str) -> Invalid:
+    return Invalid(field, description, reason="MAPPING_INVALID")

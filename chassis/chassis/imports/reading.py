@@ -1,0 +1,280 @@
+"""Reading files of rows: CSV with whatever encoding and delimiter, and the first look at what a file is.
+
+A file is read once, when it comes in, into a `Sheet`: its header and its rows as texts, packed. Whatever is
+wrong with the file as a whole is an `Invalid` naming "content" (or "filename", "encoding", "sheet") that says
+where it is.
+"""
+
+import csv
+import io
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from chassis import texts
+from chassis.errors import Invalid
+
+MOST_BYTES = 30 * 1024 * 1024
+MOST_ROWS = 200_000
+MOST_COLUMNS = 500
+MOST_CELL = 32_767
+"""Characters in a cell: what spreadsheets allow."""
+MOST_CHARACTERS = 120_000_000
+"""Characters of all cells: what one import may hold in memory at the most is a small part of it, see
+`Packer`."""
+
+_DELIMITERS = ",;\t|"
+_NUL = str.maketrans("", "", "\0")
+
+
+def unreadable(description: str, field: str = "content") -> Invalid:
+    """The refusal of a file that cannot be read."""
+    return Invalid(field, description, reason="FILE_NOT_READABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that is not empty. `number` is its number in a spreadsheet: the first row of the file is 1."""
+
+    number: int
+    cells: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A file that was read."""
+
+    header: list[str]
+    total: int
+    """Rows below the header that are not empty."""
+    packed: bytes
+    """The rows, for `unpack`."""
+    samples: list[list[str]]
+    """For each column its first different values, at most five."""
+    first: list[Row]
+    """The first twenty rows."""
+    encoding: str = ""
+    delimiter: str = ""
+    sheet: str = ""
+    sheets: tuple[str, ...] = ()
+
+
+def unpack(packed: bytes, skip: int = 0) -> Iterator[Row]:
+    """The rows of a sheet without the first `skip`, one by one, in bounded memory."""
+    unzip = zlib.decompressobj()
+    rest = b""
+    count = 0
+    for start in range(0, len(packed), 65536):
+        piece = unzip.decompress(packed[start : start + 65536])
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            count += 1
+            if count > skip:
+                number, cells = orjson.loads(line)
+                yield Row(number, cells)
+
+
+class Packer:
+    """Takes the rows of a file one by one, checks the limits, and packs them."""
+
+    def __init__(self) -> None:
+        self.header: list[str] | None = None
+        self.total = 0
+        self.first: list[Row] = []
+        self.samples: list[list[str]] = []
+        self._characters = 0
+        self._number = 0
+        self._zip = zlib.compressobj(1)
+        self._parts: list[bytes] = []
+
+    def take(self, cells: list[str]) -> None:
+        """The next row, empty ones included. Raises Invalid when a limit is passed."""
+        self._number += 1
+        while cells and not cells[-1].strip():
+            cells.pop()
+        if not cells:
+            if self._number > MOST_ROWS * 5:
+                raise unreadable(
+                    f"has more than {MOST_ROWS:,} rows, most of them empty: delete the empty ones"
+                )
+            return
+        if len(cells) > MOST_COLUMNS:
+            raise unreadable(f"row {self._number} has {len(cells)} columns: at most {MOST_COLUMNS} are read")
+        for column, cell in enumerate(cells):
+            self._characters += len(cell)
+            if len(cell) > MOST_CELL:
+                raise unreadable(
+                    f"the cell in row {self._number}, column {column + 1} has {len(cell):,} characters: at "
+                    f"most {MOST_CELL:,} are read. Is a quotation mark missing?"
+                )
+        if self._characters > MOST_CHARACTERS:
+            raise unreadable(f"holds more than {MOST_CHARACTERS:,} characters: split it")
+        if self.header is None:
+            self.header = [texts.line(cell)[:200] for cell in cells]
+            self.samples = [[] for _ in cells]
+            return
+        self.total += 1
+        if self.total > MOST_ROWS:
+            raise unreadable(f"has more than {MOST_ROWS:,} rows: split it")
+        cells = [cell.translate(_NUL) for cell in cells]
+        if len(self.first) < 20:
+            self.first.append(Row(self._number, cells))
+        if self.total <= 500:
+            for sample, cell in zip(self.samples, cells, strict=False):
+                value = texts.line(cell)[:100]
+                if len(sample) < 5 and value and value not in sample:
+                    sample.append(value)
+        self._parts.append(self._zip.compress(orjson.dumps((self._number, cells)) + b"\n"))
+
+    def finish(
+        self, encoding: str = "", delimiter: str = "", sheet: str = "", sheets: Iterable[str] = ()
+    ) -> Sheet:
+        """All that was taken. Raises Invalid when there is no header or no row below it."""
+        if self.header is None:
+            raise Invalid("content", "the file is empty", reason="FILE_EMPTY")
+        if not self.total:
+            raise Invalid("content", "the file has a header and no row below it", reason="FILE_EMPTY")
+        self._parts.append(self._zip.flush())
+        return Sheet(
+            self.header, self.total, b"".join(self._parts), self.samples, self.first,
+            encoding, delimiter, sheet, tuple(sheets),
+        )  # fmt: skip
+
+
+def kind(filename: str, content: bytes) -> str:
+    """ "csv" or "xlsx", by the name's ending, checked against the content. Raises Invalid."""
+    ending = filename.lower().rpartition(".")[2] if "." in filename else ""
+    if ending not in ("csv", "txt", "tsv", "xlsx"):
+        raise Invalid(
+            "filename",
+            f"'{filename[:100]}' ends in none of .csv, .txt, .tsv, .xlsx",
+            reason="FILE_TYPE_UNKNOWN",
+        )
+    if len(content) > MOST_BYTES:
+        raise unreadable(f"has {len(content):,} bytes: at most {MOST_BYTES:,} are read")
+    if content.startswith(b"\xd0\xcf\x11\xe0"):
+        raise unreadable("is an old .xls workbook or protected by a password: save it as .xlsx without one")
+    if content.startswith(b"PK\x03\x04") != (ending == "xlsx"):
+        raise unreadable("is a workbook: name it .xlsx" if ending != "xlsx" else "is no .xlsx workbook")
+    return "xlsx" if ending == "xlsx" else "csv"
+
+
+def read_csv(content: bytes, encoding: str = "", delimiter: str = "") -> Sheet:
+    """Reads a text file. Encoding and delimiter are found out unless given.
+
+    Quotation follows RFC 4180, with what spreadsheets write beside it: a leading `sep=;` line, any line end,
+    rows that are shorter than the header. A quotation that is not closed is an error; nothing is swallowed
+    in silence.
+    """
+    text, encoding = decoded(content, encoding)
+    start = 0
+    said = re.match(r"sep=(.)\r?\n", text)
+    if said:
+        start = said.end()
+        delimiter = delimiter or said[1]
+    delimiter = delimiter or found_delimiter(text[start : start + 200_000])
+    packer = Packer()
+    for cells in _records(io.StringIO(text[start:], newline=""), delimiter):
+        packer.take(cells)
+    return packer.finish(encoding, delimiter)
+
+
+def _records(source: io.StringIO, delimiter: str) -> Iterator[list[str]]:
+    pending: list[str] = []
+    last: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in source:
+            pending.append(line)
+            yield line
+
+    number = 1
+    csv.field_size_limit(MOST_CELL * 2)
+    try:
+        for cells in csv.reader(lines(), delimiter=delimiter):
+            last = pending.copy()
+            pending.clear()
+            yield cells
+            number += 1
+    except csv.Error as error:
+        raise unreadable(f"row {number} cannot be read: {error}. Is a quotation mark missing?") from None
+    # What is not closed runs to the end of the file, so only the last record can be open.
+    if _open_ended(last, delimiter):
+        raise unreadable(f"a quotation that begins in row {number - 1} is not closed")
+
+
+def _open_ended(lines: list[str], delimiter: str) -> bool:
+    """Whether the record in these lines ends inside a quotation."""
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
+
+
+def decoded(content: bytes, encoding: str = "") -> tuple[str, str]:
+    """The file's text and the name of its encoding.
+
+    Looks for byte order marks, then tries UTF-8, UTF-16 by its zero bytes, GB18030. Raises Invalid when none
+    fits.
+    """
+    if encoding:
+        try:
+            return content.decode(encoding).removeprefix("\ufeff"), encoding
+        except LookupError:
+            raise Invalid("encoding", f"'{encoding[:40]}' is no encoding that is known here") from None
+        except UnicodeDecodeError as error:
+            raise unreadable(
+                f"is not {encoding}: byte {error.start + 1:,} does not fit", "encoding"
+            ) from None
+    if content.startswith(b"\xef\xbb\xbf"):
+        candidates = ["utf-8-sig"]
+    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        candidates = ["utf-16"]
+    else:
+        candidates = _utf_16(content[:4000]) if b"\0" in content else ["utf-8", "gb18030"]
+    where = 0
+    for candidate in candidates:
+        try:
+            return content.decode(candidate), candidate
+        except UnicodeDecodeError as error:
+            where = max(where, error.start)
+    line = content[:where].count(b"\n") + 1
+    raise unreadable(f"is neither UTF-8 nor GB18030 (line {line:,}): save it as UTF-8")
+
+
+def _utf_16(start: bytes) -> list[str]:
+    """The kind of UTF-16 without a mark: zero bytes stand on one side only, and line ends are where they
+    belong."""
+    for name, zeros, others, line_end in (
+        ("utf-16-le", start[1::2], start[::2], b"\n\0"),
+        ("utf-16-be", start[::2], start[1::2], b"\0\n"),
+    ):
+        if 0 in zeros and 0 not in others and line_end in start:
+            return [name]
+    raise unreadable("is no text: it holds zero bytes")
+
+
+def found_delimiter(text: str) -> str:
+    """The delimiter that cuts the first rows into the most even columns; the comma when none does."""
+    best, most = ",", 0.0
+    for delimiter in _DELIMITERS:
+        counts: list[int] = []
+        try:
+            for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+                if cells:
+                    counts.append(len(cells))
+                if len(counts) == 30:
+                    break
+        except csv.Error:
+            continue
+        if not counts or counts[0] < 2:
+            continue
+        score = sum(count == counts[0] for count in counts) / len(counts) * 100 + min(counts[0], 50) / 10
+        if score > most:
+            best, most = delimiter, score
+    return best

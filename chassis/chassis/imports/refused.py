@@ -1,0 +1,71 @@
+"""The file of refused and repaired rows, safe to open in a spreadsheet and fit to be corrected and imported
+again."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+_FORMULA = "=+-@|%\t\r"
+_HARMLESS = re.compile(r"[+-]?\d[\d\s.,]*%?")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a cell, or with the row when `field` is empty; or, `repaired`, what was put right
+    in it."""
+
+    field: str
+    reason: str
+    message: str
+    repaired: bool = False
+
+
+def safe(cell: str) -> str:
+    """The cell such that no spreadsheet takes it for a formula.
+
+    A spreadsheet looks at the first character it does not skip, so that is what is looked at: behind white
+    space, control and invisible characters, and with full-width forms as their plain ones. Plain numbers and
+    phone numbers stay.
+    """
+    begun = unicodedata.normalize("NFKC", cell)
+    for c in begun:
+        if c in _FORMULA:
+            break
+        if not (c.isspace() or unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Cn", "Co")):
+            return cell
+    else:
+        return cell
+    if _HARMLESS.fullmatch(cell):
+        return cell
+    return "'" + cell
+
+
+def restored(cell: str) -> str:
+    """What `safe` was given: files that were made here can be imported again."""
+    return cell[1:] if cell.startswith("'") and safe(cell[1:]) == cell else cell
+
+
+def refused_csv(
+    header: Sequence[str], rows: Iterable[tuple[int, Sequence[str], Sequence[Problem]]]
+) -> Iterator[bytes]:
+    """The file in pieces: UTF-8 with BOM, CRLF.
+
+    `rows` are row number, cells, problems. A line has the row's number, its verdict, the reasons, and the row
+    as it was.
+    """
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
+    out.write("\ufeff")
+    writer.writerow(["Row", "Verdict", "Reasons", *map(safe, header)])
+    for number, cells, problems in rows:
+        verdict = "repaired" if all(p.repaired for p in problems) else "refused"
+        reasons = "; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in problems)
+        writer.writerow([number, verdict, safe(reasons), *map(safe, cells)])
+        if out.tell() > 65536:
+            yield out.getvalue().encode("utf-8", "replace")
+            out.seek(0)
+            out.truncate()
+    yield out.getvalue().encode("utf-8", "replace")

@@ -1,0 +1,431 @@
+"""What cells of imported files hold: text made into values, or refused with a reason a person can act on.
+
+Each kind of value is a small frozen class with `read(text) -> Read`. The text is never empty: empty cells
+leave a field out. Reasons are UPPER_SNAKE and stable; the message says which value is wrong and how to write
+it.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from chassis import money, texts
+from chassis.phones import e164
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A value, and a note when it had to be repaired to be one."""
+
+    value: Any
+    repaired: str = ""
+
+
+class Refused(Exception):
+    """A cell that holds no such value."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Value(Protocol):
+    """A kind of value."""
+
+    @property
+    def description(self) -> str:
+        """What a cell may hold, for people."""
+        ...
+
+    def read(self, text: str) -> Read:
+        """The value in `text`, which is not empty. Raises Refused."""
+        ...
+
+
+def shown(text: str) -> str:
+    """The value as messages quote it, cut short."""
+    return f"'{text[:60]}…'" if len(text) > 60 else f"'{text}'"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of at most `longest` characters, in one line unless `several_lines`."""
+
+    longest: int = 200
+    several_lines: bool = False
+
+    @property
+    def description(self) -> str:
+        return f"Text of at most {self.longest} characters."
+
+    def read(self, text: str) -> Read:
+        value = texts.lines(text) if self.several_lines else texts.line(text)
+        if len(value) > self.longest:
+            raise Refused(
+                "TEXT_TOO_LONG", f"{shown(value)} has {len(value)} characters: at most {self.longest}"
+            )
+        return Read(value)
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A telephone number; the value is E.164. `region` is whose rules hold without a country code."""
+
+    region: str = "CN"
+
+    @property
+    def description(self) -> str:
+        return "Telephone number, as 138 0000 1234 or +44 20 7946 0958."
+
+    def read(self, text: str) -> Read:
+        number = e164(text, self.region)
+        if number is None:
+            raise Refused(
+                "PHONE_INVALID",
+                f"{shown(text)} is no telephone number: write it as 138 0000 1234 or +44 20 …",
+            )
+        return Read(number)
+
+
+@dataclass(frozen=True)
+class Email:
+    """An e-mail address; the value is in lower case."""
+
+    @property
+    def description(self) -> str:
+        return "E-mail address."
+
+    def read(self, text: str) -> Read:
+        address = texts.email(text)
+        if address is None:
+            raise Refused("EMAIL_INVALID", f"{shown(text)} is no e-mail address")
+        return Read(address)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several. `choices` maps the value to the ways of writing it (in any case and width); the value
+    itself is always one. What fits only when white space and punctuation are ignored is repaired."""
+
+    choices: Mapping[Any, Sequence[str]]
+
+    @property
+    def description(self) -> str:
+        return "One of: " + ", ".join(str(value) for value in self.choices) + "."
+
+    @cached_property
+    def _exact(self) -> dict[str, Any]:
+        return {_folded(way): value for value, ways in self.choices.items() for way in (str(value), *ways)}
+
+    @cached_property
+    def _loose(self) -> dict[str, set[Any]]:
+        out: dict[str, set[Any]] = {}
+        for way, value in self._exact.items():
+            out.setdefault(_loose(way), set()).add(value)
+        return out
+
+    def read(self, text: str) -> Read:
+        exact = self._exact.get(_folded(text))
+        if exact is not None:
+            return Read(exact)
+        loose = self._loose.get(_loose(text), set())
+        if len(loose) == 1:
+            value = next(iter(loose))
+            return Read(value, f"{shown(text)} was taken for '{value}'")
+        known = ", ".join(str(value) for value in list(self.choices)[:30])
+        raise Refused("CHOICE_UNKNOWN", f"{shown(text)} is none of: {known}")
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _loose(text: str) -> str:
+    return re.sub(r"[\W_]+", "", texts.same(text))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Yes or no, in English, Chinese, 1/0."""
+
+    @property
+    def description(self) -> str:
+        return "Yes or no."
+
+    def read(self, text: str) -> Read:
+        word = _folded(text)
+        if word in ("yes", "y", "true", "t", "1", "是", "有", "对", "√", "x"):
+            return Read(True)
+        if word in ("no", "n", "false", "f", "0", "否", "无", "不", "错", "×"):
+            return Read(False)
+        raise Refused("FLAG_INVALID", f"{shown(text)} is neither yes nor no")
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Several short texts, separated by comma, semicolon, bar, Chinese enumeration comma or line end."""
+
+    most: int = 50
+    longest: int = 50
+
+    @property
+    def description(self) -> str:
+        return f"At most {self.most} words, separated by commas."
+
+    def read(self, text: str) -> Read:
+        found = list(
+            dict.fromkeys(filter(None, (texts.line(part) for part in re.split(r"[,;|\n，；、｜]", text))))
+        )
+        if len(found) > self.most:
+            raise Refused("TAGS_TOO_MANY", f"{len(found)} words: at most {self.most}")
+        for word in found:
+            if len(word) > self.longest:
+                raise Refused(
+                    "TEXT_TOO_LONG", f"{shown(word)} has {len(word)} characters: at most {self.longest}"
+                )
+        return Read(found)
+
+
+_YMD = re.compile(r"(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})\s*日?")
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_SHORT = re.compile(r"(\d{1,2})\s*[-/.]\s*(\d{1,2})\s*[-/.]\s*(\d{4})")
+_WORDS = re.compile(
+    r"(?:(\d{1,2})(?:st|nd|rd|th)?[\s-]+([a-z]{3,9})\.?|([a-z]{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?),?[\s-]+(\d{4})"
+)
+_CLOCK = re.compile(
+    r"(?P<day>.*\S)(?:\s+|(?<=\d)t(?=\d)|(?<=日))(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.\d{1,9})?)?"
+    r"\s*(?P<half>[ap]\.?m\.?)?\s*(?P<zone>z|[+-]\d{2}:?\d{2})?"
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day in any of the usual spellings. `order` says how 01/02/2024 is meant: "mdy", "dmy", or "" to go
+    by what the other cells of the column prove and to refuse it when they prove nothing."""
+
+    order: str = ""
+
+    @property
+    def description(self) -> str:
+        return "Day, as 2024-05-01, 2024/5/1, 2024年5月1日 or 1 May 2024."
+
+    def read(self, text: str) -> Read:
+        written = _folded(text)
+        clock = _CLOCK.fullmatch(written)
+        return Read(_day(clock["day"] if clock else written, text, self.order))
+
+
+def _day(written: str, text: str, order: str) -> date:
+    try:
+        if found := _YMD.fullmatch(written) or _COMPACT.fullmatch(written):
+            return date(int(found[1]), int(found[2]), int(found[3]))
+        if found := _SHORT.fullmatch(written):
+            first, second, year = int(found[1]), int(found[2]), int(found[3])
+            if first > 12 or (order == "dmy" and second <= 12):
+                return date(year, second, first)
+            if second > 12 or order == "mdy" or first == second:
+                return date(year, first, second)
+            raise Refused(
+                "DATE_AMBIGUOUS", f"{shown(text)} can be two days: write it as {year}-{first:02}-{second:02}"
+            )
+        if found := _WORDS.fullmatch(written):
+            month = (found[2] or found[3])[:3]
+            return date(int(found[5]), _MONTHS.index(month) + 1, int(found[1] or found[4]))
+    except ValueError:
+        pass
+    raise Refused("DATE_INVALID", f"{shown(text)} is no day: write it as 2024-05-01")
+
+
+def date_order(column: Iterable[str]) -> str:
+    """How the short days of a column are meant, as far as its cells prove it: "dmy" when one of them has a
+    day above 12 in front, "mdy" when one has it in second place, "" when neither or both do."""
+    found: set[str] = set()
+    for text in column:
+        written = _folded(text)
+        clock = _CLOCK.fullmatch(written)
+        short = _SHORT.fullmatch(clock["day"] if clock else written)
+        if short and int(short[1]) > 12:
+            found.add("dmy")
+        elif short and int(short[2]) > 12:
+            found.add("mdy")
+    return found.pop() if len(found) == 1 else ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time. Without an offset it is in `zone`; a day alone is its beginning there. The value is in UTC."""
+
+    zone: str = "Asia/Shanghai"
+    order: str = ""
+
+    @property
+    def description(self) -> str:
+        return f"Time, as 2024-05-01 08:00, in the zone {self.zone} unless it says otherwise."
+
+    def read(self, text: str) -> Read:
+        written = _folded(text)
+        found = _CLOCK.fullmatch(written)
+        try:
+            if found is None:
+                moment = datetime.combine(_day(written, text, self.order), time(), ZoneInfo(self.zone))
+                return Read(moment.astimezone(UTC))
+            hour = int(found["hour"])
+            if found["half"]:
+                if not 1 <= hour <= 12:
+                    raise ValueError
+                hour = hour % 12 + (12 if found["half"].startswith("p") else 0)
+            clock = time(hour, int(found["minute"]), int(found["second"] or 0))
+            day = _day(found["day"], text, self.order)
+            zone = found["zone"]
+            if zone:
+                return Read(
+                    datetime.fromisoformat(f"{day}T{clock}{zone.upper().replace('Z', '+00:00')}").astimezone(
+                        UTC
+                    )
+                )
+            return Read(datetime.combine(day, clock, ZoneInfo(self.zone)).astimezone(UTC))
+        except (ValueError, OverflowError):
+            raise Refused("TIME_INVALID", f"{shown(text)} is no time: write it as 2024-05-01 08:00") from None
+
+
+_TIMES = {"万": 4, "亿": 8, "k": 3, "m": 6}
+_FIGURE = re.compile(r"([-+]?)\s*([\d.,'’ ]*\d[\d.,]*)\s*([万亿km]?)")
+
+
+def number(text: str) -> Decimal:
+    """The number in `text`: thousands separated by comma, space or apostrophe, a decimal comma where it
+    cannot be a thousands' one, 万 and 亿, accounting parentheses for negative numbers. Raises Refused."""
+    written = unicodedata.normalize("NFKC", text).strip().casefold()
+    negative = written.startswith("(") and written.endswith(")")
+    if negative:
+        written = written[1:-1].strip()
+    found = _FIGURE.fullmatch(written)
+    figure = re.sub(r"[ '’]", "", found[2]) if found else ""
+    if figure.count(",") and figure.count("."):
+        thousands = "," if figure.rindex(".") > figure.rindex(",") else "."
+        figure = figure.replace(thousands, "").replace(",", ".")
+    elif figure.count(","):
+        grouped = re.fullmatch(r"\d{1,3}(,\d{3})+|\d{1,4}(,\d{4})+", figure) is not None
+        figure = (
+            figure.replace(",", "")
+            if grouped or (figure.count(",") > 1 and _grouped(figure))
+            else figure.replace(",", ".")
+        )
+    if (
+        found is None
+        or not re.fullmatch(r"\d{0,18}(\.\d{0,12})?", figure)
+        or not any(c.isdigit() for c in figure)
+    ):
+        raise Refused("NUMBER_INVALID", f"{shown(text)} is no number")
+    value = Decimal(figure).scaleb(_TIMES.get(found[3], 0))
+    return -value if negative or found[1] == "-" else value
+
+
+def _grouped(figure: str) -> bool:
+    return all(len(group) in (2, 3) for group in figure.split(",")[1:])
+
+
+@dataclass(frozen=True)
+class Number:
+    """A decimal number between `least` and `most`, with at most `decimals` digits behind the point."""
+
+    least: Decimal | int | None = None
+    most: Decimal | int | None = None
+    decimals: int = 6
+
+    @property
+    def description(self) -> str:
+        return "Number." if self.decimals else "Whole number."
+
+    def read(self, text: str) -> Read:
+        percent = text.strip().endswith(("%", "％"))
+        value = number(text.strip()[:-1] if percent else text)
+        exponent = value.normalize().as_tuple().exponent
+        if isinstance(exponent, int) and -exponent > self.decimals:
+            wanted = f"at most {self.decimals} decimals" if self.decimals else "a whole number"
+            raise Refused("NUMBER_TOO_FINE", f"{shown(text)}: {wanted}, please")
+        if (self.least is not None and value < self.least) or (self.most is not None and value > self.most):
+            low, high = ("…" if bound is None else str(bound) for bound in (self.least, self.most))
+            raise Refused("NUMBER_OUT_OF_RANGE", f"{shown(text)} is not between {low} and {high}")
+        return Read(int(value) if self.decimals == 0 else value)
+
+
+_SIGNS = {
+    "¥": "",
+    "￥": "",
+    "元": "",
+    "$": "USD",
+    "us$": "USD",
+    "€": "EUR",
+    "£": "GBP",
+    "hk$": "HKD",
+    "rmb": "CNY",
+}
+_CURRENCY = re.compile(r"([a-z]{2}\$|[a-z]{3}|[¥￥元$€£])?\s*([-+(]?.*?[\d)万亿]+)\s*([a-z]{3}|[¥￥元$€£])?")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """An amount of money; the value is `chassis.money.Money`. Cells may name a currency (`USD 100`, `€ 5`,
+    `100元`); those that do not are in `currency`. ¥ and 元 stand for CNY unless that is JPY."""
+
+    currency: str = "CNY"
+    negative: bool = False
+
+    @property
+    def description(self) -> str:
+        return f"Amount of money, in {self.currency} unless the cell names a currency."
+
+    def read(self, text: str) -> Read:
+        written = unicodedata.normalize("NFKC", text).strip().casefold()
+        found = _CURRENCY.fullmatch(written)
+        if found is None or (found[1] and found[3] and found[1] != found[3]):
+            raise Refused(
+                "MONEY_INVALID", f"{shown(text)} is no amount of money: write it as 1234.50 or USD 1234.50"
+            )
+        currency = self._code(found[1] or found[3])
+        try:
+            value = number(found[2])
+        except Refused:
+            raise Refused(
+                "MONEY_INVALID", f"{shown(text)} is no amount of money: write it as 1234.50"
+            ) from None
+        if value < 0 and not self.negative:
+            raise Refused("MONEY_NEGATIVE", f"{shown(text)} is below zero")
+        minor = value.scaleb(money.digits(currency))
+        if minor != minor.to_integral_value():
+            raise Refused("MONEY_TOO_FINE", f"{shown(text)} is finer than the smallest unit of {currency}")
+        if abs(minor) >= 10**17:
+            raise Refused("MONEY_TOO_LARGE", f"{shown(text)} is too large")
+        return Read(money.Money(int(minor), currency))
+
+    def _code(self, sign: str | None) -> str:
+        if not sign:
+            return self.currency
+        known = _SIGNS.get(sign, sign.upper())
+        return known or ("JPY" if self.currency == "JPY" else "CNY")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Another record, written by its name or key. `resolver` names the function of the importer that finds
+    it; until then the value is the text. `what` names the record in messages."""
+
+    resolver: str
+    what: str
+    longest: int = 200
+
+    @property
+    def description(self) -> str:
+        return f"The {self.what}'s name or key."
+
+    def read(self, text: str) -> Read:
+        return Text(self.longest).read(text)

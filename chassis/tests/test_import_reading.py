@@ -1,0 +1,357 @@
+"""Files of rows: what is read, and how what cannot be read is refused."""
+
+import io
+import json
+import random
+import zipfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.errors import Invalid
+from chassis.imports import reading
+from chassis.imports.mapping import Target, checked, proposal
+from chassis.imports.reading import Sheet, kind, read_csv, unpack
+from chassis.imports.refused import Problem, refused_csv, restored, safe
+from chassis.imports.values import Phone, Text
+from chassis.imports.workbook import read_workbook
+
+DATA = Path(__file__).parent / "data"
+SPECTRUM = sorted(
+    path.stem
+    for path in (DATA / "csv_spectrum").glob("*.csv")
+    if path.stem not in ("location_coordinates", "newlines_crlf")  # see data/SOURCE.txt
+)
+
+
+def rows(sheet: Sheet) -> list[list[str]]:
+    return [row.cells for row in unpack(sheet.packed)]
+
+
+@pytest.mark.parametrize("name", SPECTRUM)
+def test_the_corners_of_csv(name: str) -> None:
+    folder = DATA / "csv_spectrum"
+    sheet = read_csv((folder / f"{name}.csv").read_bytes())
+    wanted = json.loads((folder / f"{name}.json").read_text())
+    padded = [cells + [""] * (len(sheet.header) - len(cells)) for cells in rows(sheet)]
+    assert [dict(zip(sheet.header, cells, strict=True)) for cells in padded] == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "header"),
+    [
+        ("no_bom", "utf-8", ["姓名", "年纪"]),
+        ("office_bom", "utf-8-sig", ["姓名", "年纪"]),
+        ("demo", "utf-8-sig", ["字符串标题", "日期标题", "数字标题"]),
+    ],
+)
+def test_spreadsheets_with_and_without_mark(name: str, encoding: str, header: list[str]) -> None:
+    sheet = read_csv((DATA / "easyexcel" / f"{name}.csv").read_bytes())
+    assert (sheet.encoding, sheet.header, sheet.total) == (encoding, header, 10)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "gb18030", "gbk", "utf-16", "utf-16-le", "utf-16-be"]
+)
+def test_the_encoding_is_found_out(encoding: str) -> None:
+    sheet = read_csv("姓名,公司\r\n张三,北京用友网络科技股份有限公司\r\n".encode(encoding))
+    assert sheet.header == ["姓名", "公司"]
+    assert rows(sheet) == [["张三", "北京用友网络科技股份有限公司"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ("a,b\n1,2", ","),
+        ("a;b\n1,5;2\n3,1;4", ";"),
+        ("a\tb\n1,1\t2", "\t"),
+        ("a|b\n1|2", "|"),
+        ("sep=;\na;b\n1;2", ";"),
+        ("only\none", ","),
+        ('"a,x";b\n"1,x";2', ";"),
+    ],
+)
+def test_the_delimiter_is_found_out(text: str, delimiter: str) -> None:
+    assert read_csv(text.encode()).delimiter == delimiter
+
+
+def test_row_numbers_are_those_of_a_spreadsheet_and_empty_rows_do_not_count() -> None:
+    sheet = read_csv(b'\n\na,b\n1,2\n,\n  \n"x\ny",3\n')
+    assert [(row.number, row.cells) for row in unpack(sheet.packed)] == [(4, ["1", "2"]), (7, ["x\ny", "3"])]
+    assert sheet.total == 2
+    assert [row.number for row in unpack(sheet.packed, skip=1)] == [7]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "says"),
+    [
+        (b"", "FILE_EMPTY", "empty"),
+        (b"\n\n \n", "FILE_EMPTY", "empty"),
+        (b"a,b\n", "FILE_EMPTY", "no row below"),
+        (b'a,b\n1,"x\ny,z\n', "FILE_NOT_READABLE", "begins in row 2 is not closed"),
+        (b'a,b\n1,"' + b"x\n" * 200_000, "FILE_NOT_READABLE", "quotation mark missing"),
+        (b"a\0b,c\n1,2", "FILE_NOT_READABLE", "zero bytes"),
+        (b"a,b\n1,2\n\xe9\xff\xff,2", "FILE_NOT_READABLE", "line 3"),
+        (b"a\n" + b"x" * 40_000, "FILE_NOT_READABLE", "characters"),
+        (b"," * 600 + b"x\n1", "FILE_NOT_READABLE", "601 columns"),
+        (b"a\n" + b"1\n" * 200_001, "FILE_NOT_READABLE", "more than 200,000 rows"),
+    ],
+)
+def test_files_that_cannot_be_read_say_why(content: bytes, reason: str, says: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read_csv(content)
+    assert refused.value.reason == reason
+    assert says in refused.value.message
+
+
+def test_a_wrong_encoding_is_named() -> None:
+    with pytest.raises(Invalid) as refused:
+        read_csv("é,b\n1,2".encode("latin-1"), "utf-8")
+    assert refused.value.violations[0].field == "encoding"
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    try:
+        sheet = read_csv(content)
+    except Invalid as refused:
+        assert refused.reason in ("FILE_EMPTY", "FILE_NOT_READABLE")
+    else:
+        assert len(rows(sheet)) == sheet.total
+
+
+_cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
+
+
+@given(st.lists(st.lists(_cells, min_size=2, max_size=4), min_size=2, max_size=6))
+def test_what_a_spreadsheet_writes_is_read_back(table: list[list[str]]) -> None:
+    import csv
+
+    out = io.StringIO(newline="")
+    csv.writer(out, quoting=csv.QUOTE_ALL).writerows([["h", "i"], *table])
+    kept = [row for row in table if any(cell.strip() for cell in row)]
+    try:
+        sheet = read_csv(out.getvalue().encode(), delimiter=",")
+    except Invalid:
+        assert not kept
+        return
+
+    def filled(table: list[list[str]]) -> list[list[str]]:
+        return [[cell for cell in cells if cell.strip()] for cells in table]
+
+    assert filled(rows(sheet)) == filled(kept)
+
+
+def test_the_kind_is_told_by_name_and_content() -> None:
+    assert kind("leads.CSV", b"a") == "csv"
+    assert kind("leads.xlsx", b"PK\x03\x04") == "xlsx"
+    for name, content in [
+        ("leads.exe", b"MZ"),
+        ("leads", b"a"),
+        ("leads.csv", b"PK\x03\x04"),
+        ("leads.xlsx", b"a,b"),
+        ("leads.xlsx", b"\xd0\xcf\x11\xe0"),
+    ]:
+        with pytest.raises(Invalid):
+            kind(name, content)
+
+
+def new_book(out: io.BytesIO) -> Any:
+    import xlsxwriter  # pyright: ignore[reportMissingTypeStubs]
+
+    return xlsxwriter.Workbook(out, {"in_memory": True})
+
+
+def workbook() -> bytes:
+    out = io.BytesIO()
+    book = new_book(out)
+    sheet = book.add_worksheet("线索")
+    sheet.write_row(2, 1, ["姓名", "电话", "日期", "金额", "好"])
+    sheet.write_row(3, 1, ["张三", 13800001234])
+    sheet.write_datetime(3, 3, datetime(2024, 5, 1), book.add_format({"num_format": "yyyy-mm-dd"}))
+    sheet.write_row(3, 4, [12.5, True])
+    book.add_worksheet("other").write_row(0, 0, ["x"])
+    book.close()
+    return out.getvalue()
+
+
+async def test_a_workbook_is_read_as_a_person_would_type_it() -> None:
+    sheet = await read_workbook(workbook())
+    assert sheet.sheets == ("线索", "other")
+    assert [cell for cell in sheet.header if cell] == ["姓名", "电话", "日期", "金额", "好"]
+    assert [row.number for row in sheet.first] == [4]
+    assert [c for c in sheet.first[0].cells if c] == ["张三", "13800001234", "2024-05-01", "12.5", "true"]
+    with pytest.raises(Invalid) as refused:
+        await read_workbook(workbook(), "third")
+    assert refused.value.violations[0].field == "sheet"
+
+
+def corners() -> bytes:
+    out = io.BytesIO()
+    book = new_book(out)
+    sheet = book.add_worksheet()
+    sheet.write(0, 0, "a")
+    sheet.write(1048575, 16383, "b")
+    book.close()
+    return out.getvalue()
+
+
+def zip_bomb() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        with archive.open("xl/workbook.xml", "w", force_zip64=True) as part:
+            for _ in range(410):
+                part.write(bytes(1 << 20))
+    return out.getvalue()
+
+
+def entities() -> bytes:
+    out = io.BytesIO()
+    laughs = "".join(f'<!ENTITY l{i + 1} "{f"&l{i};" * 10}">' for i in range(9))
+    with zipfile.ZipFile(io.BytesIO(workbook())) as source, zipfile.ZipFile(out, "w") as archive:
+        for entry in source.infolist():
+            data = source.read(entry)
+            if entry.filename == "xl/sharedStrings.xml":
+                head = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY l0 "ha">{laughs}]>'.encode()
+                data = head + data.split(b"?>", 1)[1].replace("张三".encode(), b"&l9;")
+            archive.writestr(entry.filename, data)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("bomb", [corners, zip_bomb])
+async def test_a_bomb_is_refused(bomb: Callable[[], bytes]) -> None:
+    with pytest.raises(Invalid) as refused:
+        await read_workbook(bomb())
+    assert refused.value.reason == "FILE_NOT_READABLE"
+
+
+async def test_entities_are_not_expanded() -> None:
+    try:
+        sheet = await read_workbook(entities())
+    except Invalid as refused:
+        assert refused.reason == "FILE_NOT_READABLE"
+    else:
+        assert "haha" not in str(sheet.first)
+
+
+async def test_broken_workbooks_are_refused() -> None:
+    whole = workbook()
+    chance = random.Random(5)
+    for _ in range(12):
+        broken = bytearray(whole)
+        for _ in range(chance.randrange(1, 40)):
+            broken[chance.randrange(4, len(broken))] = chance.randrange(256)
+        try:
+            await read_workbook(bytes(broken[: chance.randrange(50, len(broken) + 1)]))
+        except Invalid as refused:
+            assert refused.reason in ("FILE_EMPTY", "FILE_NOT_READABLE")
+
+
+FIELDS = (
+    Target("lastName", "Name", Text(), ("姓名", "full name", "contact"), required=True),
+    Target("companyName", "Company", Text(), ("公司", "公司名称", "account")),
+    Target("phone", "Phone", Phone(), ("电话", "手机", "mobile", "tel")),
+    Target("email", "E-mail", Text(), ("邮箱", "电子邮件")),
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (["姓名", "公司名称", "手机", "邮箱"], {0: "lastName", 1: "companyName", 2: "phone", 3: "email"}),
+        (
+            ["Last Name*", "Account", "Tel.", "EMAIL"],
+            {0: "lastName", 1: "companyName", 2: "phone", 3: "email"},
+        ),
+        (["联系人姓名", "联系电话(必填)", "备注"], {0: "lastName", 1: "phone"}),
+        (["公司名称", "公司名称"], {0: "companyName"}),
+        (["", "x"], {}),
+    ],
+)
+def test_columns_are_recognised(header: list[str], wanted: dict[int, str]) -> None:
+    assert proposal(header, FIELDS) == wanted
+
+
+@pytest.mark.parametrize(
+    ("pairs", "field"),
+    [
+        ([(0, "lastName"), (9, "phone")], "mapping[1].column"),
+        ([(0, "lastName"), (1, "ownerPassword")], "mapping[1].field"),
+        ([(0, "lastName"), (0, "phone")], "mapping[1].column"),
+        ([(0, "lastName"), (1, "lastName")], "mapping[1].field"),
+        ([(1, "phone")], "mapping"),
+    ],
+)
+def test_a_wrong_mapping_is_refused(pairs: list[tuple[int, str]], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        checked(pairs, 3, FIELDS)
+    assert (refused.value.reason, refused.value.violations[0].field) == ("MAPPING_INVALID", field)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3+cmd|x",
+        "@SUM(1)",
+        " =1",
+        "\t=1",
+        "\r=1",
+        "\u200b=1",
+        "\u00a0=1",
+        "＝1+1",
+        "＠x",
+        "\ufeff=1",
+        "\x00=1",
+        "\u3000＋1+1",
+        "|calc",
+        "%0A=1",
+        "\n=1",
+    ],
+)
+def test_no_cell_is_a_formula(cell: str) -> None:
+    assert safe(cell) == "'" + cell
+    assert restored(safe(cell)) == cell
+
+
+@pytest.mark.parametrize("cell", ["", "Li", "a=b", "-5", "+8613800001234", "-1,234.50", "'tis", "5%", "李"])
+def test_what_is_no_formula_stays(cell: str) -> None:
+    assert safe(cell) == cell
+    assert restored(cell) == cell
+
+
+def test_the_file_of_refused_rows_can_be_read_again() -> None:
+    problems = [Problem("phone", "PHONE_INVALID", "'x' is no telephone number")]
+    made = b"".join(
+        refused_csv(
+            ["姓名", "=h"], [(2, ["=张", 'a"b\nc'], problems), (3, ["ok", ""], [Problem("", "R", "m", True)])]
+        )
+    )
+    assert made.startswith(b"\xef\xbb\xbf")
+    sheet = read_csv(made)
+    assert sheet.header == ["Row", "Verdict", "Reasons", "姓名", "'=h"]
+    assert rows(sheet) == [
+        ["2", "refused", "phone: 'x' is no telephone number", "'=张", 'a"b\nc'],
+        ["3", "repaired", "m", "ok"],
+    ]
+
+
+def test_memory_stays_small() -> None:
+    import tracemalloc
+
+    content = b"a,b,c\n" + b"some text,more text,1234567\n" * 60_000
+    tracemalloc.start()
+    try:
+        sheet = read_csv(content)
+        assert sum(1 for _ in unpack(sheet.packed)) == 60_000
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(content)
+    finally:
+        tracemalloc.stop()
+    assert reading.MOST_ROWS >= 60_000

@@ -1,0 +1,187 @@
+"""Cells of imported files as values."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.imports.values import (
+    Amount,
+    Choice,
+    Day,
+    Email,
+    Flag,
+    Moment,
+    Number,
+    Phone,
+    Refused,
+    Tags,
+    Text,
+    Value,
+    number,
+)
+from chassis.money import Money
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2024-05-01",
+        "2024/5/1",
+        "2024.5.1",
+        "20240501",
+        "2024年5月1日",
+        "２０２４-05-01",
+        "1 May 2024",
+        "May 1, 2024",
+        "1st May 2024",
+        "1-May-2024",
+        "2024-05-01 00:00:00",
+        "2024-05-01T08:30:00Z",
+    ],
+)
+def test_days_are_read_in_the_usual_spellings(written: str) -> None:
+    assert Day().read(written).value == date(2024, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("written", "order", "day"),
+    [
+        ("13/05/2024", "", date(2024, 5, 13)),
+        ("05/13/2024", "", date(2024, 5, 13)),
+        ("01/02/2024", "dmy", date(2024, 2, 1)),
+        ("01/02/2024", "mdy", date(2024, 1, 2)),
+    ],
+)
+def test_short_days_are_read_when_they_can_mean_one_day_only(written: str, order: str, day: date) -> None:
+    assert Day(order).read(written).value == day
+
+
+@pytest.mark.parametrize(
+    ("value", "written", "reason"),
+    [
+        (Day(), "01/02/2024", "DATE_AMBIGUOUS"),
+        (Day(), "2024-02-30", "DATE_INVALID"),
+        (Day(), "tomorrow", "DATE_INVALID"),
+        (Day(), "1 Foo 2024", "DATE_INVALID"),
+        (Moment(), "2024-05-01 25:00", "TIME_INVALID"),
+        (Phone(), "call me", "PHONE_INVALID"),
+        (Email(), "li@acme", "EMAIL_INVALID"),
+        (Number(), "12 apples", "NUMBER_INVALID"),
+        (Number(), "", "NUMBER_INVALID"),
+        (Number(decimals=0), "1.5", "NUMBER_TOO_FINE"),
+        (Number(least=0, most=100), "101", "NUMBER_OUT_OF_RANGE"),
+        (Amount(), "-5", "MONEY_NEGATIVE"),
+        (Amount(), "0.001", "MONEY_TOO_FINE"),
+        (Amount("JPY"), "¥1.5", "MONEY_TOO_FINE"),
+        (Amount(), "much", "MONEY_INVALID"),
+        (Amount(), "99999999999999999999", "MONEY_INVALID"),
+        (Text(3), "four", "TEXT_TOO_LONG"),
+        (Flag(), "perhaps", "FLAG_INVALID"),
+        (Choice({"A": ()}), "B", "CHOICE_UNKNOWN"),
+        (Tags(most=1), "a,b", "TAGS_TOO_MANY"),
+    ],
+)
+def test_what_is_no_value_is_refused_with_its_reason(value: Value, written: str, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        value.read(written)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2024-05-01 08:00", datetime(2024, 5, 1, 0, 0, tzinfo=UTC)),
+        ("2024/5/1 8:00:30 PM", datetime(2024, 5, 1, 12, 0, 30, tzinfo=UTC)),
+        ("2024-05-01T08:00:00Z", datetime(2024, 5, 1, 8, 0, tzinfo=UTC)),
+        ("2024-05-01 08:00+02:00", datetime(2024, 5, 1, 6, 0, tzinfo=UTC)),
+        ("2024-05-01", datetime(2024, 4, 30, 16, 0, tzinfo=UTC)),
+        ("2024年5月1日 08:00", datetime(2024, 5, 1, 0, 0, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_in_utc(written: str, moment: datetime) -> None:
+    assert Moment().read(written).value == moment
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1,234.50", "1234.50"),
+        ("1.234,50", "1234.50"),
+        ("1234,5", "1234.5"),
+        ("1 234", "1234"),
+        ("1'234", "1234"),
+        ("(12)", "-12"),
+        ("-12", "-12"),
+        ("１２", "12"),
+        ("1.2万", "12000"),
+        ("3亿", "300000000"),
+        ("12,34,567", "1234567"),
+        ("1,234", "1234"),
+        (".5", "0.5"),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(written: str, value: str) -> None:
+    assert number(written) == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    ("written", "minor", "currency"),
+    [
+        ("¥1,234.50", 123450, "CNY"),
+        ("1234.5元", 123450, "CNY"),
+        ("USD 100", 10000, "USD"),
+        ("100 usd", 10000, "USD"),
+        ("$ 1,054", 105400, "USD"),
+        ("€5", 500, "EUR"),
+        ("HK$20", 2000, "HKD"),
+        ("RMB 7", 700, "CNY"),
+        ("500", 50000, "CNY"),
+        ("5万元", 5000000, "CNY"),
+        ("jpy 500", 500, "JPY"),
+    ],
+)
+def test_amounts_become_minor_units(written: str, minor: int, currency: str) -> None:
+    assert Amount().read(written).value == Money(minor, currency)
+
+
+def test_a_choice_is_known_by_its_synonyms_and_repaired_when_only_spaces_differ() -> None:
+    choice = Choice({"WON": ("closed won", "赢单"), "LOST": ("输单",)})
+    assert choice.read("Won").value == "WON"
+    assert choice.read("赢单").repaired == ""
+    repaired = choice.read("Closed-Won")
+    assert repaired.value == "WON"
+    assert "Closed-Won" in repaired.repaired
+
+
+def test_flags_and_tags() -> None:
+    assert Flag().read("是").value is True
+    assert Flag().read("No").value is False
+    assert Tags().read("vip、 new，vip;a b").value == ["vip", "new", "a b"]
+
+
+@given(
+    st.text(min_size=1, max_size=40),
+    st.sampled_from(
+        [
+            Text(),
+            Phone(),
+            Email(),
+            Choice({"A": ("b c",)}),
+            Flag(),
+            Tags(),
+            Day(),
+            Moment(),
+            Number(),
+            Amount(),
+        ]
+    ),
+)
+def test_any_text_is_a_value_or_refused(text: str, value: Value) -> None:
+    try:
+        value.read(text)
+    except Refused as refused:
+        assert refused.reason.isupper()
+        assert refused.message
