@@ -82,24 +82,16 @@ def syllables(text: str) -> list[str]:
     return out
 
 
-def reading(text: str) -> str:
-    """`北京用友` → `beijingyongyou`."""
-    return "".join(syllables(text))
-
-
-def initials(text: str) -> str:
-    """`北京用友` → `bjyy`."""
-    return "".join([s[0] for s in syllables(text)])
-
-
-def surname_reading(name: str) -> tuple[str, str] | None:
-    """Reading and initials of a person's name whose surname is read in its own way (单 shan), when that
-    differs."""
-    own = _SURNAMES.get(name[:1])
-    if own is None:
-        return None
+def readings(name: str, person: bool = False) -> list[list[str]]:
+    """The ways a name is read, as syllables; for a person with a surname of its own reading (单 shan) both
+    ways."""
     usual = syllables(name)
-    if not usual or usual[0] == own:
-        return None
-    rest = syllables(name[1:])
-    return own + "".join(rest), own[0] + "".join([s[0] for s in rest])
+    own = _SURNAMES.get(name[:1]) if person else None
+    if own is None or not usual or usual[0] == own:
+        return [usual]
+    return [usual, [own, *syllables(name[1:])]]
+
+
+def warm() -> None:
+    """Makes the tables, which takes about half a second; services that search do it when they start."""
+    _tables()

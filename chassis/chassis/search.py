@@ -41,7 +41,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
 from chassis.errors import Invalid
-from chassis.pinyin import initials, reading, surname_reading
+from chassis.pinyin import readings
 from chassis.schema import TENANT
 
 _MOST_WORDS = 8
@@ -150,16 +150,11 @@ def _name(name: str, person: bool, lines: dict[str, None], short: dict[str, None
         return
     tight = _WIDE_GAP.sub("", line)
     lines[tight] = None
-    letters = initials(tight)
-    short[letters] = None
-    lines[letters] = None
-    lines[reading(tight)] = None
-    if person:
-        other = surname_reading(tight)
-        if other:
-            lines[other[0]] = None
-            lines[other[1]] = None
-            short[other[1]] = None
+    for read in readings(tight, person):
+        letters = "".join([syllable[0] for syllable in read])
+        short[letters] = None
+        lines[letters] = None
+        lines["".join(read)] = None
 
 
 def _joined_digits(line: str, lines: dict[str, None]) -> None:

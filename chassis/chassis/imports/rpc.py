@@ -1,0 +1,282 @@
+"""The gRPC face of imports: messages of kehu.imports.v1 in and out. Any service mounts it in one line.
+
+from chassis.imports.rpc import Imports, import_face
+
+IMPORTS = Imports(LEADS, CONTACTS)                          # the importers of this service
+Service(faces=[..., import_face("kehu.leads.v1.ImportService", IMPORTS)], jobs={**IMPORTS.jobs}, ...)
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid5
+
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.timestamp_pb2 import Timestamp
+from kehu.imports.v1 import imports_pb2 as pb
+
+from chassis.database import Transaction
+from chassis.errors import IdempotencyKeyReused, Invalid, NotFound
+from chassis.fields import Field, Kind
+from chassis.ids import new_id, parse_id
+from chassis.imports.importer import Importer, Options
+from chassis.imports.refused import refused_csv
+from chassis.imports.runs import (
+    JOB,
+    Run,
+    cancel,
+    keep,
+    may_see,
+    noted_row,
+    own_run,
+    prepared,
+    read_file,
+    refused_rows_sql,
+    start,
+)
+from chassis.imports.tables import CREATE, UPSERT, ImportRun
+from chassis.listing import Listing
+from chassis.principal import Act, Reach
+from chassis.records import etag
+from chassis.rpc import Call, Face
+
+_STATES = ("READY", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED")
+_MOST_ANSWER = 24 * 1024 * 1024
+_REQUESTS = UUID("6f1cf3a0-3f5e-4d4b-9f0e-6b1d7f4f2a51")
+_BRIEF = [
+    "id",
+    "version",
+    "created_at",
+    "created_by",
+    "updated_at",
+    "updated_by",
+    "kind",
+    "filename",
+    "file_size",
+    "state",
+    "encoding",
+    "delimiter",
+    "sheet",
+    "mode",
+    "total_rows",
+    "processed_rows",
+    "created_rows",
+    "updated_rows",
+    "unchanged_rows",
+    "refused_rows",
+    "repaired_rows",
+    "started_at",
+    "ended_at",
+    "failure_reason",
+    "failure_message",
+]
+
+_RUNS = Listing(
+    ImportRun,
+    right=None,
+    fields={
+        "createTime": Field("created_at", Kind.TIMESTAMP, sortable=True),
+        "creatorId": Field("created_by", Kind.UUID),
+        "recordType": Field("kind", Kind.TEXT),
+        "state": Field("state", Kind.ENUM, values=_STATES, prefix="IMPORT_STATE_"),
+    },
+    columns=_BRIEF,
+)
+_WHOLE = Listing(
+    ImportRun, right=None, fields={"createTime": Field("created_at", Kind.TIMESTAMP, sortable=True)}
+)
+
+
+class Imports:
+    """The importers of one service, by record type. All of them stand under one right."""
+
+    def __init__(self, *importers: Importer) -> None:
+        if not importers:
+            raise ValueError("a service that imports has an importer")
+        self._importers: Mapping[str, Importer] = {importer.record_type: importer for importer in importers}
+
+    @property
+    def jobs(self) -> dict[str, Any]:
+        """The background job that carries imports on, for the service's composition."""
+        return {JOB: self._carry_on}
+
+    def importer(self, record_type: str) -> Importer:
+        """The importer of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
+        found = self._importers.get(record_type)
+        if found is None:
+            known = ", ".join(self._importers)
+            raise Invalid(
+                "recordType",
+                f"'{record_type[:50]}' cannot be imported here; there are: {known}",
+                reason="RECORD_TYPE_UNKNOWN",
+            )
+        return found
+
+    async def _carry_on(self, payload: Mapping[str, Any], call: Call) -> None:
+        id = UUID(payload["import_id"])
+        rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
+        if rows:
+            await Run(self._importers[rows[0]["kind"]], call.database, call.who, id, call).carry_on()
+
+    async def create(self, request: pb.CreateImportRequest, call: Call) -> pb.Import:
+        """Reads the file and keeps it with a proposal. A repeated request_id answers with the import it
+        made."""
+        importer = self.importer(request.record_type)
+        who = call.who
+        id = (
+            uuid5(_REQUESTS, f"{who.tenant_id} {who.person_id} {request.request_id}")
+            if request.request_id
+            else new_id()
+        )
+        sheet = await read_file(
+            request.filename, request.content, request.encoding, request.delimiter, request.sheet
+        )
+        run = prepared(importer, request.filename, request.content, sheet)
+        run.id = id
+        async with call.database.transaction(who) as tx:
+            known = await tx.session.get(ImportRun, (who.tenant_id, id)) if request.request_id else None
+            if known is None:
+                await keep(tx, run, sheet.packed)
+            elif (known.file_hash, known.kind, known.filename) != (run.file_hash, run.kind, run.filename):
+                raise IdempotencyKeyReused
+        return await self._answer(call, id)
+
+    async def start(self, request: pb.StartImportRequest, tx: Transaction) -> pb.Import:
+        """Confirms the mapping; the job takes over when the transaction has committed."""
+        run = await self._locked(tx, request.id, request.etag)
+        mode = UPSERT if request.mode == pb.IMPORT_MODE_UPSERT else CREATE
+        owner = parse_id(request.owner_id, "ownerId") if request.owner_id else None
+        pairs = [(m.column, m.field) for m in request.mapping]
+        await start(tx, self._importers[run.kind], run, pairs, Options(mode, owner or tx.who.person_id))
+        return await self._changed(tx, run)
+
+    async def cancel(self, request: pb.CancelImportRequest, tx: Transaction) -> pb.Import:
+        """Stops an import; the batch in work, if any, is the last or is undone."""
+        run = await self._locked(tx, request.id, request.etag)
+        await cancel(tx, run)
+        return await self._changed(tx, run)
+
+    async def get(self, request: pb.GetImportRequest, call: Call) -> pb.Import:
+        """One import with everything about it."""
+        return await self._answer(call, parse_id(request.id, "id"))
+
+    async def list(self, request: pb.ListImportsRequest, call: Call) -> pb.ListImportsResponse:
+        """Imports of the caller; of everybody for those who may write all records."""
+        everyone = all(call.who.reach(i.right, Act.WRITE) is Reach.ALL for i in self._importers.values())
+        page = await _RUNS.page(call, request, None if everyone else {"creatorId": call.who.person_id})
+        return pb.ListImportsResponse(
+            imports=[_brief(row) for row in page.rows], next_page_token=page.next_page_token
+        )
+
+    async def refused(self, request: pb.GetRefusedRowsRequest, call: Call) -> HttpBody:
+        """The refused and repaired rows as a CSV file."""
+        id = parse_id(request.id, "id")
+        run = await self._seen(call, id)
+        rows = await call.database.read(call.who, refused_rows_sql(), id)
+        header = [column["name"] for column in _plain_json(run["columns"])]
+        parts: list[bytes] = []
+        size = 0
+        for part in refused_csv(header, map(noted_row, rows)):
+            size += len(part)
+            if size > _MOST_ANSWER:
+                parts.append(b',cut,"There are more rows than fit here: correct these and import again."\r\n')
+                break
+            parts.append(part)
+        return HttpBody(content_type="text/csv; charset=utf-8", data=b"".join(parts))
+
+    async def _seen(self, call: Call, id: UUID) -> Any:
+        run = await _WHOLE.get(call, id)
+        if not may_see(call.who, run["created_by"], self._importers[run["kind"]].right):
+            raise NotFound("import", id)
+        return run
+
+    async def _answer(self, call: Call, id: UUID) -> pb.Import:
+        return self._whole(await self._seen(call, id))
+
+    async def _locked(self, tx: Transaction, id: str, expected: str) -> ImportRun:
+        right = next(iter(self._importers.values())).right
+        run = await own_run(tx, parse_id(id, "id"), right)
+        tx.check_etag(run, expected)
+        return run
+
+    async def _changed(self, tx: Transaction, run: ImportRun) -> pb.Import:
+        await tx.session.flush()
+        return self._whole(run.model_dump())
+
+    def _whole(self, row: Any) -> pb.Import:
+        message = _brief(row)
+        importer = self._importers[row["kind"]]
+        message.sheets.extend(_plain_json(row["sheets"]))
+        for index, column in enumerate(_plain_json(row["columns"])):
+            message.columns.add(index=index, name=column["name"], samples=column["samples"])
+        for target in importer.targets:
+            message.fields.add(
+                field=target.field, label=target.label, required=target.required, description=target.help,
+                aliases=target.aliases,
+            )  # fmt: skip
+        for column, name in _plain_json(row["proposed"]):
+            message.proposed_mapping.add(column=column, field=name)
+        for column, name in _plain_json(row["mapping"]):
+            message.mapping.add(column=column, field=name)
+        for shown in _plain_json(row["preview"]):
+            message.preview.add(
+                row_number=shown["number"],
+                cells=shown["cells"],
+                problems=[pb.RowProblem(**problem) for problem in shown["problems"]],
+            )
+        return message
+
+
+def _brief(row: Any) -> pb.Import:
+    return pb.Import(
+        id=str(row["id"]),
+        etag=etag(row["version"]),
+        create_time=_time(row["created_at"]),
+        update_time=_time(row["updated_at"]),
+        creator_id=str(row["created_by"]),
+        updater_id=str(row["updated_by"]),
+        record_type=row["kind"],
+        filename=row["filename"],
+        file_size=row["file_size"],
+        state=pb.ImportState.Value("IMPORT_STATE_" + row["state"]),
+        encoding=row["encoding"],
+        delimiter=row["delimiter"],
+        sheet=row["sheet"],
+        mode=pb.ImportMode.Value("IMPORT_MODE_" + (row["mode"] or "UNSPECIFIED")),
+        total_rows=row["total_rows"],
+        processed_rows=row["processed_rows"],
+        created_rows=row["created_rows"],
+        updated_rows=row["updated_rows"],
+        unchanged_rows=row["unchanged_rows"],
+        refused_rows=row["refused_rows"],
+        repaired_rows=row["repaired_rows"],
+        start_time=_time(row["started_at"]),
+        end_time=_time(row["ended_at"]),
+        failure_reason=row["failure_reason"],
+        failure_message=row["failure_message"],
+    )
+
+
+def _time(at: Any) -> Timestamp | None:
+    if at is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def _plain_json(value: Any) -> Any:
+    import orjson
+
+    return orjson.loads(value) if isinstance(value, str | bytes) else value
+
+
+def import_face(service: str, imports: Imports) -> Face:
+    """The face of that ImportService (`kehu.leads.v1.ImportService`)."""
+    face = Face(service)
+    face.process("CreateImport")(imports.create)
+    face.write("StartImport")(imports.start)
+    face.read("GetImport")(imports.get)
+    face.read("ListImports")(imports.list)
+    face.write("CancelImport")(imports.cancel)
+    face.read("GetRefusedRows")(imports.refused)
+    return face

@@ -1,0 +1,345 @@
+"""Running imports: durable, batch by batch, so that a death at any instruction neither loses nor repeats a
+row.
+
+A batch is one transaction: the records, their events and history, the refused rows and the new cursor. It
+begins by locking the run and looking whether the cursor is where the batch starts; so a second worker that
+took the job over stops at once, and a cancel takes effect between two batches.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import DataError, IntegrityError
+from sqlmodel import col
+
+from chassis.database import Database, Transaction
+from chassis.errors import Code, Invalid, NotFound, Precondition
+from chassis.errors import Problem as Failure
+from chassis.imports.importer import (
+    Draft,
+    Importer,
+    ImportRow,
+    Options,
+    Outcome,
+    RowReader,
+    orders_of,
+    resolve,
+)
+from chassis.imports.mapping import checked, proposal
+from chassis.imports.reading import Row, Sheet, kind, read_csv, unpack
+from chassis.imports.refused import Problem
+from chassis.imports.tables import (
+    CANCELLED,
+    FAILED,
+    FILES,
+    READY,
+    REFUSED,
+    RUNNING,
+    SUCCEEDED,
+    ImportRun,
+)
+from chassis.imports.workbook import read_workbook
+from chassis.principal import Act, Principal, Reach, Rights
+
+JOB = "import"
+BATCH = 500
+_PREVIEW = 20
+
+
+class ImportNotReady(Precondition):
+    """Only an import in state READY can be started."""
+
+    reason = "IMPORT_NOT_READY"
+
+
+class ImportEnded(Precondition):
+    """Only an import in state READY or RUNNING can be cancelled."""
+
+    reason = "IMPORT_ENDED"
+
+
+class _Overtaken(Exception):
+    """The run has been cancelled, or somebody else carries it on."""
+
+
+async def read_file(filename: str, content: bytes, encoding: str, delimiter: str, sheet: str) -> Sheet:
+    """Reads a file wholly, off the event loop. Raises Invalid."""
+    if kind(filename, content) == "xlsx":
+        return await read_workbook(content, sheet)
+    return await asyncio.to_thread(read_csv, content, encoding, delimiter)
+
+
+def prepared(importer: Importer, filename: str, content: bytes, sheet: Sheet) -> ImportRun:
+    """A run in state READY, with a proposed mapping and a preview."""
+    proposed = proposal(sheet.header, importer.targets)
+    reader = RowReader(importer, proposed, len(sheet.header), orders_of(importer, proposed, sheet.first))
+    return ImportRun(
+        kind=importer.record_type,
+        filename=filename,
+        file_size=len(content),
+        file_hash=hashlib.sha256(content).hexdigest(),
+        encoding=sheet.encoding,
+        delimiter=sheet.delimiter,
+        sheet=sheet.sheet,
+        sheets=list(sheet.sheets),
+        columns=[
+            {"name": name, "samples": found} for name, found in zip(sheet.header, sheet.samples, strict=True)
+        ],
+        proposed=[[column, name] for column, name in sorted(proposed.items())],
+        preview=[_previewed(reader.read(row), proposed) for row in sheet.first[:_PREVIEW]],
+        total_rows=sheet.total,
+    )
+
+
+def _previewed(draft: Draft, proposed: dict[int, str]) -> dict[str, Any]:
+    known = set(proposed.values())  # what is required and not yet mapped is no fault of a row
+    problems = [p for p in draft.problems if p.reason != "REQUIRED" or p.field in known]
+    return {
+        "number": draft.row.number,
+        "cells": [c[:1000] for c in draft.row.cells],
+        "problems": _plain(problems),
+    }
+
+
+def _plain(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [
+        {"field": p.field, "reason": p.reason, "message": p.message, "repaired": p.repaired} for p in problems
+    ]
+
+
+async def keep(tx: Transaction, run: ImportRun, packed: bytes) -> None:
+    """Writes a prepared run and its file."""
+    tx.add(run)
+    await tx.session.flush()
+    await tx.session.execute(
+        insert(FILES).values(tenant_id=tx.who.tenant_id, import_id=run.id, packed=packed)
+    )
+
+
+async def own_run(tx: Transaction, id: UUID, right: str) -> ImportRun:
+    """The run, locked. People reach their own runs, those who may write all records everyone's. Raises
+    NotFound."""
+    run = await _locked(tx, id)
+    if run is None or not may_see(tx.who, run.created_by, right):
+        raise NotFound("import", id)
+    return run
+
+
+async def _locked(tx: Transaction, id: UUID) -> ImportRun | None:
+    found = await tx.session.execute(select(ImportRun).where(col(ImportRun.id) == id).with_for_update())
+    return found.scalar_one_or_none()
+
+
+def may_see(who: Principal, creator: UUID, right: str) -> bool:
+    """Whether that person may see runs of that creator."""
+    return creator == who.person_id or who.reach(right, Act.WRITE) is Reach.ALL
+
+
+async def start(
+    tx: Transaction, importer: Importer, run: ImportRun, pairs: Sequence[tuple[int, str]], options: Options
+) -> None:
+    """Confirms the mapping and lets the run begin. Raises ImportNotReady, and Invalid for a wrong mapping."""
+    if run.state != READY:
+        raise ImportNotReady(f"The import is {run.state}: only one that is READY can be started.")
+    mapping = checked(
+        pairs or [(int(c), str(f)) for c, f in run.proposed], len(run.columns), importer.targets
+    )
+    if not mapping:
+        raise Invalid("mapping", "no column is mapped to a field", reason="MAPPING_INVALID")
+    packed = await _packed(tx, run.id)
+    run.mapping = [[column, name] for column, name in sorted(mapping.items())]
+    run.orders = await asyncio.to_thread(orders_of, importer, mapping, unpack(packed))
+    run.mode = options.mode
+    run.owner_id = options.owner_id
+    run.started_by = tx.who.person_id
+    run.started_name = tx.who.name
+    run.rights = {right: f"{int(r.read)}{int(r.write)}" for right, r in tx.who.rights.items()}
+    run.team_id = tx.who.team_id
+    run.team_ids = [str(team) for team in sorted(tx.who.team_ids)]
+    run.state = RUNNING
+    run.started_at = tx.now
+    await tx.enqueue(JOB, {"import_id": str(run.id)}, key=str(run.id))
+
+
+async def cancel(tx: Transaction, run: ImportRun) -> None:
+    """Stops a run; rows already made stay. Raises ImportEnded."""
+    if run.state not in (READY, RUNNING):
+        raise ImportEnded(f"The import is {run.state} already.")
+    await _end(tx, run, CANCELLED)
+
+
+async def _end(tx: Transaction, run: ImportRun, state: str) -> None:
+    run.state = state
+    run.ended_at = tx.now
+    await tx.session.execute(delete(FILES).where(FILES.c.import_id == run.id))
+
+
+async def _packed(tx: Transaction, id: UUID) -> bytes:
+    found = await tx.session.execute(select(FILES.c.packed).where(FILES.c.import_id == id))
+    return found.scalar_one()
+
+
+class Run:
+    """An import being carried on, from wherever it stands to its end."""
+
+    def __init__(self, importer: Importer, database: Database, who: Principal, id: UUID, call: Any) -> None:
+        """`who` is anybody of the tenant; rows are made as the person who started the import. `call` goes to
+        resolvers."""
+        self._importer = importer
+        self._database = database
+        self._who = who
+        self._id = id
+        self._call = call
+
+    async def carry_on(self) -> None:
+        """Takes the remaining rows. Returns when the run has ended, was cancelled, or is carried on by
+        somebody else.
+
+        Problems that may pass by themselves (a service that does not answer) are raised for the job to be
+        repeated.
+        """
+        async with self._database.transaction(self._who) as tx:
+            run = await tx.session.get(ImportRun, (self._who.tenant_id, self._id))
+            if run is None or run.state != RUNNING:
+                return
+            self._who = starter(run, self._who)
+            self._options = Options(run.mode, run.owner_id)
+            self._done = run.processed_rows
+            reader = RowReader(
+                self._importer, {int(c): str(f) for c, f in run.mapping}, len(run.columns), run.orders
+            )
+            packed = await _packed(tx, self._id)
+        rows = unpack(packed, self._done)
+        try:
+            while batch := await asyncio.to_thread(_take, rows, reader):
+                await resolve(self._importer, self._call, batch)
+                await self._batch(batch)
+        except _Overtaken:
+            return
+
+    async def _batch(self, drafts: list[Draft]) -> None:
+        """Saves a batch; when it cannot be saved, its halves, so that in the end one row alone is refused."""
+        try:
+            await self._save(drafts)
+        except (IntegrityError, DataError, Failure) as error:
+            if isinstance(error, Failure) and error.code in _PASSING:
+                raise
+            if len(drafts) > 1:
+                half = len(drafts) // 2
+                await self._batch(drafts[:half])
+                await self._batch(drafts[half:])
+            else:
+                drafts[0].problems.append(_reason(error))
+                await self._save(drafts)
+
+    async def _save(self, drafts: list[Draft]) -> None:
+        fit = [draft for draft in drafts if draft.fit]
+        async with self._database.transaction(self._who) as tx:
+            run = await _locked(tx, self._id)
+            if run is None or run.state != RUNNING or run.processed_rows != self._done:
+                raise _Overtaken
+            rows = [ImportRow(draft.row.number, dict(draft.values)) for draft in fit]
+            outcomes = await self._importer.save(tx, rows, self._options) if rows else []
+            if len(outcomes) != len(rows):
+                raise RuntimeError(
+                    f"{self._importer.record_type}: {len(outcomes)} outcomes for {len(rows)} rows"
+                )
+            await self._count(tx, run, drafts, dict(zip(map(id, fit), outcomes, strict=True)))
+            run.processed_rows += len(drafts)
+            if run.processed_rows == run.total_rows:
+                await _end(tx, run, SUCCEEDED)
+        self._done += len(drafts)
+
+    async def _count(
+        self, tx: Transaction, run: ImportRun, drafts: list[Draft], outcomes: dict[int, Outcome]
+    ) -> None:
+        noted: list[dict[str, Any]] = []
+        counts = {"created": 0, "updated": 0, "unchanged": 0, "refused": 0}
+        for draft in drafts:
+            outcome = outcomes.get(id(draft))
+            problems = [*draft.problems, *(outcome.problems if outcome else ())]
+            verdict = outcome.kind if outcome else "refused"
+            counts[verdict] += 1
+            if verdict != "refused" and problems:
+                run.repaired_rows += 1
+            if problems:
+                noted.append({
+                    "tenant_id": tx.who.tenant_id, "import_id": self._id, "row_number": draft.row.number,
+                    "cells": draft.row.cells, "problems": _plain(problems),
+                })  # fmt: skip
+        run.created_rows += counts["created"]
+        run.updated_rows += counts["updated"]
+        run.unchanged_rows += counts["unchanged"]
+        run.refused_rows += counts["refused"]
+        if noted:
+            await tx.session.execute(insert(REFUSED), noted)
+
+    async def give_up(self, reason: str, message: str) -> None:
+        """Marks the run as failed; rows made before stay."""
+        async with self._database.transaction(self._who) as tx:
+            run = await _locked(tx, self._id)
+            if run is not None and run.state == RUNNING:
+                run.failure_reason = reason
+                run.failure_message = message
+                await _end(tx, run, FAILED)
+
+
+_PASSING = (
+    Code.UNAVAILABLE,
+    Code.DEADLINE_EXCEEDED,
+    Code.RESOURCE_EXHAUSTED,
+    Code.ABORTED,
+    Code.INTERNAL,
+    Code.UNAUTHENTICATED,
+)
+
+
+def _take(rows: Iterator[Row], reader: RowReader) -> list[Draft]:
+    return [reader.read(row) for row in islice(rows, BATCH)]
+
+
+def _reason(error: Exception) -> Problem:
+    if isinstance(error, Failure):
+        field = error.violations[0].field.rpartition(".")[2] if error.violations else ""
+        message = error.violations[0].description if error.violations else error.message
+        return Problem(field, error.reason, message)
+    cause = getattr(error, "orig", None)
+    name = getattr(getattr(cause, "__cause__", None), "constraint_name", None)
+    if name:
+        return Problem("", "NOT_STORABLE", f"the row breaks the rule {name}")
+    return Problem("", "NOT_STORABLE", "the row holds a value that cannot be stored")
+
+
+def starter(run: ImportRun, who: Principal) -> Principal:
+    """The person who started the run, with the rights they had then."""
+    return Principal(
+        tenant_id=who.tenant_id,
+        tenant=who.tenant,
+        person_id=run.started_by or run.created_by,
+        name=run.started_name,
+        team_id=run.team_id,
+        team_ids=frozenset(UUID(team) for team in run.team_ids),
+        rights={right: Rights(Reach(int(r[0])), Reach(int(r[1]))) for right, r in run.rights.items()},
+    )
+
+
+def refused_rows_sql() -> str:
+    """Reads the refused and repaired rows of one import, in the order of the file."""
+    return (
+        "SELECT row_number, cells, problems FROM import_refused_rows WHERE import_id = $1 ORDER BY row_number"
+    )
+
+
+def noted_row(record: Any) -> tuple[int, list[str], list[Problem]]:
+    """A row of `refused_rows_sql` as `chassis.imports.refused.refused_csv` takes it."""
+    cells, problems = (
+        orjson.loads(record[name]) if isinstance(record[name], str) else record[name]
+        for name in ("cells", "problems")
+    )
+    return record["row_number"], cells, [Problem(**problem) for problem in problems]

@@ -1,0 +1,168 @@
+"""What an import keeps: the run with its progress, the file's rows until it has ended, and the rows it
+refused or repaired.
+
+A service adds the tables in its first migration that needs them: `install_import_tables()`.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from alembic import op
+from sqlalchemy import Column, Integer, LargeBinary, Table
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlmodel import Field, SQLModel
+
+from chassis.records import Record
+from chassis.schema import protect
+
+READY, RUNNING, SUCCEEDED, CANCELLED, FAILED = "READY", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED"
+CREATE, UPSERT = "CREATE", "UPSERT"
+
+
+class ImportRun(Record, table=True):
+    """The import of one file. `processed_rows` is the cursor: rows before it are done, wholly and once.
+
+    At the end total = created + updated + unchanged + refused; rows repaired are counted among the first
+    three.
+    """
+
+    __tablename__ = "import_runs"  # pyright: ignore[reportAssignmentType]
+
+    kind: str
+    """What the rows become: the importer's record type."""
+    filename: str
+    file_size: int
+    file_hash: str
+    state: str = READY
+    encoding: str = ""
+    delimiter: str = ""
+    sheet: str = ""
+    sheets: list[str] = Field(default_factory=list[str], sa_type=JSONB)
+    columns: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
+    """`{"name": …, "samples": […]}` for each column of the file."""
+    proposed: list[list[Any]] = Field(default_factory=list[list[Any]], sa_type=JSONB)
+    """Pairs of column and field."""
+    mapping: list[list[Any]] = Field(default_factory=list[list[Any]], sa_type=JSONB)
+    orders: dict[str, str] = Field(default_factory=dict[str, str], sa_type=JSONB)
+    """How the short days of a field's column are meant, where the column proves it."""
+    preview: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
+    mode: str = ""
+    owner_id: UUID | None = None
+    """Who shall own the records of rows that name no owner."""
+    started_by: UUID | None = None
+    started_name: str = ""
+    rights: dict[str, str] = Field(default_factory=dict[str, str], sa_type=JSONB)
+    """The rights of the person who started it, as they were then."""
+    team_id: UUID | None = None
+    team_ids: list[str] = Field(default_factory=list[str], sa_type=JSONB)
+    total_rows: int = 0
+    processed_rows: int = 0
+    created_rows: int = 0
+    updated_rows: int = 0
+    unchanged_rows: int = 0
+    refused_rows: int = 0
+    repaired_rows: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    failure_reason: str = ""
+    failure_message: str = ""
+
+
+FILES = Table(
+    "import_files",
+    SQLModel.metadata,
+    Column("tenant_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("import_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("packed", LargeBinary, nullable=False),
+)
+"""The packed rows of a file, as `chassis.imports.reading.unpack` reads them; gone when the import has
+ended."""
+
+REFUSED = Table(
+    "import_refused_rows",
+    SQLModel.metadata,
+    Column("tenant_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("import_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("row_number", Integer, primary_key=True),
+    Column("cells", JSONB, nullable=False),
+    Column("problems", JSONB, nullable=False),
+)
+"""Rows that were refused or repaired. The key forbids that a row is noted twice."""
+
+
+def install_import_tables() -> None:
+    """Makes the tables of imports; called from a service's migration."""
+    for statement in _TABLES:
+        op.execute(statement)
+    for table in ("import_runs", "import_files", "import_refused_rows"):
+        protect(table)
+
+
+_TABLES = (
+    """CREATE TABLE import_runs (
+        tenant_id uuid NOT NULL,
+        id uuid NOT NULL,
+        version integer NOT NULL,
+        created_at timestamptz NOT NULL,
+        created_by uuid NOT NULL,
+        updated_at timestamptz NOT NULL,
+        updated_by uuid NOT NULL,
+        deleted_at timestamptz,
+        kind text NOT NULL,
+        filename text NOT NULL,
+        file_size bigint NOT NULL,
+        file_hash text NOT NULL,
+        state text NOT NULL CHECK (state IN ('READY', 'RUNNING', 'SUCCEEDED', 'CANCELLED', 'FAILED')),
+        encoding text NOT NULL,
+        delimiter text NOT NULL,
+        sheet text NOT NULL,
+        sheets jsonb NOT NULL,
+        columns jsonb NOT NULL,
+        proposed jsonb NOT NULL,
+        mapping jsonb NOT NULL,
+        orders jsonb NOT NULL,
+        preview jsonb NOT NULL,
+        mode text NOT NULL CHECK (mode IN ('', 'CREATE', 'UPSERT')),
+        owner_id uuid,
+        started_by uuid,
+        started_name text NOT NULL,
+        rights jsonb NOT NULL,
+        team_id uuid,
+        team_ids jsonb NOT NULL,
+        total_rows integer NOT NULL,
+        processed_rows integer NOT NULL,
+        created_rows integer NOT NULL,
+        updated_rows integer NOT NULL,
+        unchanged_rows integer NOT NULL,
+        refused_rows integer NOT NULL,
+        repaired_rows integer NOT NULL,
+        started_at timestamptz,
+        ended_at timestamptz,
+        failure_reason text NOT NULL,
+        failure_message text NOT NULL,
+        PRIMARY KEY (tenant_id, id),
+        CHECK (processed_rows = created_rows + updated_rows + unchanged_rows + refused_rows),
+        CHECK (repaired_rows <= created_rows + updated_rows + unchanged_rows),
+        CHECK (processed_rows <= total_rows),
+        CHECK (state <> 'SUCCEEDED' OR processed_rows = total_rows)
+    )""",
+    "CREATE INDEX import_runs_created ON import_runs (tenant_id, created_at, id) WHERE deleted_at IS NULL",
+    """CREATE TABLE import_files (
+        tenant_id uuid NOT NULL,
+        import_id uuid NOT NULL,
+        packed bytea NOT NULL,
+        PRIMARY KEY (tenant_id, import_id),
+        FOREIGN KEY (tenant_id, import_id) REFERENCES import_runs (tenant_id, id)
+    )""",
+    """CREATE TABLE import_refused_rows (
+        tenant_id uuid NOT NULL,
+        import_id uuid NOT NULL,
+        row_number integer NOT NULL,
+        cells jsonb NOT NULL,
+        problems jsonb NOT NULL,
+        PRIMARY KEY (tenant_id, import_id, row_number),
+        FOREIGN KEY (tenant_id, import_id) REFERENCES import_runs (tenant_id, id)
+    )""",
+)
