@@ -1,7 +1,8 @@
 """The fields by which a listing can be filtered and ordered, and filters over them as SQL.
 
 A field that is not set equals nothing: comparisons with it are false, `!=` is true. NOT is the exact
-opposite of what it stands before. (So the SQL of a filter is never NULL.)
+opposite of what it stands before. (NOT is pushed down to the comparisons, so that the three-valued logic of
+SQL makes no difference: what is NULL there is false here.)
 """
 
 import re
@@ -104,7 +105,7 @@ class Sql:
 
 
 def predicate(node: Node | None, fields: Mapping[str, Field], first: int = 1, alias: str = "t") -> Sql:
-    """The filter as SQL that is never NULL, its parameters numbered from `first`.
+    """The filter as SQL that is true for the rows it wants, its parameters numbered from `first`.
 
     The text is made of declared columns and fixed operators only; every value is a parameter, cast to its
     kind. Raises Invalid naming "filter" for unknown fields, operators that a kind does not have, and values

@@ -35,14 +35,9 @@ The SQL is made of declared columns and fixed words, once for each shape of requ
 always.
 """
 
-import base64
-import hashlib
-import hmac
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -54,6 +49,7 @@ from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, Sql, Value, predicate
 from chassis.filters import parse
 from chassis.ids import parse_id
+from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
 from chassis.principal import Act, Principal
 from chassis.records import Owned, Record
 
@@ -111,73 +107,6 @@ class Page:
     next_page_token: str
 
 
-class PageTokens:
-    """Seals places in lists, so that a token serves only the list, person and query for which it was made.
-
-    `secret` comes from the settings (KEHU_PAGE_TOKEN_KEY), the same for all replicas. Raises ValueError when
-    it is shorter than 16 characters.
-    """
-
-    def __init__(self, secret: str) -> None:
-        if len(secret) < 16:
-            raise ValueError("KEHU_PAGE_TOKEN_KEY must have at least 16 characters")
-        self._key = hashlib.sha256(b"kehu page tokens\0" + secret.encode()).digest()
-
-    def seal(self, binding: bytes, place: Sequence[object]) -> str:
-        """The token of that place in the list that `binding` describes."""
-        payload = orjson.dumps(place, default=str)
-        return base64.urlsafe_b64encode(self._mac(binding, payload) + payload).decode().rstrip("=")
-
-    def open(self, binding: bytes, token: str) -> list[Any]:
-        """The place in `token`. Raises Invalid naming "pageToken" unless it was made for this very list."""
-        try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            raise _bad_token() from None
-        mac, payload = raw[:16], raw[16:]
-        if not hmac.compare_digest(mac, self._mac(binding, payload)):
-            raise _bad_token()
-        return orjson.loads(payload)
-
-    def _mac(self, binding: bytes, payload: bytes) -> bytes:
-        bound = hashlib.sha256(binding).digest()
-        return hmac.digest(self._key, bound + payload, "sha256")[:16]
-
-
-def _bad_token() -> Invalid:
-    return Invalid(
-        "pageToken",
-        "does not belong to this list: send a nextPageToken with the filter, orderBy and query of its list",
-        reason="PAGE_TOKEN_MISMATCH",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A column of the order."""
-
-    column: str
-    name: str
-    """Its name in the row."""
-    kind: Kind
-    cast: str
-    descending: bool
-    nullable: bool
-
-
-_CASTS = {
-    Kind.TEXT: "text",
-    Kind.INTEGER: "bigint",
-    Kind.NUMBER: "numeric",
-    Kind.MONEY: "bigint",
-    Kind.TIMESTAMP: "timestamptz",
-    Kind.DATE: "date",
-    Kind.UUID: "uuid",
-    Kind.BOOL: "bool",
-}
-_RANK = _Key("h.rank", "rank", Kind.INTEGER, "int", descending=False, nullable=False)
-
-
 class Listing:
     """How records of one table are listed. Made once, when the service's modules load; raises ValueError for
     columns the table does not have, and for a default order that is none."""
@@ -218,7 +147,7 @@ class Listing:
         self._team = f"t.{team_column}"
         self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._filters: OrderedDict[tuple[str, int], Sql] = OrderedDict()
-        self._orders: dict[str, tuple[_Key, ...]] = {}
+        self._orders: dict[str, tuple[Key, ...]] = {}
         self._default_order = default_order
         try:
             self._order(default_order)
@@ -243,15 +172,15 @@ class Listing:
             raise Invalid("query", "this list cannot be searched: use filter")
         keys = self._order(order_text or self._default_order)
         if query is not None and not order_text:
-            keys = (_RANK, *keys)
+            keys = (RANK, *keys)
         narrowed = dict(where or {})
         binding = _binding(who, request, filter_text, order_text, query_text, narrowed)
         place: list[Value | None] | None = None
         if request.page_token:
-            place = _values(keys, call.page_tokens.open(binding, request.page_token))
+            place = values_of(keys, call.page_tokens.open(binding, request.page_token))
 
         rows: list[asyncpg.Record] = []
-        for part in _parts(keys, place):
+        for part in parts_of(keys, place):
             sql, args = self._compiled(who, filter_text, query, narrowed, keys, part, size + 1 - len(rows))
             rows.extend(await call.database.read(who, sql, *args))
             if len(rows) > size:
@@ -284,8 +213,8 @@ class Listing:
         filter_text: str,
         query: searching.Query | None,
         where: Mapping[str, Value | None],
-        keys: tuple[_Key, ...],
-        part: "_Part",
+        keys: tuple[Key, ...],
+        part: "Part",
         limit: int,
     ) -> tuple[str, list[object]]:
         args: list[object] = []
@@ -352,11 +281,11 @@ class Listing:
             self._statements.popitem(last=False)
         return sql
 
-    def _order(self, text: str) -> tuple[_Key, ...]:
+    def _order(self, text: str) -> tuple[Key, ...]:
         known = self._orders.get(text)
         if known is not None:
             return known
-        keys: list[_Key] = []
+        keys: list[Key] = []
         for part in text.split(","):
             words = part.split()
             name = words[0] if words else ""
@@ -370,10 +299,10 @@ class Listing:
                 )
             if any(key.name == declared.column for key in keys):
                 raise _bad_order(f"names {name} twice")
-            keys.append(_key(declared, len(words) == 2 and words[1].lower() == "desc"))
+            keys.append(key_of(declared, len(words) == 2 and words[1].lower() == "desc"))
         if len(keys) > _MOST_ORDER:
             raise _bad_order(f"names more than {_MOST_ORDER} fields")
-        keys.append(_Key("t.id", "id", Kind.UUID, "uuid", keys[-1].descending, nullable=False))
+        keys.append(Key("t.id", "id", Kind.UUID, "uuid", keys[-1].descending, nullable=False))
         if len(self._orders) < _SHAPES:
             self._orders[text] = tuple(keys)
         return tuple(keys)
@@ -381,13 +310,6 @@ class Listing:
 
 def _bad_order(description: str) -> Invalid:
     return Invalid("orderBy", description, reason="ORDER_BY_INVALID")
-
-
-def _key(declared: Field, descending: bool) -> _Key:
-    cast = _CASTS.get(declared.kind, "text")
-    if declared.kind is Kind.ENUM and any(isinstance(v, int) for v in declared.names.values()):
-        cast = "int"
-    return _Key(f"t.{declared.column}", declared.column, declared.kind, cast, descending, declared.nullable)
 
 
 def _size(asked: int) -> int:
@@ -412,94 +334,3 @@ def _binding(
     return orjson.dumps(
         [str(who.tenant_id), str(who.person_id), who.service, method, filter_text, order, query, narrowed]
     )
-
-
-def _values(keys: tuple[_Key, ...], place: list[Any]) -> list[Value | None]:
-    """The values of a place as the database takes them."""
-    if len(place) != len(keys):
-        raise _bad_token()
-    return [
-        None if value is None else _value(key.kind, value) for key, value in zip(keys, place, strict=True)
-    ]
-
-
-def _value(kind: Kind, value: Any) -> Value:
-    match kind:
-        case Kind.TIMESTAMP:
-            return datetime.fromisoformat(value)
-        case Kind.DATE:
-            return date.fromisoformat(value)
-        case Kind.UUID:
-            return UUID(value)
-        case Kind.NUMBER:
-            return Decimal(value)
-        case _:
-            return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A stretch of a list that one statement reads: where it begins and in what order it runs."""
-
-    keys: tuple[_Key, ...]
-    place: list[Value | None] | None
-    only: str = ""
-    """A condition on the first column, when records without a value in it are a stretch of their own."""
-
-    @property
-    def order(self) -> str:
-        return ", ".join(
-            key.column + (" DESC" if key.descending else "") + (" NULLS LAST" if key.nullable else "")
-            for key in self.keys
-        )
-
-    def conditions(self, args: list[object]) -> list[str]:
-        """Conditions that leave what lies behind the place; their values are added to `args`."""
-        out = [self.only] if self.only else []
-        if self.place is None:
-            return out
-        numbers: list[str] = []
-        for key, value in zip(self.keys, self.place, strict=True):
-            if value is not None:
-                args.append(value)
-            numbers.append(f"${len(args)}::{key.cast}")
-        first = self.keys[0]
-        if all(key.descending == first.descending and not key.nullable for key in self.keys):
-            sign = "<" if first.descending else ">"
-            out.append(f"({', '.join(key.column for key in self.keys)}) {sign} ({', '.join(numbers)})")
-            return out
-        if not first.nullable:
-            # Implied by what follows, and the only part of it by which an index can find its start.
-            out.append(f"{first.column} {'<=' if first.descending else '>='} {numbers[0]}")
-        out.append(self._chain(numbers))
-        return out
-
-    def _chain(self, numbers: list[str]) -> str:
-        assert self.place is not None
-        choices: list[str] = []
-        equal: list[str] = []
-        for key, value, number in zip(self.keys, self.place, numbers, strict=True):
-            if value is None:
-                equal.append(
-                    f"{key.column} IS NULL"
-                )  # the last of all: nothing lies behind it in this column
-                continue
-            behind = f"{key.column} {'<' if key.descending else '>'} {number}"
-            if key.nullable:
-                behind = f"({behind} OR {key.column} IS NULL)"
-            choices.append(" AND ".join([*equal, behind]))
-            equal.append(f"{key.column} = {number}")
-        return "(" + " OR ".join(f"({choice})" for choice in choices) + ")"
-
-
-def _parts(keys: tuple[_Key, ...], place: list[Value | None] | None) -> list[_Part]:
-    """The stretches still to be read: one, or two when records without a value in the first column come
-    apart."""
-    first = keys[0]
-    if not first.nullable:
-        return [_Part(keys, place)]
-    without = f"{first.column} IS NULL"
-    if place is not None and place[0] is None:
-        return [_Part(keys[1:], place[1:], without)]
-    known = (replace(first, nullable=False), *keys[1:])
-    return [_Part(known, place, f"{first.column} IS NOT NULL"), _Part(keys[1:], None, without)]
