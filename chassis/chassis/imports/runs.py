@@ -13,9 +13,10 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import orjson
 from sqlalchemy import delete, insert, select
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import col
 
 from chassis.database import Database, Transaction
@@ -227,8 +228,8 @@ class Run:
         """Saves a batch; when it cannot be saved, its halves, so that in the end one row alone is refused."""
         try:
             await self._save(drafts)
-        except (IntegrityError, DataError, Failure) as error:
-            if isinstance(error, Failure) and error.code in _PASSING:
+        except (DBAPIError, Failure) as error:
+            if not _lies_in_a_row(error):
                 raise
             if len(drafts) > 1:
                 half = len(drafts) // 2
@@ -298,6 +299,15 @@ _PASSING = (
     Code.INTERNAL,
     Code.UNAUTHENTICATED,
 )
+
+
+def _lies_in_a_row(error: DBAPIError | Failure) -> bool:
+    """Whether a row is to blame, and not the moment: a lost connection may be well again later."""
+    if isinstance(error, Failure):
+        return error.code not in _PASSING
+    # A value that asyncpg cannot even send comes as a DataError that SQLAlchemy does not recognise.
+    cause = getattr(error.orig, "__cause__", None)
+    return isinstance(error, IntegrityError | DataError) or isinstance(cause, ValueError | asyncpg.DataError)
 
 
 def _take(rows: Iterator[Row], reader: RowReader) -> list[Draft]:
