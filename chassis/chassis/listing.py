@@ -52,6 +52,7 @@ from chassis.ids import parse_id
 from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
 from chassis.principal import Act, Principal
 from chassis.records import Owned, Record
+from chassis.visibility import visible_text
 
 DEFAULT_PAGE = 50
 MOST_PAGE = 200
@@ -143,8 +144,8 @@ class Listing:
         )
         self._owned = issubclass(table, Owned)
         self._search = search
-        self._owner = f"t.{owner_column}"
-        self._team = f"t.{team_column}"
+        self._owner = owner_column
+        self._team = team_column
         self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._filters: OrderedDict[tuple[str, int], Sql] = OrderedDict()
         self._orders: dict[str, tuple[Key, ...]] = {}
@@ -244,8 +245,6 @@ class Listing:
         return sql, args
 
     def _reach(self, who: Principal, args: list[object]) -> str:
-        from chassis.database import visible_text
-
         if self.right is None:
             return "true"
         owner, team = (self._owner, self._team) if self._owned else (None, None)

@@ -13,11 +13,8 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import orjson
 from sqlalchemy import delete, insert, select
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlmodel import col
 
 from chassis.database import Database, Transaction
 from chassis.errors import Code, Invalid, NotFound, Precondition
@@ -126,15 +123,10 @@ async def keep(tx: Transaction, run: ImportRun, packed: bytes) -> None:
 async def own_run(tx: Transaction, id: UUID, right: str) -> ImportRun:
     """The run, locked. People reach their own runs, those who may write all records everyone's. Raises
     NotFound."""
-    run = await _locked(tx, id)
+    run = await tx.find(ImportRun, id)
     if run is None or not may_see(tx.who, run.created_by, right):
         raise NotFound("import", id)
     return run
-
-
-async def _locked(tx: Transaction, id: UUID) -> ImportRun | None:
-    found = await tx.session.execute(select(ImportRun).where(col(ImportRun.id) == id).with_for_update())
-    return found.scalar_one_or_none()
 
 
 def may_see(who: Principal, creator: UUID, right: str) -> bool:
@@ -157,7 +149,7 @@ async def start(
     run.mapping = [[column, name] for column, name in sorted(mapping.items())]
     run.orders = await asyncio.to_thread(orders_of, importer, mapping, unpack(packed))
     run.mode = options.mode
-    run.owner_id = options.owner_id
+    run.records_owner_id = options.owner_id
     run.started_by = tx.who.person_id
     run.started_name = tx.who.name
     run.rights = {right: f"{int(r.read)}{int(r.write)}" for right, r in tx.who.rights.items()}
@@ -210,7 +202,7 @@ class Run:
             if run is None or run.state != RUNNING:
                 return
             self._who = starter(run, self._who)
-            self._options = Options(run.mode, run.owner_id)
+            self._options = Options(run.mode, run.records_owner_id)
             self._done = run.processed_rows
             reader = RowReader(
                 self._importer, {int(c): str(f) for c, f in run.mapping}, len(run.columns), run.orders
@@ -228,8 +220,8 @@ class Run:
         """Saves a batch; when it cannot be saved, its halves, so that in the end one row alone is refused."""
         try:
             await self._save(drafts)
-        except (DBAPIError, Failure) as error:
-            if not _lies_in_a_row(error):
+        except Failure as error:
+            if error.code in _PASSING:
                 raise
             if len(drafts) > 1:
                 half = len(drafts) // 2
@@ -242,7 +234,7 @@ class Run:
     async def _save(self, drafts: list[Draft]) -> None:
         fit = [draft for draft in drafts if draft.fit]
         async with self._database.transaction(self._who) as tx:
-            run = await _locked(tx, self._id)
+            run = await tx.find(ImportRun, self._id)
             if run is None or run.state != RUNNING or run.processed_rows != self._done:
                 raise _Overtaken
             rows = [ImportRow(draft.row.number, dict(draft.values)) for draft in fit]
@@ -252,7 +244,6 @@ class Run:
                     f"{self._importer.record_type}: {len(outcomes)} outcomes for {len(rows)} rows"
                 )
             await self._count(tx, run, drafts, dict(zip(map(id, fit), outcomes, strict=True)))
-            run.processed_rows += len(drafts)
             if run.processed_rows == run.total_rows:
                 await _end(tx, run, SUCCEEDED)
         self._done += len(drafts)
@@ -261,30 +252,37 @@ class Run:
         self, tx: Transaction, run: ImportRun, drafts: list[Draft], outcomes: dict[int, Outcome]
     ) -> None:
         noted: list[dict[str, Any]] = []
-        counts = {"created": 0, "updated": 0, "unchanged": 0, "refused": 0}
+        counted = {"created": 0, "updated": 0, "unchanged": 0, "refused": 0}
+        repaired = 0
         for draft in drafts:
             outcome = outcomes.get(id(draft))
             problems = [*draft.problems, *(outcome.problems if outcome else ())]
             verdict = outcome.kind if outcome else "refused"
-            counts[verdict] += 1
-            if verdict != "refused" and problems:
-                run.repaired_rows += 1
+            counted[verdict] += 1
             if problems:
-                noted.append({
-                    "tenant_id": tx.who.tenant_id, "import_id": self._id, "row_number": draft.row.number,
-                    "cells": draft.row.cells, "problems": _plain(problems),
-                })  # fmt: skip
-        run.created_rows += counts["created"]
-        run.updated_rows += counts["updated"]
-        run.unchanged_rows += counts["unchanged"]
-        run.refused_rows += counts["refused"]
+                repaired += verdict != "refused"
+                noted.append(
+                    {
+                        "tenant_id": tx.who.tenant_id,
+                        "import_id": self._id,
+                        "row_number": draft.row.number,
+                        "cells": draft.row.cells,
+                        "problems": _plain(problems),
+                    }
+                )
         if noted:
             await tx.session.execute(insert(REFUSED), noted)
+        run.created_rows += counted["created"]
+        run.updated_rows += counted["updated"]
+        run.unchanged_rows += counted["unchanged"]
+        run.refused_rows += counted["refused"]
+        run.repaired_rows += repaired
+        run.processed_rows += len(drafts)
 
     async def give_up(self, reason: str, message: str) -> None:
         """Marks the run as failed; rows made before stay."""
         async with self._database.transaction(self._who) as tx:
-            run = await _locked(tx, self._id)
+            run = await tx.find(ImportRun, self._id)
             if run is not None and run.state == RUNNING:
                 run.failure_reason = reason
                 run.failure_message = message
@@ -301,29 +299,16 @@ _PASSING = (
 )
 
 
-def _lies_in_a_row(error: DBAPIError | Failure) -> bool:
-    """Whether a row is to blame, and not the moment: a lost connection may be well again later."""
-    if isinstance(error, Failure):
-        return error.code not in _PASSING
-    # A value that asyncpg cannot even send comes as a DataError that SQLAlchemy does not recognise.
-    cause = getattr(error.orig, "__cause__", None)
-    return isinstance(error, IntegrityError | DataError) or isinstance(cause, ValueError | asyncpg.DataError)
-
-
 def _take(rows: Iterator[Row], reader: RowReader) -> list[Draft]:
     return [reader.read(row) for row in islice(rows, BATCH)]
 
 
-def _reason(error: Exception) -> Problem:
-    if isinstance(error, Failure):
-        field = error.violations[0].field.rpartition(".")[2] if error.violations else ""
-        message = error.violations[0].description if error.violations else error.message
-        return Problem(field, error.reason, message)
-    cause = getattr(error, "orig", None)
-    name = getattr(getattr(cause, "__cause__", None), "constraint_name", None)
-    if name:
-        return Problem("", "NOT_STORABLE", f"the row breaks the rule {name}")
-    return Problem("", "NOT_STORABLE", "the row holds a value that cannot be stored")
+def _reason(error: Failure) -> Problem:
+    """What a use case said of a row, as a problem of its cell where it names a field."""
+    if not error.violations:
+        return Problem("", error.reason, error.message)
+    first = error.violations[0]
+    return Problem(first.field.rpartition(".")[2], error.reason, first.description)
 
 
 def starter(run: ImportRun, who: Principal) -> Principal:

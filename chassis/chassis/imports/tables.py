@@ -49,7 +49,7 @@ class ImportRun(Record, table=True):
     """How the short days of a field's column are meant, where the column proves it."""
     preview: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
     mode: str = ""
-    owner_id: UUID | None = None
+    records_owner_id: UUID | None = None
     """Who shall own the records of rows that name no owner."""
     started_by: UUID | None = None
     started_name: str = ""
@@ -125,7 +125,7 @@ _TABLES = (
         orders jsonb NOT NULL,
         preview jsonb NOT NULL,
         mode text NOT NULL CHECK (mode IN ('', 'CREATE', 'UPSERT')),
-        owner_id uuid,
+        records_owner_id uuid,
         started_by uuid,
         started_name text NOT NULL,
         rights jsonb NOT NULL,

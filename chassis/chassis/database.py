@@ -1,0 +1,347 @@
+"""The service's own PostgreSQL: transactions bound to a tenant, and the short path for reads.
+
+A transaction sets the tenant inside itself, so that row-level security shows that tenant's rows and no others, and nothing of
+it is left on the connection (PgBouncer may hand it to another tenant). Leaving the block commits; nobody calls `commit()`.
+Events are written last, after the records they speak of are locked or changed, so that the events of one record stand in the
+outbox in the order of its changes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+from sqlalchemy import exc, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from chassis import telemetry
+from chassis.errors import AlreadyExists, Conflict, Denied, EtagMismatch, Invalid, NotFound, Problem, Unavailable
+from chassis.events.event import Catalog, Event
+from chassis.history import stamp
+from chassis.ids import new_id
+from chassis.principal import Act, Principal
+from chassis.records import EPOCH, Owned, Record, RecordT, etag
+from chassis.visibility import covers, visible, visible_text
+
+__all__ = ["Database", "Transaction", "translate", "visible", "visible_text"]
+
+ConstraintProblems = Mapping[str, Callable[[], Problem]]
+"""What a broken constraint means in the words of the service, by the constraint's name."""
+
+_BEGIN_READ = "BEGIN READ ONLY; SET LOCAL kehu.tenant = '"
+_RETRY = 1.0
+
+
+class Transaction:
+    """One unit of work for one caller. `now` is its one point in time."""
+
+    def __init__(self, database: "Database", who: Principal, session: AsyncSession, origin: str) -> None:
+        self.database = database
+        self.who = who
+        self.session = session
+        self.origin = origin
+        self.now = datetime.now(UTC)
+        self._events: list[tuple[UUID, Event, Record]] = []
+        self._history: list[dict[str, Any]] = []
+        self.after_commit: list[Callable[[], None]] = []
+        """What to wake when the transaction has committed; nothing that could fail."""
+        stamp(session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history)
+
+    def add(self, row: Record) -> None:
+        """Takes a new row in, stamped with the tenant, the caller and the time."""
+        row.tenant_id = self.who.tenant_id
+        row.created_by = row.updated_by = self.who.person_id
+        if row.created_at == EPOCH:
+            row.created_at = self.now
+        row.updated_at = self.now
+        self.session.add(row)
+
+    def add_all(self, rows: Iterable[Record]) -> None:
+        """Takes several new rows in."""
+        for row in rows:
+            self.add(row)
+
+    async def find(self, table: type[RecordT], id: UUID, *, lock: bool = True) -> RecordT | None:
+        """The row of that id whoever asks, locked until the end of the transaction; None when there is none or it is deleted."""
+        row = await self.session.get(table, (self.who.tenant_id, id), with_for_update=lock, populate_existing=lock)
+        return None if row is None or row.deleted_at is not None else row
+
+    async def get(
+        self, table: type[RecordT], id: UUID, *, right: str, act: Act = Act.WRITE, lock: bool = True
+    ) -> RecordT:
+        """The row of that id, locked until the end of the transaction, if the caller may do that with it.
+
+        Raises NotFound when there is none or the caller may not even read it, Denied when reading is all the caller may.
+        """
+        row = await self.find(table, id, lock=lock)
+        if row is None or not (covers(row, self.who, right, Act.READ) or covers(row, self.who, right, act)):
+            raise NotFound(table.record_type or table.__name__.lower(), id)
+        if not covers(row, self.who, right, act):
+            raise Denied(f"You may see this {table.record_type} but not change it.", reason="RECORD_READ_ONLY")
+        return row
+
+    def check_etag(self, row: Record, expected: str) -> None:
+        """Raises EtagMismatch when the caller has read another version than the present one. Empty is unchecked."""
+        if expected and expected != etag(row.version):
+            raise EtagMismatch
+
+    def delete(self, row: Record) -> None:
+        """Marks the row as deleted; it is found no longer and can be restored."""
+        row.deleted_at = self.now
+
+    def record(self, event: Event, on: Record) -> None:
+        """Notes what has happened to a record; it goes to the bus when, and only when, this transaction commits."""
+        self._events.append((new_id(), event, on))
+
+    async def enqueue(
+        self, kind: str, payload: Mapping[str, Any], *, due_at: datetime | None = None, key: str | None = None
+    ) -> None:
+        """A durable job that runs after this transaction has committed, not before `due_at`.
+
+        A second job of the same kind and `key` is not made while the first waits.
+        """
+        id = new_id()
+        await self.session.execute(
+            text(
+                "INSERT INTO jobs (tenant_id, id, kind, key, tenant, person_id, person_name, team_id, payload, due_at, created_at)"
+                " VALUES (:tenant_id, :id, :kind, :key, :tenant, :person_id, :person_name, :team_id,"
+                " CAST(:payload AS jsonb), :due_at, :now) ON CONFLICT (tenant_id, kind, key) DO UPDATE"
+                " SET due_at = excluded.due_at, state = 'waiting', payload = excluded.payload, attempts = 0"
+            ),
+            {
+                "tenant_id": self.who.tenant_id, "id": id, "kind": kind, "key": key or str(id), "tenant": self.who.tenant,
+                "person_id": self.who.person_id, "person_name": self.who.name, "team_id": self.who.team_id,
+                "payload": orjson.dumps(dict(payload)).decode(), "due_at": due_at or self.now, "now": self.now,
+            },
+        )  # fmt: skip
+        if due_at is None or due_at <= self.now:
+            self.after_commit.append(self.database.jobs_waiting.set)
+
+    async def settle(self) -> None:
+        """Writes what the transaction has gathered: rows, their history, and last of all the events."""
+        await self.session.flush()
+        if self._history:
+            await self._bulk(_HISTORY, self._history)
+            self._history.clear()
+        if self._events:
+            await self._bulk(_OUTBOX, [self._outbox_row(*one) for one in self._events])
+            self._events.clear()
+            if not self.database.relays_here:
+                await self.session.execute(text("SELECT pg_notify('kehu_outbox', '')"))
+            self.after_commit.append(self.database.events_waiting.set)
+
+    async def _bulk(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        payload = orjson.dumps(rows, default=str).decode()  # asyncpg has a UUID class of its own
+        await self.session.execute(text(statement), {"rows": payload})
+
+    def _outbox_row(self, id: UUID, event: Event, on: Record) -> dict[str, Any]:
+        catalog = self.database.catalog
+        wire = catalog.wire(event)
+        subject = f"kehu.{self.who.tenant}.{catalog.domain}.{wire.suffix}"
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": str(id),
+            "ce-type": wire.type,
+            "ce-source": catalog.domain,
+            "ce-subject": str(on.id),
+            "ce-time": self.now.isoformat(),
+            "ce-datacontenttype": "application/json",
+            "ce-tenant": self.who.tenant,
+            "ce-tenantid": str(self.who.tenant_id),
+            "kehu-version": str(on.version),
+            "kehu-person": str(self.who.person_id),
+            "kehu-right": wire.right,
+        }
+        if self.who.name:
+            headers["kehu-name"] = self.who.name
+        if isinstance(on, Owned):
+            if on.owner_id is not None:
+                headers["kehu-owner"] = str(on.owner_id)
+            if on.team_id is not None:
+                headers["kehu-team"] = str(on.team_id)
+        parent = telemetry.traceparent()
+        if parent:
+            headers["traceparent"] = parent
+        return {
+            "tenant_id": self.who.tenant_id, "id": id, "tenant": self.who.tenant, "subject": subject, "type": wire.type,
+            "record_id": on.id, "headers": headers, "data": wire.encode(event).decode(), "created_at": self.now,
+        }  # fmt: skip
+
+
+# The rows travel as one JSON parameter: one short statement whatever their number, and no limit of parameters.
+_OUTBOX = (
+    "INSERT INTO outbox (tenant_id, id, tenant, subject, type, record_id, headers, data, created_at)"
+    " SELECT tenant_id, id, tenant, subject, type, record_id, headers, convert_to(data, 'UTF8'), created_at"
+    " FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (tenant_id uuid, id uuid, tenant text, subject text,"
+    " type text, record_id uuid, headers jsonb, data text, created_at timestamptz)) WITH ORDINALITY"
+    " AS r(tenant_id, id, tenant, subject, type, record_id, headers, data, created_at, place) ORDER BY place"
+)
+_HISTORY = (
+    "INSERT INTO history (tenant_id, id, record_type, record_id, version, action, changes, at, by, by_name, origin, trace_id)"
+    " SELECT tenant_id, id, record_type, record_id, version, action, changes, at, by, by_name, origin, trace_id"
+    " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(tenant_id uuid, id uuid, record_type text, record_id uuid,"
+    " version integer, action text, changes jsonb, at timestamptz, by uuid, by_name text, origin text, trace_id text)"
+)
+
+
+class Database:
+    """Connections of one service, as the role that row-level security binds.
+
+    Make it inside the running event loop; `close` ends it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        catalog: Catalog,
+        *,
+        pool_size: int = 6,
+        acquire_timeout: float = 0.5,
+        constraints: ConstraintProblems | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.constraints = constraints or {}
+        self.events_waiting = asyncio.Event()
+        self.jobs_waiting = asyncio.Event()
+        self.relays_here = False
+        """Whether the outbox relay runs in this process; if not, it is woken through the database."""
+        self._url = url
+        self._size = pool_size
+        self._timeout = acquire_timeout
+        self._reads: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+        self._engine: AsyncEngine = create_async_engine(
+            url.replace("postgresql://", "postgresql+asyncpg://", 1),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=acquire_timeout,
+            pool_pre_ping=False,
+            pool_use_lifo=True,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+
+    @asynccontextmanager
+    async def transaction(self, who: Principal, *, origin: str = "api") -> AsyncIterator[Transaction]:
+        """A transaction for that caller. Commits on leaving the block, rolls back when the block raises.
+
+        Raises Unavailable when no connection can be had, Conflict when another transaction holds the same rows, and what
+        the service's constraints mean.
+        """
+        try:
+            async with AsyncSession(self._engine, expire_on_commit=False, autoflush=True) as session:
+                await session.execute(_SET_TENANT, {"tenant": str(who.tenant_id)})
+                tx = Transaction(self, who, session, origin)
+                yield tx
+                await tx.settle()
+                await _unbroken(session.commit())
+        except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise translate(error, self.constraints) from error
+        for wake in tx.after_commit:
+            wake()
+
+    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
+        """Rows of that caller's tenant by a plain statement, in a read-only transaction of its own."""
+        try:
+            pool = self._reads or await self._open()
+            async with pool.acquire(timeout=self._timeout) as connection:
+                # The tenant is a UUID object, so its text is hex and hyphens; one round trip instead of two.
+                await connection.execute(_BEGIN_READ + str(who.tenant_id) + "'")
+                try:
+                    return await connection.fetch(sql, *args)
+                finally:
+                    await connection.execute("COMMIT")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise translate(error, self.constraints) from error
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        try:
+            pool = self._reads or await self._open()
+            async with pool.acquire(timeout=self._timeout) as connection:
+                await connection.execute("SELECT 1")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise translate(error, self.constraints) from error
+
+    async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
+        async with self._opening:
+            if self._reads is None:
+                self._reads = await asyncpg.create_pool(
+                    self._url, min_size=0, max_size=self._size, init=_read_json, reset=_leave, timeout=5
+                )
+        return self._reads
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self._engine.dispose()
+        if self._reads is not None:
+            await self._reads.close()
+
+
+_SET_TENANT = text("SELECT set_config('kehu.tenant', :tenant, true)")
+
+
+async def _leave(connection: Any) -> None:
+    """Nothing is ever set on the session, so giving a connection back needs no round trip, unless a call was cancelled."""
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+async def _read_json(connection: Any) -> None:
+    await connection.set_type_codec(
+        "jsonb", encoder=lambda v: orjson.dumps(v).decode(), decoder=orjson.loads, schema="pg_catalog"
+    )  # fmt: skip
+
+
+async def _unbroken(work: Any) -> None:
+    """Lets a commit finish even when the caller hangs up: a commit cut in two has an unknown end."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _cause(error: BaseException) -> BaseException:
+    if isinstance(error, exc.DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
+def translate(error: BaseException, constraints: ConstraintProblems) -> Problem:
+    """What a failure of the database means to the caller. Nothing of the database's own words leaks."""
+    cause = _cause(error)
+    if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
+        name = str(getattr(cause, "constraint_name", "") or "")
+        if name in constraints:
+            return constraints[name]()
+        if isinstance(cause, asyncpg.UniqueViolationError):
+            return AlreadyExists("ALREADY_EXISTS", "There is one with the same key already.")
+        return Invalid("", f"The values break the rule '{name}'.", reason="RULE_BROKEN")
+    if isinstance(cause, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+        return Conflict("Somebody else is changing the same record now: try again.", reason="RECORD_BUSY", retry_after=_RETRY)
+    if isinstance(cause, asyncpg.QueryCanceledError):
+        return Unavailable("The database took too long.", reason="DATABASE_SLOW", retry_after=_RETRY)
+    if isinstance(cause, asyncpg.DataError):
+        return Invalid("", "A value is out of the range that can be stored.", reason="VALUE_OUT_OF_RANGE")
+    if isinstance(cause, _LOST) or isinstance(error, exc.TimeoutError):
+        return Unavailable("The database does not answer now.", reason="DATABASE_UNAVAILABLE", retry_after=_RETRY)
+    raise error
+
+
+_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)

@@ -1,0 +1,77 @@
+"""Who changed which field when: one row for each write of a record, in the transaction that writes.
+
+`changes` maps a column to `[old, new]`. A creation has no list of fields, since the record itself shows them.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import event, inspect
+from sqlalchemy.orm import Session
+
+from chassis.ids import new_id
+from chassis.principal import Principal
+from chassis.records import Record
+
+_BOOKKEEPING = frozenset({
+    "tenant_id", "id", "version", "created_at", "created_by", "updated_at", "updated_by", "search", "search_text",
+})  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON holds it."""
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return value
+
+
+def _changes(row: Record) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for attribute in cast("Iterable[Any]", inspect(row).attrs):
+        if attribute.key in _BOOKKEEPING or attribute.key in row.history_hidden:
+            continue
+        history = attribute.history
+        if history.has_changes():
+            old = history.deleted[0] if history.deleted else None
+            new = history.added[0] if history.added else None
+            if old != new:
+                found[attribute.key] = [plain(old), plain(new)]
+    return found
+
+
+def _changed(row: Record) -> bool:
+    return any(a.history.has_changes() for a in cast("Iterable[Any]", inspect(row).attrs))
+
+
+def stamp(session: Session, who: Principal, now: datetime, origin: str, trace_id: str, out: list[dict[str, Any]]) -> None:
+    """Makes the session stamp and count every write of a Record, and note it in `out` for the history table."""
+
+    def entry(row: Record, action: str, changes: dict[str, list[Any]]) -> dict[str, Any]:
+        return {
+            "tenant_id": who.tenant_id, "id": new_id(), "record_type": row.record_type, "record_id": row.id,
+            "version": row.version, "action": action, "changes": changes, "at": now, "by": who.person_id,
+            "by_name": who.name or who.service or "", "origin": origin, "trace_id": trace_id,
+        }  # fmt: skip
+
+    def before_flush(flushing: Session, context: object, instances: object) -> None:
+        for row in flushing.new:
+            if isinstance(row, Record) and row.record_type:
+                out.append(entry(row, "created", {}))
+        for row in flushing.dirty:
+            if not isinstance(row, Record) or not _changed(row):
+                continue
+            changes = _changes(row)
+            row.version += 1
+            row.updated_at = now
+            row.updated_by = who.person_id
+            if row.record_type and changes:
+                gone = changes.pop("deleted_at", None)
+                action = "updated" if gone is None else "deleted" if gone[1] else "restored"
+                out.append(entry(row, action, changes))
+
+    event.listen(session, "before_flush", before_flush)

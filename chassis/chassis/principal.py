@@ -1,0 +1,205 @@
+"""Who asks: the tenant, the person, their teams and rights, carried as a short-lived signed token in every call.
+
+Tokens are JWTs signed with EdDSA (RFC 8037). The key id in the header is the issuer's name. The identity service signs for
+people; any other issuer is one of our services acting by itself, and its tokens carry `svc`, so that only methods whose
+contract names that service let it in. Every service verifies for itself; nobody trusts the network.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from chassis.errors import Unauthenticated
+
+IDENTITY = "identity"
+"""The only issuer that may speak for a person who is present."""
+
+NOBODY = UUID(int=0)
+"""The person id of work that no person started."""
+
+
+class Act(Enum):
+    READ = "read"
+    WRITE = "write"
+
+
+class Reach(IntEnum):
+    """Whose records a right covers. Each includes the one before it."""
+
+    NONE = 0
+    OWN = 1
+    TEAM = 2
+    ALL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """How far a person may read and write one kind of record."""
+
+    read: Reach = Reach.NONE
+    write: Reach = Reach.NONE
+
+
+NO_RIGHTS = Rights()
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The caller, as the signed token says it."""
+
+    tenant_id: UUID
+    tenant: str
+    """The tenant's short name, as in event subjects: lower-case letters, digits and hyphens."""
+    person_id: UUID
+    name: str = ""
+    team_id: UUID | None = None
+    team_ids: frozenset[UUID] = frozenset()
+    """The person's own team and all below it: what `team` reaches."""
+    rights: Mapping[str, Rights] = field(default_factory=dict[str, Rights])
+    service: str | None = None
+    """Set when a service of ours acts by itself for the person named here."""
+    session_id: UUID | None = None
+    must_change_password: bool = False
+
+    def reach(self, right: str, act: Act) -> Reach:
+        """How far this caller may read or write records of that kind. Services acting by themselves reach all."""
+        if self.service is not None:
+            return Reach.ALL
+        rights = self.rights.get(right, NO_RIGHTS)
+        return rights.read if act is Act.READ else rights.write
+
+    def acting_as(self, service: str) -> "Principal":
+        """The same person and tenant, with a service of ours acting for them."""
+        return replace(self, service=service, rights={}, session_id=None)
+
+
+_LETTER = {Reach.NONE: "n", Reach.OWN: "o", Reach.TEAM: "t", Reach.ALL: "a"}
+_REACH = {letter: reach for reach, letter in _LETTER.items()}
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Signs tokens in the name of one of our services."""
+
+    name: str
+    private_key: Ed25519PrivateKey
+
+    @classmethod
+    def from_file(cls, name: str, path: Path) -> "Issuer":
+        key = load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path} holds no Ed25519 key")
+        return cls(name, key)
+
+    def issue(self, who: Principal, ttl: float = 300.0) -> str:
+        """A token for that principal, valid for `ttl` seconds from now."""
+        now = time.time()
+        claims: dict[str, Any] = {
+            "iss": self.name,
+            "iat": int(now),
+            "exp": int(now + ttl),
+            "tid": str(who.tenant_id),
+            "ten": who.tenant,
+            "sub": str(who.person_id),
+            "name": who.name,
+        }
+        if who.team_id is not None:
+            claims["team"] = str(who.team_id)
+        if who.team_ids:
+            claims["teams"] = [str(team) for team in sorted(who.team_ids)]
+        if who.session_id is not None:
+            claims["sid"] = str(who.session_id)
+        if who.must_change_password:
+            claims["mcp"] = True
+        if self.name == IDENTITY:
+            claims["rights"] = {r: _LETTER[v.read] + _LETTER[v.write] for r, v in who.rights.items()}
+        else:
+            claims["svc"] = self.name
+        return jwt.encode(claims, self.private_key, algorithm="EdDSA", headers={"kid": self.name})
+
+
+_CACHED_TOKENS = 4096
+
+
+@dataclass
+class Verifier:
+    """Checks tokens against the public keys of all issuers. Verified tokens are remembered until they end."""
+
+    keys: Mapping[str, Ed25519PublicKey]
+    _seen: dict[str, tuple[float, Principal]] = field(
+        default_factory=dict[str, tuple[float, Principal]], repr=False
+    )
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Verifier":
+        """Reads a JWKS file (RFC 7517) of Ed25519 public keys whose `kid` is the issuer's name."""
+        found: dict[str, Ed25519PublicKey] = {}
+        for entry in json.loads(path.read_text())["keys"]:
+            key = jwt.PyJWK.from_dict(entry, algorithm="EdDSA").key
+            if not isinstance(key, Ed25519PublicKey):
+                raise ValueError(f"{path}: key {entry.get('kid')} is no Ed25519 public key")
+            found[str(entry["kid"])] = key
+        return cls(found)
+
+    def verify(self, token: str) -> Principal:
+        """The principal a token speaks for.
+
+        Raises Unauthenticated when the token is altered, outdated, or signed by nobody we know.
+        """
+        known = self._seen.get(token)
+        if known is not None:
+            if known[0] > time.time():
+                return known[1]
+            del self._seen[token]
+            raise Unauthenticated("Your sign-in has ended: sign in again.", reason="TOKEN_EXPIRED")
+        try:
+            issuer = str(jwt.get_unverified_header(token).get("kid", ""))
+            key = self.keys[issuer]
+            claims = cast(
+                "dict[str, Any]",
+                jwt.decode(
+                    token,
+                    key,
+                    algorithms=["EdDSA"],
+                    issuer=issuer,
+                    options={"require": ["exp", "iat", "iss", "sub", "tid", "ten"]},
+                ),
+            )
+            who = _principal(issuer, claims)
+        except jwt.ExpiredSignatureError as error:
+            raise Unauthenticated("Your sign-in has ended: sign in again.", reason="TOKEN_EXPIRED") from error
+        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise Unauthenticated("The access token is not valid.", reason="TOKEN_INVALID") from error
+        if len(self._seen) >= _CACHED_TOKENS:
+            self._seen.clear()
+        self._seen[token] = (float(claims["exp"]), who)
+        return who
+
+
+def _principal(issuer: str, claims: dict[str, Any]) -> Principal:
+    if (issuer == IDENTITY) == ("svc" in claims):
+        raise ValueError("a person's token comes from identity, a service's token from nobody else")
+    rights: dict[str, str] = claims.get("rights", {})
+    team = claims.get("team")
+    session = claims.get("sid")
+    return Principal(
+        tenant_id=UUID(claims["tid"]),
+        tenant=str(claims["ten"]),
+        person_id=UUID(claims["sub"]),
+        name=str(claims.get("name", "")),
+        team_id=UUID(team) if team else None,
+        team_ids=frozenset(UUID(t) for t in claims.get("teams", ())),
+        rights={r: Rights(_REACH[v[0]], _REACH[v[1]]) for r, v in rights.items()},
+        service=issuer if issuer != IDENTITY else None,
+        session_id=UUID(session) if session else None,
+        must_change_password=bool(claims.get("mcp", False)),
+    )

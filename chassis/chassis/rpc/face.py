@@ -1,0 +1,215 @@
+"""A service's gRPC face, declared method by method.
+
+    face = Face("kehu.leads.v1.LeadService")
+
+    @face.write("CreateLead")
+    async def create_lead(request: CreateLeadRequest, tx: Transaction) -> Lead: ...
+
+Who may call, how long it may take and what a request may hold stand in the contract; here stands what is done. A `write` runs
+in one transaction, in which a `request_id` is kept together with the answer: the repeat of a request changes nothing and gets
+the same answer. A `read` gets a `Call`. A `process` gets a `Call` too and opens transactions of its own, for work that spans
+services.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, TypeVar
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from kehu.rules.v1 import rules_pb2
+from sqlalchemy import text
+
+from chassis import validation
+from chassis.database import Transaction
+from chassis.errors import Code, Conflict, Denied, IdempotencyKeyReused, Problem, Unauthenticated
+from chassis.principal import NOBODY, Act, Principal, Reach
+from chassis.rpc import clients
+from chassis.rpc.call import Call
+
+H = TypeVar("H", bound=Callable[..., Awaitable[Message]])
+
+DEFAULT_DEADLINE = 5.0
+_ATTEMPTS = 3
+_ALWAYS_ALLOWED = frozenset({"ChangePassword", "SignOut", "GetMe"})
+"""What a person may do who must choose a new password first."""
+
+
+class Kind(Enum):
+    READ = "read"
+    WRITE = "write"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of a face, with its contract read from the descriptor."""
+
+    name: str
+    path: str
+    kind: Kind
+    handler: Callable[..., Awaitable[Message]]
+    request: type[Message]
+    answer: type[Message]
+    access: Any
+    deadline: float
+    check: Callable[[Message], Any]
+    keeps_answers: bool
+    """Whether a request_id of the request is kept with the effect."""
+
+
+class Face:
+    """The methods of one proto service. Raises ValueError for a method that its contract does not know."""
+
+    def __init__(self, service: str) -> None:
+        self._descriptor = descriptor_pool.Default().FindServiceByName(service)
+        self.service = service
+        self.methods: dict[str, Method] = {}
+
+    def read(self, name: str) -> Callable[[H], H]:
+        """`async (request, call) -> answer`, changing nothing."""
+        return self._declare(name, Kind.READ)
+
+    def write(self, name: str) -> Callable[[H], H]:
+        """`async (request, tx) -> answer`, in one transaction."""
+        return self._declare(name, Kind.WRITE)
+
+    def process(self, name: str) -> Callable[[H], H]:
+        """`async (request, call) -> answer`, with transactions of its own."""
+        return self._declare(name, Kind.PROCESS)
+
+    def missing(self) -> list[str]:
+        """Methods of the contract that nothing here serves."""
+        return [m.name for m in self._descriptor.methods if m.name not in self.methods]
+
+    def _declare(self, name: str, kind: Kind) -> Callable[[H], H]:
+        found = self._descriptor.methods_by_name.get(name)
+        if found is None or name in self.methods:
+            raise ValueError(f"{self.service} has no method {name}, or it is declared twice")
+
+        def decorate(handler: H) -> H:
+            self.methods[name] = _method(found, kind, handler)
+            return handler
+
+        return decorate
+
+
+def _method(found: MethodDescriptor, kind: Kind, handler: Callable[..., Awaitable[Message]]) -> Method:
+    options = found.GetOptions()
+    access = options.Extensions[rules_pb2.access]
+    path = f"/{found.containing_service.full_name}/{found.name}"
+    if not (access.right or access.signed_in or access.public or access.services) or not access.act:
+        raise ValueError(f"{path} has no rule of access")
+    milliseconds = options.Extensions[rules_pb2.deadline_ms]
+    return Method(
+        name=found.name,
+        path=path,
+        kind=kind,
+        handler=handler,
+        request=GetMessageClass(found.input_type),
+        answer=GetMessageClass(found.output_type),
+        access=access,
+        deadline=milliseconds / 1000 if milliseconds else DEFAULT_DEADLINE,
+        check=validation.check,
+        keeps_answers=kind is Kind.WRITE and "request_id" in found.input_type.fields_by_name,
+    )
+
+
+def admit(method: Method, who: Principal | None) -> Principal:
+    """The caller, if the method's rule of access lets them in at all. Raises Unauthenticated or Denied."""
+    access = method.access
+    if access.public:
+        return who or ANYBODY
+    if who is None:
+        raise Unauthenticated("Sign in first.", reason="SIGN_IN_REQUIRED")
+    if who.service is not None:
+        if who.service in access.services:
+            return who
+        raise Denied(f"The service '{who.service}' may not do this by itself.", reason="SERVICE_NOT_ALLOWED")
+    if who.must_change_password and method.name not in _ALWAYS_ALLOWED:
+        raise Denied("Choose a new password first.", reason="PASSWORD_CHANGE_REQUIRED")
+    if access.signed_in:
+        return who
+    act = Act.READ if access.act == rules_pb2.ACT_READ else Act.WRITE
+    if access.right and who.reach(access.right, act) is not Reach.NONE:
+        return who
+    raise Denied(
+        f"Your roles do not let you {act.value} {access.right or 'this'}.",
+        reason="RIGHT_MISSING",
+        metadata={"right": access.right, "act": act.value},
+    )
+
+
+ANYBODY = Principal(tenant_id=NOBODY, tenant="", person_id=NOBODY)
+"""The caller of a public method who has not signed in."""
+
+
+async def serve_call(method: Method, request: Message, call: Call, timeout: float) -> Message:
+    """Runs a method for an admitted caller within `timeout` seconds. Raises Problem."""
+    method.check(request)
+    call = replace(call, method=method)
+    clients.deadline.set(time.monotonic() + timeout)
+    if method.kind is Kind.WRITE:
+        return await _write(method, request, call)
+    return await method.handler(request, call)
+
+
+async def _write(method: Method, request: Message, call: Call) -> Message:
+    request_id = getattr(request, "request_id", "") if method.keeps_answers else ""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async with call.database.transaction(call.who) as tx:
+                if request_id:
+                    kept = await _kept(tx, method, request, request_id)
+                    if kept is not None:
+                        return method.answer.FromString(kept)
+                answer = await method.handler(request, tx)
+                if request_id:
+                    await _keep(tx, method, request_id, answer)
+            return answer
+        except Conflict as busy:
+            if attempt == _ATTEMPTS or busy.reason != "RECORD_BUSY":
+                raise
+            await asyncio.sleep(0.02 * attempt)
+    raise AssertionError("unreachable")
+
+
+def _hash(request: Message) -> bytes:
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+
+
+async def _kept(tx: Transaction, method: Method, request: Message, request_id: str) -> bytes | None:
+    """The answer kept for this request, or None after reserving its place. A second one waits for the first to commit."""
+    key = {"tenant": tx.who.tenant_id, "person": tx.who.person_id, "method": method.path, "request_id": request_id}
+    digest = _hash(request)
+    fresh = await tx.session.execute(_RESERVE, {**key, "hash": digest})
+    if fresh.first() is not None:
+        return None
+    found = (await tx.session.execute(_FIND, key)).one_or_none()
+    if found is None or found.response is None:
+        raise Conflict("The same request is being worked on: ask again.", reason="RECORD_BUSY", retry_after=1.0)
+    if bytes(found.request_hash) != digest:
+        raise IdempotencyKeyReused
+    return bytes(found.response)
+
+
+async def _keep(tx: Transaction, method: Method, request_id: str, answer: Message) -> None:
+    key = {"tenant": tx.who.tenant_id, "person": tx.who.person_id, "method": method.path, "request_id": request_id}
+    await tx.session.execute(_STORE, {**key, "response": answer.SerializeToString()})
+
+
+_WHERE = " WHERE tenant_id = :tenant AND person_id = :person AND method = :method AND request_id = :request_id"
+_RESERVE = text(
+    "INSERT INTO idempotency (tenant_id, person_id, method, request_id, request_hash)"
+    " VALUES (:tenant, :person, :method, :request_id, :hash) ON CONFLICT DO NOTHING RETURNING method"
+)
+_FIND = text("SELECT request_hash, response FROM idempotency" + _WHERE)
+_STORE = text("UPDATE idempotency SET response = :response" + _WHERE)
+
+__all__ = ["ANYBODY", "Code", "Face", "Kind", "Method", "Problem", "admit", "serve_call"]

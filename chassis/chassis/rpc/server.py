@@ -1,0 +1,134 @@
+"""The gRPC server of a service: every call verified, admitted, checked, bounded in time, and answered in one vocabulary."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from opentelemetry import metrics
+from opentelemetry.trace import SpanKind
+
+from chassis import telemetry
+from chassis.errors import DeadlineExceeded, Exhausted, Problem
+from chassis.principal import Principal, Verifier
+from chassis.rpc.call import Call
+from chassis.rpc.clients import KEEPALIVE
+from chassis.rpc.face import ANYBODY, Face, Method, admit, serve_call
+from chassis.rpc.status import DETAILS, STATUS, details
+from chassis.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LATENCY = metrics.get_meter("kehu").create_histogram("rpc.server.duration", unit="s")
+_LONG = 5 * 60 * 1000
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass
+class Server:
+    """A listening server. `port` is known after `start`."""
+
+    settings: Settings
+    faces: Iterable[Face]
+    verifier: Verifier
+    call_for: Callable[[Principal, str], Call]
+    port: int = 0
+    busy: int = 0
+    health: health.aio.HealthServicer = field(default_factory=health.aio.HealthServicer)
+
+    async def start(self) -> None:
+        """Begins to listen. Health stays NOT_SERVING until `ready`. Raises OSError when the port is taken."""
+        names = [face.service for face in self.faces]
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self.settings.max_message_bytes),
+                ("grpc.max_send_message_length", self.settings.max_message_bytes),
+                ("grpc.max_connection_age_ms", _LONG),
+                ("grpc.max_connection_age_grace_ms", 30_000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                *KEEPALIVE,
+            ]
+        )
+        for face in self.faces:
+            handlers = {
+                name: grpc.unary_unary_rpc_method_handler(
+                    self._behaviour(method),
+                    request_deserializer=method.request.FromString,
+                    response_serializer=method.answer.SerializeToString,
+                )
+                for name, method in face.methods.items()
+            }
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(face.service, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        await self.serving(False)
+        try:
+            self.port = self._server.add_insecure_port(self.settings.listen)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self.settings.listen}") from error
+        await self._server.start()
+
+    async def serving(self, yes: bool) -> None:
+        """Tells balancers and probes whether calls may come."""
+        state = health_pb2.HealthCheckResponse.SERVING if yes else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self.health.set("", state)
+
+    async def drain(self) -> None:
+        """Stops gracefully: not serving, a while for balancers to notice, then calls in work are let end."""
+        await self.serving(False)
+        await asyncio.sleep(self.settings.drain_seconds)
+        await self._server.stop(grace=10)
+
+    def _behaviour(self, method: Method) -> Callable[[Message, Context], Awaitable[Message]]:
+        async def behave(request: Message, context: Context) -> Message:
+            metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            began = time.perf_counter()
+            outcome = "OK"
+            try:
+                with telemetry.span(method.path, SpanKind.SERVER, metadata):
+                    try:
+                        return await self._admitted(method, request, context, metadata)
+                    except Problem as problem:
+                        outcome = problem.code.name
+                        await _abort(context, problem)
+                    except Exception as error:  # a bug: the caller learns no more than that
+                        outcome = "INTERNAL"
+                        log.error("%s failed", method.path, exc_info=error)
+                        await _abort(context, Problem("Something went wrong on our side.", reason="INTERNAL"))
+                raise AssertionError("unreachable")
+            finally:
+                _LATENCY.record(time.perf_counter() - began, {"rpc.method": method.path, "outcome": outcome})
+
+        return behave
+
+    async def _admitted(self, method: Method, request: Message, context: Context, metadata: dict[str, str]) -> Message:
+        if self.busy >= self.settings.max_concurrent_calls:
+            raise Exhausted("Too many calls at once: try again soon.", reason="OVERLOADED", retry_after=1.0)
+        token = metadata.get("authorization", "").removeprefix("Bearer ")
+        who = admit(method, self.verifier.verify(token) if token else None)
+        left = context.time_remaining()
+        timeout = min(method.deadline, left) if left else method.deadline
+        self.busy += 1
+        try:
+            async with asyncio.timeout(timeout):
+                return await serve_call(method, request, self.call_for(who, token), timeout)
+        except TimeoutError:
+            raise DeadlineExceeded("The time for this call has run out.") from None
+        finally:
+            self.busy -= 1
+
+
+async def _abort(context: Context, problem: Problem) -> None:
+    context.set_trailing_metadata(((DETAILS, details(problem)),))
+    await context.abort(STATUS[int(problem.code)], problem.message)
+
+
+__all__ = ["ANYBODY", "Server"]

@@ -1,0 +1,145 @@
+"""The tables the chassis needs in every service's database, and the protection of all tables.
+
+Called from a service's Alembic migrations, which run as the owner role `kehu_<service>_owner`. The app role (`kehu_<service>`)
+and the relay role (`kehu_<service>_relay`) own nothing: the app role sees the rows of the tenant that its transaction has
+set and no others; the relay role sees the outbox, jobs and dead letters of all tenants and no other table.
+
+Pitfalls, each the reason for a line below: after a commit the setting is '' and not NULL, hence `nullif`; a table's owner is
+exempt from row security unless it is FORCEd; unique and foreign keys ignore row security, so they start with `tenant_id`.
+"""
+
+from alembic import op
+from sqlalchemy import text
+
+TENANT = "nullif(current_setting('kehu.tenant', true), '')::uuid"
+"""The tenant of the running transaction; NULL, and so no row at all, when none was set."""
+
+
+def _role(suffix: str) -> str:
+    owner = str(op.get_bind().execute(text("SELECT current_user")).scalar_one())
+    if not owner.endswith("_owner") or not owner.replace("_", "").isalnum():
+        raise RuntimeError(f"migrations run as the role kehu_<service>_owner, not as {owner}")
+    return owner.removesuffix("_owner") + suffix
+
+
+def protect(table: str, *, relay: bool = False, app: str = "SELECT, INSERT, UPDATE, DELETE") -> None:
+    """Forces row-level security on a table and grants the app role what it needs.
+
+    `relay=True` lets the relay role see the rows of all tenants. `app` lists the app role's grants.
+    """
+    if not table.isidentifier():
+        raise ValueError(f"{table!r} is no table name")
+    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    op.execute(
+        f"CREATE POLICY tenant ON {table} TO {_role('')} "
+        f"USING (tenant_id = {TENANT}) WITH CHECK (tenant_id = {TENANT})"
+    )
+    op.execute(f"GRANT {app} ON {table} TO {_role('')}")
+    if relay:
+        op.execute(f"CREATE POLICY relay ON {table} TO {_role('_relay')} USING (true) WITH CHECK (true)")
+        op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {_role('_relay')}")
+
+
+def install_chassis_tables() -> None:
+    """The first version of the chassis tables: outbox, inbox, dead letters, idempotency, history, jobs."""
+    for statement in _TABLES:
+        op.execute(statement)
+    protect("outbox", relay=True, app="SELECT, INSERT")
+    op.execute(f"GRANT USAGE ON SEQUENCE outbox_seq_seq TO {_role('')}, {_role('_relay')}")
+    protect("inbox", app="SELECT, INSERT, DELETE")
+    protect("dead_letters", relay=True)
+    protect("idempotency", app="SELECT, INSERT, UPDATE, DELETE")
+    protect("history", app="SELECT, INSERT")
+    protect("jobs", relay=True)
+
+
+_TABLES = (
+    # `seq` orders the events of one record; it says nothing about commits, so nobody may read "after the last seq".
+    """CREATE TABLE outbox (
+        tenant_id uuid NOT NULL,
+        id uuid NOT NULL,
+        seq bigint GENERATED ALWAYS AS IDENTITY,
+        tenant text NOT NULL,
+        subject text NOT NULL,
+        type text NOT NULL,
+        record_id uuid NOT NULL,
+        headers jsonb NOT NULL,
+        data bytea NOT NULL,
+        created_at timestamptz NOT NULL,
+        sent_at timestamptz,
+        PRIMARY KEY (tenant_id, id)
+    )""",
+    "CREATE INDEX outbox_unsent ON outbox (seq) WHERE sent_at IS NULL",
+    "CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL",
+    """CREATE TABLE inbox (
+        tenant_id uuid NOT NULL,
+        consumer text NOT NULL,
+        event_id uuid NOT NULL,
+        received_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (tenant_id, consumer, event_id)
+    )""",
+    """CREATE TABLE dead_letters (
+        tenant_id uuid NOT NULL,
+        id uuid NOT NULL,
+        consumer text NOT NULL,
+        event_id text NOT NULL,
+        stream text NOT NULL,
+        stream_seq bigint NOT NULL,
+        subject text NOT NULL,
+        headers jsonb NOT NULL,
+        data bytea NOT NULL,
+        reason text NOT NULL,
+        deliveries integer NOT NULL,
+        died_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (tenant_id, id),
+        UNIQUE (tenant_id, consumer, event_id)
+    )""",
+    """CREATE TABLE idempotency (
+        tenant_id uuid NOT NULL,
+        person_id uuid NOT NULL,
+        method text NOT NULL,
+        request_id text NOT NULL,
+        request_hash bytea NOT NULL,
+        response bytea,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (tenant_id, person_id, method, request_id)
+    )""",
+    "CREATE INDEX idempotency_created ON idempotency (created_at)",
+    """CREATE TABLE history (
+        tenant_id uuid NOT NULL,
+        id uuid NOT NULL,
+        record_type text NOT NULL,
+        record_id uuid NOT NULL,
+        version integer NOT NULL,
+        action text NOT NULL CHECK (action IN ('created', 'updated', 'deleted', 'restored')),
+        changes jsonb NOT NULL,
+        at timestamptz NOT NULL,
+        by uuid NOT NULL,
+        by_name text NOT NULL,
+        origin text NOT NULL,
+        trace_id text NOT NULL,
+        PRIMARY KEY (tenant_id, id)
+    )""",
+    "CREATE INDEX history_of_record ON history (tenant_id, record_type, record_id, at DESC)",
+    """CREATE TABLE jobs (
+        tenant_id uuid NOT NULL,
+        id uuid NOT NULL,
+        kind text NOT NULL,
+        key text NOT NULL,
+        tenant text NOT NULL,
+        person_id uuid NOT NULL,
+        person_name text NOT NULL,
+        team_id uuid,
+        payload jsonb NOT NULL,
+        state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'failed')),
+        due_at timestamptz NOT NULL,
+        leased_until timestamptz,
+        attempts integer NOT NULL DEFAULT 0,
+        last_error text NOT NULL DEFAULT '',
+        created_at timestamptz NOT NULL,
+        PRIMARY KEY (tenant_id, id),
+        UNIQUE (tenant_id, kind, key)
+    )""",
+    "CREATE INDEX jobs_due ON jobs (due_at) WHERE state = 'waiting'",
+)

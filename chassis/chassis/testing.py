@@ -1,0 +1,162 @@
+"""A service under test: real database, real broker, real gRPC, on free ports of the loopback interface."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import grpc
+import grpc.aio
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message import Message
+from pydantic import SecretStr
+
+from chassis.errors import Problem
+from chassis.ids import new_id
+from chassis.migrations import migrate_async
+from chassis.principal import IDENTITY, Issuer, Principal, Reach, Rights
+from chassis.rpc.status import problem_of
+from chassis.service import Running, Service
+from chassis.settings import Settings
+
+A = TypeVar("A", bound=Message)
+
+RIGHTS = (
+    "people", "customers", "leads", "opportunities", "products", "orders", "campaigns", "tickets", "reports", "settings",
+)  # fmt: skip
+EVERYTHING = {right: Rights(Reach.ALL, Reach.ALL) for right in RIGHTS}
+
+
+@dataclass
+class Keys:
+    """Key pairs of issuers, made for one run of tests."""
+
+    folder: Path
+    issuers: dict[str, Issuer] = field(default_factory=dict[str, Issuer])
+
+    def issuer(self, name: str) -> Issuer:
+        """That issuer's key; made, written to the folder and published on first use."""
+        if name not in self.issuers:
+            self.issuers[name] = Issuer(name, Ed25519PrivateKey.generate())
+            self._write()
+        return self.issuers[name]
+
+    @property
+    def jwks(self) -> Path:
+        """The file of public keys."""
+        return self.folder / "jwks.json"
+
+    def private(self, name: str) -> Path:
+        """The file of that issuer's private key."""
+        self.issuer(name)
+        return self.folder / f"{name}.pem"
+
+    def _write(self) -> None:
+        import json
+
+        keys: list[dict[str, object]] = []
+        for name, issuer in self.issuers.items():
+            keys.append({**jwt.algorithms.OKPAlgorithm.to_jwk(issuer.private_key.public_key(), as_dict=True), "kid": name})
+            pem = issuer.private_key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            (self.folder / f"{name}.pem").write_bytes(pem)
+        self.jwks.write_text(json.dumps({"keys": keys}))
+
+
+def somebody(
+    tenant: str = "acme", *, rights: dict[str, Rights] | None = None, team: UUID | None = None, name: str = "Ann Li"
+) -> Principal:
+    """A signed-in person; with all rights unless told otherwise. The same tenant name gives the same tenant."""
+    from uuid import NAMESPACE_DNS, uuid5
+
+    return Principal(
+        tenant_id=uuid5(NAMESPACE_DNS, tenant), tenant=tenant, person_id=new_id(), name=name, team_id=team,
+        team_ids=frozenset([team] if team else []), rights=EVERYTHING if rights is None else rights,
+    )  # fmt: skip
+
+
+@dataclass
+class Harness:
+    """A running service and a way to call it as anybody."""
+
+    running: Running
+    keys: Keys
+    channel: grpc.aio.Channel
+
+    def token(self, who: Principal) -> str:
+        """A token for that principal, from identity or from the service it acts as."""
+        return self.keys.issuer(who.service or IDENTITY).issue(who)
+
+    async def ask(self, who: Principal | None, method: str, request: Message, answer: type[A]) -> A:
+        """Calls `kehu.leads.v1.LeadService/GetLead`. Raises the Problem the service answers with."""
+        call = self.channel.unary_unary(
+            "/" + method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+        )
+        metadata = [("authorization", f"Bearer {self.token(who)}")] if who else []
+        try:
+            return await call(request, metadata=metadata, timeout=15)
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from error
+
+
+@dataclass(frozen=True)
+class DatabaseUrls:
+    """The three roles' addresses of one service's database."""
+
+    owner: str
+    app: str
+    relay: str
+
+
+@asynccontextmanager
+async def running_service(
+    service: Service, urls: DatabaseUrls, nats_url: str, keys: Keys, *, addresses: dict[str, str] | None = None,
+    nats_user: str = "", nats_password: str = "",
+) -> AsyncIterator[Harness]:  # fmt: skip
+    """Migrates the database and runs the service in this process."""
+    await migrate_async(urls.owner, service.migrations)
+    keys.issuer(IDENTITY)
+    settings = Settings(
+        listen="127.0.0.1:0",
+        database_url=SecretStr(urls.app),
+        relay_database_url=SecretStr(urls.relay),
+        owner_database_url=SecretStr(urls.owner),
+        nats_url=nats_url,
+        nats_user=nats_user,
+        nats_password=SecretStr(nats_password),
+        token_keys=keys.jwks,
+        token_key=keys.private(service.name),
+        page_token_key=SecretStr("a secret of this run of tests"),
+        addresses=addresses or {},
+        acquire_timeout=5.0,
+    )
+    running = Running(service, settings)
+    await running.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        try:
+            yield Harness(running, keys, channel)
+        finally:
+            await running.stop()
+
+
+async def eventually(condition: Callable[[], "asyncio.Future[bool] | object"], timeout: float = 15.0) -> None:
+    """Waits until an async condition holds. Raises TimeoutError when it does not within `timeout` seconds."""
+    import inspect
+
+    async with asyncio.timeout(timeout):
+        while True:
+            result = condition()
+            if inspect.isawaitable(result):
+                result = await result
+            if result:
+                return
+            await asyncio.sleep(0.02)
+
+
+__all__ = ["EVERYTHING", "DatabaseUrls", "Harness", "Keys", "Problem", "eventually", "running_service", "somebody"]
