@@ -49,7 +49,7 @@ class Transaction:
         self._history: list[dict[str, Any]] = []
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
-        stamp(session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history)
+        self._created = stamp(session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history)
 
     def add(self, row: Record) -> None:
         """Takes a new row in, stamped with the tenant, the caller and the time."""
@@ -64,6 +64,26 @@ class Transaction:
         """Takes several new rows in."""
         for row in rows:
             self.add(row)
+
+    async def insert_all(self, rows: Sequence[Record]) -> None:
+        """Writes many new rows of one table at once, past the session, at a third of the cost of `add`: for imports.
+
+        They are stamped and have their history like any other row, and are not tracked: what is changed in them afterwards
+        is not written. Raises what their constraints mean at once, and not at the end.
+        """
+        if not rows:
+            return
+        for row in rows:
+            values = vars(row)
+            values["tenant_id"] = self.who.tenant_id
+            values["created_by"] = values["updated_by"] = self.who.person_id
+            values["created_at"] = self.now if values["created_at"] == EPOCH else values["created_at"]
+            values["updated_at"] = self.now
+            if row.record_type:
+                self._history.append(self._created(row))
+        table: Any = getattr(type(rows[0]), "__table__")  # noqa: B009 (SQLModel adds it at run time)
+        names = [column.name for column in table.columns]
+        await self.session.execute(table.insert(), [{name: vars(row)[name] for name in names} for row in rows])
 
     async def find(self, table: type[RecordT], id: UUID, *, lock: bool = True) -> RecordT | None:
         """The row of that id whoever asks, locked until the end of the transaction; None when there is none or it is deleted."""

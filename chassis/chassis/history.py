@@ -3,7 +3,7 @@
 `changes` maps a column to `[old, new]`. A creation has no list of fields, since the record itself shows them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -48,8 +48,13 @@ def _changed(row: Record) -> bool:
     return any(a.history.has_changes() for a in cast("Iterable[Any]", inspect(row).attrs))
 
 
-def stamp(session: Session, who: Principal, now: datetime, origin: str, trace_id: str, out: list[dict[str, Any]]) -> None:
-    """Makes the session stamp and count every write of a Record, and note it in `out` for the history table."""
+def stamp(
+    session: Session, who: Principal, now: datetime, origin: str, trace_id: str, out: list[dict[str, Any]]
+) -> Callable[[Record], dict[str, Any]]:
+    """Makes the session stamp and count every write of a Record, and note it in `out` for the history table.
+
+    Returns what makes the entry of a row that is created past the session.
+    """
 
     def entry(row: Record, action: str, changes: dict[str, list[Any]]) -> dict[str, Any]:
         return {
@@ -75,3 +80,4 @@ def stamp(session: Session, who: Principal, now: datetime, origin: str, trace_id
                 out.append(entry(row, action, changes))
 
     event.listen(session, "before_flush", before_flush)
+    return lambda row: entry(row, "created", {})

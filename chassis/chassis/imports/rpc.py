@@ -7,6 +7,7 @@ Service(faces=[..., import_face("kehu.leads.v1.ImportService", IMPORTS)], jobs={
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -37,7 +38,8 @@ from chassis.imports.tables import CREATE, UPSERT, ImportRun
 from chassis.listing import Listing
 from chassis.principal import Act, Reach
 from chassis.records import etag
-from chassis.rpc import Call, Face
+from chassis.rpc.call import Call
+from chassis.rpc.face import Face
 
 _STATES = ("READY", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED")
 _MOST_ANSWER = 24 * 1024 * 1024
@@ -115,7 +117,8 @@ class Imports:
         id = UUID(payload["import_id"])
         rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
         if rows:
-            await Run(self._importers[rows[0]["kind"]], call.database, call.who, id, call).carry_on()
+            importer = self._importers[rows[0]["kind"]]
+            await Run(importer, call.database, call.who, id, lambda who: replace(call, who=who)).carry_on()
 
     async def create(self, request: pb.CreateImportRequest, call: Call) -> pb.Import:
         """Reads the file and keeps it with a proposal. A repeated request_id answers with the import it

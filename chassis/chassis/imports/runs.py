@@ -8,7 +8,8 @@ took the job over stops at once, and a cancel takes effect between two batches.
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -47,7 +48,11 @@ from chassis.principal import Act, Principal, Reach, Rights
 
 JOB = "import"
 BATCH = 500
+_MOST_FAILURES = 5
 _PREVIEW = 20
+
+
+_log = logging.getLogger(__name__)
 
 
 class ImportNotReady(Precondition):
@@ -181,14 +186,22 @@ async def _packed(tx: Transaction, id: UUID) -> bytes:
 class Run:
     """An import being carried on, from wherever it stands to its end."""
 
-    def __init__(self, importer: Importer, database: Database, who: Principal, id: UUID, call: Any) -> None:
-        """`who` is anybody of the tenant; rows are made as the person who started the import. `call` goes to
-        resolvers."""
+    def __init__(
+        self,
+        importer: Importer,
+        database: Database,
+        who: Principal,
+        id: UUID,
+        call_for: Callable[[Principal], Any],
+    ) -> None:
+        """`who` is anybody of the tenant. Rows are made, and references found, as the person who started the
+        import:
+        `call_for` makes what resolvers get."""
         self._importer = importer
         self._database = database
         self._who = who
         self._id = id
-        self._call = call
+        self._call_for = call_for
 
     async def carry_on(self) -> None:
         """Takes the remaining rows. Returns when the run has ended, was cancelled, or is carried on by
@@ -198,7 +211,7 @@ class Run:
         repeated.
         """
         async with self._database.transaction(self._who) as tx:
-            run = await tx.session.get(ImportRun, (self._who.tenant_id, self._id))
+            run = await tx.find(ImportRun, self._id)
             if run is None or run.state != RUNNING:
                 return
             self._who = starter(run, self._who)
@@ -209,12 +222,39 @@ class Run:
             )
             packed = await _packed(tx, self._id)
         rows = unpack(packed, self._done)
+        call = self._call_for(self._who)
         try:
             while batch := await asyncio.to_thread(_take, rows, reader):
-                await resolve(self._importer, self._call, batch)
+                await resolve(self._importer, call, batch)
                 await self._batch(batch)
         except _Overtaken:
             return
+        except Failure as error:
+            if error.code is Code.INTERNAL and await self._given_up(error):
+                return
+            raise
+        except Exception as error:
+            if await self._given_up(error):
+                return
+            raise
+
+    async def _given_up(self, error: Exception) -> bool:
+        """Counts a failure that lies neither in a row nor in the moment; true when it was one too many."""
+        _log.error("import %s, behind row %d: %r", self._id, self._done, error, exc_info=error)
+        async with self._database.transaction(self._who) as tx:
+            run = await tx.find(ImportRun, self._id)
+            if run is None or run.state != RUNNING:
+                return True
+            run.failures = run.failures + 1 if run.failed_at == run.processed_rows else 1
+            run.failed_at = run.processed_rows
+            if run.failures < _MOST_FAILURES:
+                return False
+            run.failure_reason = "INTERNAL"
+            run.failure_message = (
+                f"The import stopped behind {run.processed_rows} rows because of a fault of the service."
+            )
+            await _end(tx, run, FAILED)
+            return True
 
     async def _batch(self, drafts: list[Draft]) -> None:
         """Saves a batch; when it cannot be saved, its halves, so that in the end one row alone is refused."""
@@ -278,15 +318,6 @@ class Run:
         run.refused_rows += counted["refused"]
         run.repaired_rows += repaired
         run.processed_rows += len(drafts)
-
-    async def give_up(self, reason: str, message: str) -> None:
-        """Marks the run as failed; rows made before stay."""
-        async with self._database.transaction(self._who) as tx:
-            run = await tx.find(ImportRun, self._id)
-            if run is not None and run.state == RUNNING:
-                run.failure_reason = reason
-                run.failure_message = message
-                await _end(tx, run, FAILED)
 
 
 _PASSING = (

@@ -68,6 +68,9 @@ class ImportRun(Record, table=True):
     ended_at: datetime | None = None
     failure_reason: str = ""
     failure_message: str = ""
+    failures: int = 0
+    """How often the batch at `failed_at` has failed for a reason that does not lie in a row."""
+    failed_at: int = -1
 
 
 FILES = Table(
@@ -142,6 +145,8 @@ _TABLES = (
         ended_at timestamptz,
         failure_reason text NOT NULL,
         failure_message text NOT NULL,
+        failures integer NOT NULL,
+        failed_at integer NOT NULL,
         PRIMARY KEY (tenant_id, id),
         CHECK (processed_rows = created_rows + updated_rows + unchanged_rows + refused_rows),
         CHECK (repaired_rows <= created_rows + updated_rows + unchanged_rows),

@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry import metrics
 from opentelemetry.trace import SpanKind
@@ -41,7 +42,7 @@ class Server:
     call_for: Callable[[Principal, str], Call]
     port: int = 0
     busy: int = 0
-    health: health.aio.HealthServicer = field(default_factory=health.aio.HealthServicer)
+    health: grpc_health.aio.HealthServicer = field(default_factory=grpc_health.aio.HealthServicer)
 
     async def start(self) -> None:
         """Begins to listen. Health stays NOT_SERVING until `ready`. Raises OSError when the port is taken."""
@@ -68,7 +69,7 @@ class Server:
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(face.service, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        reflection.enable_server_reflection([*names, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         await self.serving(False)
         try:
             self.port = self._server.add_insecure_port(self.settings.listen)
