@@ -1,0 +1,27 @@
+"""The contracts as data: every generated module and the descriptor set, with the comments that Python's descriptors drop."""
+
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+_HERE = Path(__file__).resolve().parent
+
+
+@cache
+def descriptor_set() -> bytes:
+    """A serialized google.protobuf.FileDescriptorSet of all contracts and what they import, with source info."""
+    return (_HERE / "descriptors.binpb").read_bytes()
+
+
+def module_names() -> Iterator[str]:
+    """The names of all generated message modules, as kehu.leads.v1.lead_pb2, in alphabetical order."""
+    for path in sorted(_HERE.rglob("*_pb2.py")):
+        yield ".".join(("kehu", *path.relative_to(_HERE).with_suffix("").parts))
+
+
+@cache
+def load_all() -> tuple[ModuleType, ...]:
+    """Imports every generated message module, so that the default descriptor pool knows every contract."""
+    return tuple(importlib.import_module(name) for name in module_names())
