@@ -1,0 +1,1 @@
+"""The suite on one machine: embedded servers, all services, one command."""

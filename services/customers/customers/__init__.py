@@ -1,0 +1,1 @@
+"""Customers and contacts, and how they are found."""

@@ -1,0 +1,1 @@
+"""Products, the pipeline, opportunities, activities and orders."""

@@ -1,0 +1,1 @@
+"""Tickets and their times of response and resolution."""
