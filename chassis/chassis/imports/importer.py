@@ -6,12 +6,13 @@ Declaring it, in the service's `imports.py`::
         # One transaction, at most 500 rows. One outcome for each row, in their order. Whatever is added or
         # recorded here commits together with the progress of the import, or not at all.
         out: list[Outcome] = []
+        new: list[Lead] = []
         for row in rows:
             lead = Lead.capture(row.values, owner_id=options.owner_id)
-            tx.add(lead)
+            new.append(lead)
             tx.record(LeadCreated(lead_id=lead.id, ...), on=lead)
-            out.append(created(lead.id))                 # or updated(id), unchanged(id), refused(reason,
-            message, field)
+            out.append(created(lead.id))     # or updated(id), unchanged(id), refused(reason, message, field)
+        await tx.insert_all(new)             # or tx.add(lead) for each: simpler, and three times slower
         return out
 
     LEADS = Importer(
