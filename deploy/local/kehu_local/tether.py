@@ -1,0 +1,36 @@
+"""Started as a script in front of a server: ties its life to its parent's, lets go of root, and becomes the server.
+
+Arguments: the signal to receive when the parent dies, a user's name or `-`, a umask in octal, and the command. It runs in
+isolated mode and imports nothing of ours, so that it costs a few milliseconds. Doing this here rather than between fork and
+exec keeps the parent, which may have threads, out of danger.
+"""
+
+import ctypes
+import os
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Never returns: the process becomes the command, or ends."""
+    death_signal, user, mask, *command = sys.argv[1:]
+    parent = os.getppid()
+    if user != "-":
+        import pwd
+
+        account = pwd.getpwnam(user)
+        os.setgroups([])
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+    if sys.platform == "linux":
+        # After the change of user, which would clear it. Elsewhere a killed supervisor leaves servers to the next start.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(death_signal))
+        if os.getppid() != parent:
+            sys.exit("the parent has died meanwhile")
+    os.umask(int(mask, 8))
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
