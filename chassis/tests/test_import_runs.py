@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +15,7 @@ import pytest
 
 from chassis.database import Database, Transaction
 from chassis.errors import AlreadyExists, Invalid, NotFound, Unavailable
+from chassis.events.event import Catalog
 from chassis.imports import runs
 from chassis.imports.importer import (
     Found,
@@ -37,6 +38,7 @@ from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
 from chassis.schema import install_chassis_tables, protect
 from chassis.search import Searchable, add_search
+from chassis.testing import DatabaseUrls
 
 TENANT, ANN, BOB = UUID(int=7), UUID(int=8), UUID(int=9)
 ALL = {"parts": Rights(Reach.ALL, Reach.ALL)}
@@ -46,6 +48,7 @@ WHO = Principal(TENANT, "acme", ANN, "Ann", rights=ALL)
 
 class Part(Owned, Searchable, table=True):
     __tablename__ = "parts"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = "part"
 
     code: str
     name: str = ""
@@ -63,6 +66,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
     found = await tx.session.execute(select(Part).where(col(Part.code).in_(codes)))
     known = {part.code: part for part in found.scalars()}
     out: list[Outcome] = []
+    new: list[Part] = []
     for row in rows:
         values = row.values
         if values.get("name") == "boom":
@@ -73,7 +77,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
             continue
         if part is None:
             part = known[values["code"]] = Part(code=values["code"], owner_id=options.owner_id)
-            tx.add(part)
+            new.append(part)
             outcome = created(part.id)
         else:
             outcome = unchanged(part.id) if part.name == values.get("name", part.name) else updated(part.id)
@@ -83,6 +87,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
         part.maker = values.get("maker", part.maker)
         part.find_by(names=[part.name], phones=[part.phone])
         out.append(outcome)
+    await tx.insert_all(new)
     return out
 
 
@@ -123,15 +128,17 @@ def migrate() -> None:
     install_import_tables()
 
 
-@pytest.fixture(scope="module")
-async def database(parts_database: Database) -> AsyncIterator[Database]:
-    yield parts_database
+@pytest.fixture
+async def database(parts_urls: DatabaseUrls) -> AsyncIterator[Database]:
+    database = await opened(parts_urls.app)
+    yield database
+    await database.close()
 
 
 @pytest.fixture(autouse=True)
-async def empty(parts_urls: Any) -> None:
+async def empty(parts_urls: DatabaseUrls) -> None:
     owner = await asyncpg.connect(parts_urls.owner)
-    await owner.execute("TRUNCATE parts, import_runs, import_files, import_refused_rows, jobs")
+    await owner.execute("TRUNCATE parts, history, import_runs, import_files, import_refused_rows, jobs")
     await owner.close()
 
 
@@ -153,7 +160,7 @@ async def started(database: Database, text: str, mode: str = CREATE, who: Princi
 
 
 async def carried_on(database: Database, id: UUID, call: Any = None) -> None:
-    await Run(PARTS, database, WHO, id, call).carry_on()
+    await Run(PARTS, database, WHO, id, lambda _: call).carry_on()
 
 
 async def state(database: Database, id: UUID) -> dict[str, Any]:
@@ -193,7 +200,11 @@ async def test_rows_are_made_refused_and_repaired_one_by_one(database: Database)
     assert run["state"] == "SUCCEEDED"
     assert await reasons(database, id) == {
         3: [("phone", "PHONE_INVALID", False)],
-        4: [("kind", "VALUE_REPAIRED", True), ("maker", "VALUE_REPAIRED", True), ("", "NOT_STORABLE", False)],
+        4: [
+            ("kind", "VALUE_REPAIRED", True),
+            ("maker", "VALUE_REPAIRED", True),
+            ("", "VALUE_OUT_OF_RANGE", False),
+        ],
         5: [("code", "REQUIRED", False)],
         6: [("code", "EXTERNAL_KEY_TAKEN", False)],
         7: [("name", "NAME_TAKEN", False)],
@@ -211,6 +222,8 @@ async def test_rows_are_made_refused_and_repaired_one_by_one(database: Database)
     ]
     assert counts(run) == (11, 11, 2, 0, 0, 9, 0)
     assert await database.read(WHO, "SELECT 1 FROM import_files") == []
+    history = await database.read(WHO, "SELECT action, by, by_name FROM history")
+    assert [tuple(row) for row in history] == [("created", ANN, "Ann")] * 2
 
 
 async def test_repaired_rows_are_taken_and_noted(database: Database) -> None:
@@ -262,7 +275,7 @@ async def test_a_cancelled_import_keeps_what_it_made_and_makes_no_more(database:
             await super()._batch(drafts)
             await cancel()
 
-    await Cancelling(PARTS, database, WHO, id, None).carry_on()
+    await Cancelling(PARTS, database, WHO, id, lambda _: None).carry_on()
     run = await state(database, id)
     assert run["state"] == "CANCELLED"
     assert counts(run) == (1200, 500, 500, 0, 0, 0, 0)
@@ -278,6 +291,22 @@ async def test_a_service_that_is_down_delays_the_import_and_refuses_nothing(data
     assert (await state(database, id))["state"] == RUNNING
     await carried_on(database, id)
     assert counts(await state(database, id)) == (1, 1, 1, 0, 0, 0, 0)
+
+
+async def test_a_fault_of_the_service_ends_the_import_after_some_tries(database: Database) -> None:
+    async def broken(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
+        raise LookupError("a bug")
+
+    id = await started(database, "code\nA1\n")
+    importer = Importer("part", "parts", PARTS.targets, broken, PARTS.resolvers)
+    for _ in range(4):
+        with pytest.raises(LookupError):
+            await Run(importer, database, WHO, id, lambda _: None).carry_on()
+    await Run(importer, database, WHO, id, lambda _: None).carry_on()
+    run = await state(database, id)
+    assert (run["state"], run["failure_reason"]) == ("FAILED", "INTERNAL")
+    assert "a bug" not in run["failure_message"]
+    assert run["ended_at"] is not None
 
 
 async def test_two_workers_at_once_take_each_row_once(database: Database) -> None:
@@ -310,12 +339,12 @@ async def test_the_rows_are_made_as_the_person_who_started(database: Database) -
     id = await started(database, "code\nA1\n", who=bob)
     service = Principal(TENANT, "acme", BOB, service="parts")
     importer = Importer("part", "parts", PARTS.targets, note, PARTS.resolvers)
-    await Run(importer, database, service, id, None).carry_on()
+    await Run(importer, database, service, id, lambda _: None).carry_on()
     assert seen == [bob]
 
 
 async def test_a_kill_at_any_moment_neither_loses_nor_repeats_a_row(
-    database: Database, parts_urls: Any
+    database: Database, parts_urls: DatabaseUrls
 ) -> None:
     names = (Path(__file__).parent / "data" / "company_names.txt").read_text().splitlines()
     lines = [f'C{n},"{names[n % len(names)]}",138{n:08d},{"x" if n % 100 == 7 else ""}' for n in range(3000)]
@@ -357,7 +386,7 @@ async def test_a_cursor_outside_the_transaction_would_be_noticed(database: Datab
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await Naive(PARTS, database, WHO, id, None).carry_on()
+        await Naive(PARTS, database, WHO, id, lambda _: None).carry_on()
     await carried_on(database, id)
     run = await state(database, id)
     made = (await database.read(WHO, "SELECT count(*) FROM parts"))[0][0]
@@ -367,12 +396,12 @@ async def test_a_cursor_outside_the_transaction_would_be_noticed(database: Datab
 async def child(url: str, id: str) -> None:
     """What the test above kills: an import carried on in a process of its own."""
     database = await opened(url)
-    await Run(PARTS, database, WHO, UUID(id), None).carry_on()
+    await Run(PARTS, database, WHO, UUID(id), lambda _: None).carry_on()
     await database.close()
 
 
 async def opened(url: str) -> Database:
-    return Database(url)
+    return Database(url, Catalog("parts", {}))
 
 
 if __name__ == "__main__":

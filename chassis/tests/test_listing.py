@@ -1,5 +1,6 @@
 """Lists over a real table: who sees which rows, walks through pages, what filters mean, search, tokens."""
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,7 @@ from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
 from chassis.schema import protect
 from chassis.search import Searchable, add_search, terms
+from chassis.testing import DatabaseUrls
 
 ACME, OTHER = UUID(int=1), UUID(int=2)
 ANN, BOB, CY = UUID(int=11), UUID(int=12), UUID(int=13)
@@ -173,12 +175,21 @@ async def fill(connection: asyncpg.Connection, rows: list[Thing]) -> None:
 ROWS = things(600)
 
 
-@pytest.fixture(scope="module")
-async def reading(things_urls: Any) -> AsyncIterator[Reading]:
-    owner = await asyncpg.connect(things_urls.owner)
+async def filled(url: str) -> None:
+    owner = await asyncpg.connect(url)
     await fill(owner, ROWS)
     await owner.close()
-    connection = await asyncpg.connect(things_urls.app)
+
+
+@pytest.fixture(scope="module")
+def listed(things_urls: DatabaseUrls) -> DatabaseUrls:
+    asyncio.run(filled(things_urls.owner))
+    return things_urls
+
+
+@pytest.fixture
+async def reading(listed: DatabaseUrls) -> AsyncIterator[Reading]:
+    connection = await asyncpg.connect(listed.app)
     yield Reading(connection)
     await connection.close()
 
@@ -263,7 +274,9 @@ async def test_a_walk_meets_every_row_once_in_order(asking: Asking, order: str, 
         assert compare(by_id[one], by_id[other]) < 0
 
 
-async def test_rows_that_come_and_go_neither_repeat_nor_hide_others(asking: Asking, things_urls: Any) -> None:
+async def test_rows_that_come_and_go_neither_repeat_nor_hide_others(
+    asking: Asking, things_urls: DatabaseUrls
+) -> None:
     first = await THINGS.page(asking, Request(page_size=20))
     owner = await asyncpg.connect(things_urls.owner)
     last = first.rows[-1]
@@ -621,7 +634,7 @@ async def explained(asking: Asking, request: Request) -> dict[str, Any]:
     return json.loads(rows[0][0])[0]["Plan"]
 
 
-async def test_cost_does_not_grow_with_the_table(many_things_urls: Any) -> None:
+async def test_cost_does_not_grow_with_the_table(many_things_urls: DatabaseUrls) -> None:
     from pathlib import Path
 
     names = (Path(__file__).parent / "data" / "company_names.txt").read_text().splitlines()

@@ -278,7 +278,7 @@ class Run:
             if run is None or run.state != RUNNING or run.processed_rows != self._done:
                 raise _Overtaken
             rows = [ImportRow(draft.row.number, dict(draft.values)) for draft in fit]
-            outcomes = await self._importer.save(tx, rows, self._options) if rows else []
+            outcomes: Sequence[Outcome] = await self._importer.save(tx, rows, self._options) if rows else ()
             if len(outcomes) != len(rows):
                 raise RuntimeError(
                     f"{self._importer.record_type}: {len(outcomes)} outcomes for {len(rows)} rows"
