@@ -1,0 +1,105 @@
+"""The servers all tests share, and a fresh database of a service for each module of tests.
+
+One PostgreSQL and one NATS serve the whole run. `KEHU_TEST_SERVERS=containers` takes them from containers,
+`KEHU_TEST_DATABASE_URL` and `KEHU_TEST_NATS_URL` take servers that stand already.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from chassis.testing import DatabaseUrls, Keys
+from kehu_local import databases
+from kehu_local.test_servers import NoEngine, Servers
+
+_SERVERS = Servers()
+_SECRET = "the secret of the servers of tests"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a parallel run the process that leads it starts the servers; its workers find them in their environment."""
+    leads = config.getoption("numprocesses", default=None) and not hasattr(config, "workerinput")
+    if not leads:
+        return
+    try:
+        _SERVERS.database_url()
+        _SERVERS.nats_url()
+    except NoEngine as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
+def pytest_unconfigure() -> None:
+    """Ends the servers that were started here."""
+    _SERVERS.close()
+
+
+def _worker() -> int:
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """Address of the run's PostgreSQL as an administrator."""
+    try:
+        return _SERVERS.database_url()
+    except NoEngine as problem:
+        pytest.exit(str(problem), returncode=4)
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> str:
+    """Address of the run's broker, with a user in it who may do everything. Streams live as long as the run."""
+    try:
+        return _SERVERS.nats_url(_worker())
+    except NoEngine as problem:
+        pytest.exit(str(problem), returncode=4)
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Path:
+    """A folder of this run that PostgreSQL's account can reach under root, where pytest's own are closed to it."""
+    return _SERVERS.folder()
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Key pairs of everyone who signs tokens."""
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def service_database(postgres_url: str) -> Iterator[Callable[[str], DatabaseUrls]]:
+    """Makes a fresh, empty database of the named service, with its three roles; dropped after the module's tests."""
+    made: list[str] = []
+
+    def make(domain: str) -> DatabaseUrls:
+        name = f"kehu_{domain}_{uuid4().hex[:12]}"
+        made.append(name)
+        asyncio.run(_make(postgres_url, domain, name))
+        urls = databases.urls_of(postgres_url, domain, _SECRET, name)
+        return DatabaseUrls(owner=urls.owner, app=urls.app, relay=urls.relay)
+
+    yield make
+    asyncio.run(_drop(postgres_url, made))
+
+
+async def _make(server: str, domain: str, name: str) -> None:
+    connection = await asyncpg.connect(server)
+    try:
+        await databases.lock(connection)
+        await databases.make_database(connection, domain, _SECRET, name)
+    finally:
+        await connection.close()
+
+
+async def _drop(server: str, names: list[str]) -> None:
+    connection = await asyncpg.connect(server)
+    try:
+        for name in names:
+            await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    finally:
+        await connection.close()
