@@ -1,4 +1,4 @@
-"""The contracts as data: every generated module and the descriptor set, with the comments that Python's descriptors drop."""
+"""The contracts as data: all generated modules, and the descriptor set with the comments that Python's own drop."""
 
 import importlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _HERE = Path(__file__).resolve().parent
 
 @cache
 def descriptor_set() -> bytes:
-    """A serialized google.protobuf.FileDescriptorSet of all contracts and what they import, with source info."""
+    """A serialized google.protobuf.FileDescriptorSet of all contracts and their imports, with source info."""
     return (_HERE / "descriptors.binpb").read_bytes()
 
 

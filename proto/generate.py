@@ -1,7 +1,7 @@
 """Generates everything made from the contracts into gen/, if they have changed: `python generate.py`.
 
-Made are the Python messages and gRPC stubs, their type stubs, a descriptor set with the comments in it, and a copy of
-Google's protos for buf, which else would ask a registry. gen/ is not kept in git.
+Made are the Python messages and gRPC stubs, their type stubs, a descriptor set with the comments in it, and a copy
+of Google's protos for buf, which else would ask a registry. gen/ is not kept in git.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ TOOLS = ("grpcio-tools", "mypy-protobuf", "googleapis-common-protos", "protobuf"
 
 def google_protos() -> Path:
     """The folder in which the wheel googleapis-common-protos keeps google/api/*.proto and the like."""
-    import google.api
+    import google.api  # pyright: ignore[reportMissingTypeStubs]
 
     return Path(next(iter(google.api.__path__))).parent.parent
 
 
 def fingerprint(root: Path, sources: list[Path]) -> str:
-    """A hash of all that the generated code depends on: the contracts, this script, and the versions of the tools."""
+    """A hash of all that the generated code depends on: contracts, this script, and the versions of the tools."""
     digest = hashlib.sha256()
     for path in [*sources, root / "contracts.py", root / "generate.py"]:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -55,7 +55,7 @@ def generate(root: Path) -> bool:
 
 
 def _compile(root: Path, sources: list[Path], out: Path) -> None:
-    import grpc_tools
+    import grpc_tools  # pyright: ignore[reportMissingTypeStubs]
 
     package = out / "kehu"
     package.mkdir(parents=True)
@@ -77,15 +77,18 @@ def _compile(root: Path, sources: list[Path], out: Path) -> None:
         f"--python_out={out}",
         f"--grpc_python_out={out}",
         f"--mypy_out={out}",
-        f"--mypy_grpc_out=async_only:{out}",
+        # The plugin reads "only_async", whatever its manual says.
+        f"--mypy_grpc_out=only_async:{out}",
         f"--descriptor_set_out={package / 'descriptors.binpb'}",
         "--include_source_info",
         "--include_imports",
         *(str(path) for path in sources),
     ]
     # The plugins of mypy-protobuf are scripts beside the running interpreter, which need not be on the PATH.
-    scripts = os.pathsep.join([str(Path(sys.executable).parent), str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")])
-    # Inside an isolated build the scripts' own interpreter line may point elsewhere: hand our import path down.
+    scripts = os.pathsep.join(
+        [str(Path(sys.executable).parent), str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")]
+    )
+    # In an isolated build the scripts' own interpreter may not see the build's packages: hand our path down.
     environment = os.environ | {"PATH": scripts, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
