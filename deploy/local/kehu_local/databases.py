@@ -51,7 +51,9 @@ def urls_of(server: str, domain: str, secret: str, database: str | None = None) 
     return DatabaseUrls(*map(url, roles(domain)))
 
 
-async def make_databases(server: str, domains: Iterable[str], secret: str, *, close_others: bool = False) -> None:
+async def make_databases(
+    server: str, domains: Iterable[str], secret: str, *, close_others: bool = False
+) -> None:
     """Makes the roles and databases of those services where they are missing, and sets their passwords.
 
     `server` is the address of any database there as a role that may make roles and databases. `close_others` also takes
@@ -81,7 +83,10 @@ async def make_database(
     for name in (domain, database):
         if not (name.isascii() and name.isidentifier() and name == name.lower()):
             raise ValueError(f"{name!r} is no name for a database")
-    known = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname ^@ 'kehu_'")}
+    known = {
+        row["rolname"]
+        for row in await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname ^@ 'kehu_'")
+    }
     owner, app, relay = roles(domain)
     for role in (owner, app, relay):
         # Managed servers refuse NOSUPERUSER and NOBYPASSRLS in so many words; they are the defaults, and checked below.
@@ -96,7 +101,9 @@ async def make_database(
         [owner, app, relay],
     )
     if too_mighty:
-        raise PermissionError(f"{too_mighty[0]['rolname']} may do more than a service may: take its attributes away")
+        raise PermissionError(
+            f"{too_mighty[0]['rolname']} may do more than a service may: take its attributes away"
+        )
     if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
         # Only a member of a role, or a superuser, may make a database that the role owns.
         if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):

@@ -48,7 +48,9 @@ def make_keys(folder: Path, issuers: Iterable[str]) -> Keys:
             _write_private(
                 keys.private(issuer),
                 Ed25519PrivateKey.generate().private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
                 ),
             )
     public = [_public(path) for path in sorted(folder.glob("*.pem"))]

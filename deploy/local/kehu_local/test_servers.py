@@ -92,7 +92,9 @@ class Servers:
         _engine()
         from testcontainers.community.postgres import PostgresContainer
 
-        container = PostgresContainer(POSTGRES_IMAGE, username="kehu_admin", password=secrets.token_hex(16), driver=None)
+        container = PostgresContainer(
+            POSTGRES_IMAGE, username="kehu_admin", password=secrets.token_hex(16), driver=None
+        )
         container.with_command(["postgres", "-c", "max_connections=200"])
         self._stack.enter_context(container)
         return container.get_connection_url()

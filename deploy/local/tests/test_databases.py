@@ -29,7 +29,11 @@ async def value(url: str, sql: str) -> object:
 
 
 async def test_each_role_connects_to_its_own_database(leads: DatabaseUrls) -> None:
-    for url, role in ((leads.owner, "kehu_leads_owner"), (leads.app, "kehu_leads"), (leads.relay, "kehu_leads_relay")):
+    for url, role in (
+        (leads.owner, "kehu_leads_owner"),
+        (leads.app, "kehu_leads"),
+        (leads.relay, "kehu_leads_relay"),
+    ):
         assert await value(url, "SELECT current_user::text") == role
 
 
@@ -51,7 +55,12 @@ async def test_service_and_relay_are_bound_and_own_nothing(leads: DatabaseUrls) 
         role = await connection.fetchrow("SELECT * FROM pg_roles WHERE rolname = current_user")
         assert role is not None
         assert not any(role[right] for right in ("rolsuper", "rolbypassrls", "rolcreatedb", "rolcreaterole"))
-        assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = current_user") == 0
+        assert (
+            await connection.fetchval(
+                "SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = current_user"
+            )
+            == 0
+        )
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("CREATE TABLE mine (id int)")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -1,0 +1,111 @@
+"""`python -m kehu_local run`: the suite on this machine, until Ctrl-C."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from kehu_local.processes import StartFailed
+from kehu_local.suite import EMAIL, TENANT, Suite, start_suite
+from kehu_local.supervisor import watch
+
+
+def main() -> int:
+    """Parses the command line and runs; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m kehu_local")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="start the suite and keep it running")
+    run.add_argument("--demo", action="store_true", help="load the demonstration company at the first start")
+    run.add_argument("--var", type=Path, default=Path("var"), help="folder of data, keys and logs (var)")
+    run.add_argument("--port", type=int, default=8080, help="port of the gateway (8080); 0 takes a free one")
+    run.add_argument("--services", help="those to run, joined by commas; all that are installed by default")
+    said = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    services = said.services.split(",") if said.services else None
+    return _run(said.var, said.port, services, demo=said.demo)
+
+
+def _run(var: Path, port: int, services: list[str] | None, *, demo: bool) -> int:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        suite = start_suite(var, services=services, port=port, keep_password=demo, tell=_say)
+    except (StartFailed, ValueError) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        _say("Stopped")
+        return 130
+    code = 0
+    try:
+        if demo:
+            _load_demo(suite)
+        print(_closing_block(suite), flush=True)
+        watch(suite, ended)
+    except KeyboardInterrupt:
+        pass
+    except Exception as problem:  # whatever the loader raises: the servers are stopped in order all the same
+        logging.exception("The suite stops: %s", problem)
+        code = 1
+    finally:
+        # A second Ctrl-C would leave servers behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _say("Stopping")
+        suite.stop()
+    return code
+
+
+def _say(line: str) -> None:
+    print(f"{line} …" if not line.endswith("ed") else line, flush=True)
+
+
+def _load_demo(suite: Suite) -> None:
+    if suite.sign_in is None:
+        print("The data are there already: the demonstration company is loaded at the first start only.")
+        return
+    from kehu_local.demo import load
+
+    _say("Loading the demonstration company")
+    load(suite.base_url, suite.sign_in.email, suite.sign_in.password)
+
+
+def _closing_block(suite: Suite) -> str:
+    lines = [
+        "",
+        "Kehu is running.",
+        "",
+        f"  Address    {suite.base_url}",
+        f"  API        {suite.base_url}/docs",
+    ]
+    if suite.sign_in is not None:
+        lines += [
+            f"  Tenant     {suite.sign_in.tenant}",
+            f"  E-mail     {suite.sign_in.email}",
+            f"  Password   {suite.sign_in.password}   (shown this once)",
+        ]
+    else:
+        lines += [
+            f"  Tenant     {TENANT}",
+            f"  E-mail     {EMAIL}",
+            "  Password   as chosen, or as the first start showed",
+        ]
+    for access in suite.erps.values():
+        lines += [
+            f"  ERP        stream {access.stream}, consumer {access.consumer}",
+            f"             {access.url}",
+        ]
+    lines += [
+        f"  Data       {suite.var}",
+        f"  Logs       {suite.var / 'log'}",
+        "",
+        "Ctrl-C stops it; the data stay.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,352 @@
+"""The whole suite on one machine: servers, databases, keys, one process a service, and the gateway before them.
+
+Everything lies below one folder. A second start on the same folder goes on with its data.
+"""
+
+import asyncio
+import fcntl
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import urlsplit, urlunsplit
+
+from kehu_local import databases, erp, probes
+from kehu_local.composition import GATEWAY, MEMBERS, OPERATOR, Member, members
+from kehu_local.keys import Keys, make_keys
+from kehu_local.nats import Nats, admin, erp_name, erp_user, gateway_user, service_user
+from kehu_local.postgres import Postgres
+from kehu_local.processes import Process, StartFailed, free_ports, port_taken
+
+DATABASE_URL = "KEHU_DATABASE_URL"
+"""A PostgreSQL that stands already, as a role that may make databases and roles. Embedded when unset."""
+NATS_URL = "KEHU_NATS_URL"
+"""A NATS that stands already, with a user who may do all that the services do. Embedded when unset."""
+TENANT = "demo"
+EMAIL = "admin@demo.example"
+_AT_ONCE = 4
+"""Services that are brought up side by side: more would only wait for the processor."""
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """The first administrator, known only to the start that made it."""
+
+    tenant: str
+    email: str
+    password: str
+
+
+@dataclass
+class Part:
+    """A service or the gateway, as a process that can be killed and started again at the same address."""
+
+    name: str
+    address: str
+    """host:port it listens on."""
+    process: Process
+    ready: Callable[[], bool]
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises StartFailed before the first start."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process.alive
+
+    def start(self, seconds: float = 60.0) -> None:
+        """Starts it and waits until it is ready. Raises StartFailed with the end of its log."""
+        self.process.start()
+        self.process.wait(self.ready, seconds)
+
+    def stop(self) -> None:
+        """Asks it to end in peace, and waits."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would."""
+        self.process.kill()
+
+    def restart(self) -> None:
+        """Stops it in peace and starts it again."""
+        self.stop()
+        self.start()
+
+
+@dataclass
+class Suite:
+    """What runs. `postgres` and `nats` are None where servers of others are used."""
+
+    var: Path
+    base_url: str
+    keys: Keys
+    postgres: Postgres | None = None
+    nats: Nats | None = None
+    services: dict[str, Part] = field(default_factory=dict[str, Part])
+    """By domain, e.g. `servicedesk`."""
+    databases: dict[str, databases.DatabaseUrls] = field(default_factory=dict[str, databases.DatabaseUrls])
+    gateway: Part | None = None
+    sign_in: SignIn | None = None
+    """None when an earlier start made the first administrator."""
+    erps: dict[str, erp.Access] = field(default_factory=dict[str, erp.Access])
+    """What an ERP needs to read a tenant's orders, by tenant."""
+    stopping: bool = False
+    _lock: TextIO | None = field(default=None, repr=False)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The services and the gateway, in the order they start."""
+        return [*self.services.values(), *([self.gateway] if self.gateway else [])]
+
+    def stop(self) -> None:
+        """Ends everything in order: the way in, the services, the broker, the database."""
+        self.stopping = True
+        if self.gateway is not None:
+            self.gateway.stop()
+        for part in self.services.values():
+            part.process.ask_to_stop()
+        for part in self.services.values():
+            part.process.wait_stopped()
+        if self.nats is not None:
+            self.nats.stop()
+        if self.postgres is not None:
+            self.postgres.stop()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> "Suite":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_suite(
+    var: Path,
+    *,
+    services: Iterable[str] | None = None,
+    port: int = 0,
+    environment: Mapping[str, str] | None = None,
+    keep_password: bool = False,
+    erp_tenants: Sequence[str] = (TENANT,),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Suite:
+    """Starts all of it below `var` and waits until the gateway is ready.
+
+    `services` names those to run, all that are installed for None; `port` is the gateway's, 0 takes a free one.
+    `environment` is given to every service and the gateway beside their settings. `keep_password` lets the first
+    administrator work without choosing a new password first. `tell` hears one line of progress at a time.
+
+    Raises StartFailed with what to look at; nothing is left running then.
+    """
+    chosen = _installed(services)
+    if port and port_taken(port):
+        raise StartFailed(f"Port {port} is taken: choose another with --port, or 'make run PORT=…'.")
+    var = var.absolute()
+    var.mkdir(parents=True, exist_ok=True)
+    keys = make_keys(var / "keys", [*(member.domain for member in MEMBERS), GATEWAY, OPERATOR])
+    suite = Suite(var, "", keys, _lock=_locked(var))
+    try:
+        _rotate(var / "log")
+        _start(suite, chosen, port, dict(environment or {}), keep_password, erp_tenants, tell)
+    except BaseException:
+        suite.stop()
+        raise
+    return suite
+
+
+def _installed(services: Iterable[str] | None) -> tuple[Member, ...]:
+    chosen = members(services)
+    there = tuple(member for member in chosen if _runnable(member.module))
+    missing = [member.module for member in chosen if member not in there]
+    if services is not None and missing:
+        raise StartFailed(f"Not installed: {', '.join(missing)}.")
+    return there
+
+
+def _runnable(module: str) -> bool:
+    # Looked for, not imported: a service's code stays in the service's process.
+    spec = importlib.util.find_spec(module)
+    folders = spec.submodule_search_locations if spec else None
+    return any((Path(folder) / "__main__.py").exists() for folder in folders or ())
+
+
+def _locked(var: Path) -> TextIO:
+    lock = (var / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise StartFailed(
+            f"A suite runs on {var} already: stop it, or choose another folder with --var."
+        ) from None
+    return lock
+
+
+def _rotate(logs: Path) -> None:
+    """Logs of the start before are kept as `.log.1`."""
+    logs.mkdir(exist_ok=True)
+    for log in logs.glob("*.log"):
+        log.replace(log.with_suffix(".log.1"))
+
+
+def _start(
+    suite: Suite,
+    chosen: Sequence[Member],
+    port: int,
+    given: dict[str, str],
+    keep_password: bool,
+    erp_tenants: Sequence[str],
+    tell: Callable[[str], None],
+) -> None:
+    keys, logs = suite.keys, suite.var / "log"
+    tell("Starting PostgreSQL and NATS")
+    database_server = os.environ.get(DATABASE_URL, "")
+    if not database_server:
+        suite.postgres = Postgres(suite.var / "postgres", keys.secret("postgres"), logs / "postgres.log")
+        suite.postgres.start()
+        database_server = suite.postgres.url
+    nats_url = os.environ.get(NATS_URL, "")
+    if not nats_url:
+        users = [admin(keys.secret("nats admin")), gateway_user(keys.secret(f"nats {GATEWAY}"))]
+        users += [service_user(member, keys.secret(f"nats {member.domain}")) for member in MEMBERS]
+        users += [erp_user(tenant, keys.secret(f"nats {erp_name(tenant)}")) for tenant in erp_tenants]
+        suite.nats = Nats(suite.var / "nats", users, logs / "nats.log")
+        suite.nats.start()
+        nats_url = suite.nats.url
+
+    tell("Preparing databases")
+    secret = keys.secret("databases")
+    domains = [member.domain for member in chosen]
+    _run(databases.make_databases(database_server, domains, secret, close_others=suite.postgres is not None))
+    suite.databases = {domain: databases.urls_of(database_server, domain, secret) for domain in domains}
+
+    ports = free_ports(len(chosen) + 1)
+    addresses = {domain: f"127.0.0.1:{found}" for domain, found in zip(domains, ports, strict=False)}
+    shared = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        **given,
+        "KEHU_TOKEN_KEYS": str(keys.jwks),
+        **{f"KEHU_ADDRESS_{domain.upper()}": address for domain, address in addresses.items()},
+    }
+    # What the services are told comes from here alone: an administrator's address must not reach them.
+    for name in (DATABASE_URL, "KEHU_OWNER_DATABASE_URL"):
+        shared.pop(name, None)
+
+    def told(name: str, address: str) -> dict[str, str]:
+        return {
+            **shared,
+            "KEHU_LISTEN": address,
+            "KEHU_TOKEN_KEY": str(keys.private(name)),
+            **_broker(suite.nats, nats_url, name, keys),
+        }
+
+    def bring_up(member: Member) -> Part:
+        domain, urls = member.domain, suite.databases[member.domain]
+        environment = {
+            **told(domain, addresses[domain]),
+            "KEHU_DATABASE_URL": urls.app,
+            "KEHU_RELAY_DATABASE_URL": urls.relay,
+            "KEHU_PAGE_TOKEN_KEY": keys.secret(f"page tokens of {domain}"),
+        }
+        _command(member, ["migrate"], {**environment, "KEHU_OWNER_DATABASE_URL": urls.owner})
+        if member.domain == "identity":
+            suite.sign_in = _first_administrator(member, environment, keep_password)
+        part = Part(
+            domain,
+            addresses[domain],
+            Process(
+                domain,
+                [sys.executable, "-m", member.module],
+                environment,
+                logs / f"{domain}.log",
+                cwd=suite.var,
+            ),
+            lambda: probes.serving(addresses[domain]),
+        )
+        # Known before it is started, so that it is stopped when another fails.
+        suite.services[domain] = part
+        part.start()
+        return part
+
+    tell(f"Starting {', '.join(domains)}")
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for started in [pool.submit(bring_up, member) for member in chosen]:
+            started.result()
+    suite.services = {domain: suite.services[domain] for domain in domains}
+
+    tell("Starting the gateway")
+    address = f"127.0.0.1:{port or ports[-1]}"
+    suite.base_url = f"http://{address}"
+    suite.gateway = Part(
+        GATEWAY,
+        address,
+        Process(
+            GATEWAY,
+            [sys.executable, "-m", "gateway"],
+            told(GATEWAY, address),
+            logs / "gateway.log",
+            cwd=suite.var,
+        ),
+        lambda: probes.ready(suite.base_url),
+    )
+    suite.gateway.start()
+    if suite.nats is not None and "sales" in suite.services:
+        for tenant in erp_tenants:
+            suite.erps[tenant] = _run(erp.open_to(suite.nats, tenant))
+
+
+def _broker(server: Nats | None, url: str, name: str, keys: Keys) -> dict[str, str]:
+    if server is not None:
+        return {
+            "KEHU_NATS_URL": server.url,
+            "KEHU_NATS_USER": name,
+            "KEHU_NATS_PASSWORD": keys.secret(f"nats {name}"),
+            "KEHU_NATS_MONITOR_URL": server.monitor_url,
+        }
+    parts = urlsplit(url)
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+    return {
+        "KEHU_NATS_URL": bare,
+        "KEHU_NATS_USER": parts.username or "",
+        "KEHU_NATS_PASSWORD": parts.password or "",
+    }
+
+
+def _command(member: Member, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Runs a service's command to its end; what it printed. Raises StartFailed with what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", member.module, *arguments],
+        env=dict(environment), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
+    )  # fmt: skip
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
+        raise StartFailed(f"python -m {member.module} {' '.join(arguments)} failed.\n{said}")
+    return done.stdout
+
+
+def _first_administrator(
+    member: Member, environment: Mapping[str, str], keep_password: bool
+) -> SignIn | None:
+    arguments = ["first-admin", "--tenant", TENANT, "--email", EMAIL]
+    printed = _command(member, [*arguments, *(["--keep-password"] if keep_password else [])], environment)
+    lines = [line for line in printed.splitlines() if line.startswith("{")]
+    found: dict[str, str] = json.loads(lines[-1]) if lines else {}
+    return SignIn(found["tenant"], found["email"], found["password"]) if found else None
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    # In a thread of its own, since the caller may be inside a running loop, as tests are.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
