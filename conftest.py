@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+
 from chassis.testing import DatabaseUrls, Keys
 from kehu_local import databases
 from kehu_local.test_servers import NoEngine, Servers

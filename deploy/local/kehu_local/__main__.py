@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 
 from kehu_local.processes import StartFailed
@@ -66,10 +67,9 @@ def _load_demo(suite: Suite) -> None:
     if suite.sign_in is None:
         print("The data are there already: the demonstration company is loaded at the first start only.")
         return
-    from kehu_local.demo import load
-
     _say("Loading the demonstration company")
-    load(suite.base_url, suite.sign_in.email, suite.sign_in.password)
+    # A part of its own, which an installation may leave out.
+    import_module("kehu_local.demo").load(suite.base_url, suite.sign_in.email, suite.sign_in.password)
 
 
 def _closing_block(suite: Suite) -> str:

@@ -10,7 +10,7 @@ import signal
 import sysconfig
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,7 +228,7 @@ class Nats:
 
 def configuration(port: int, monitor_port: int, store: Path, pid_file: Path, users: Iterable[User]) -> str:
     """The broker's configuration file. JSON is a subset of its language, so nothing needs quoting by hand."""
-    grouped: dict[str, list[dict[str, object]]] = {}
+    grouped: dict[str, list[Mapping[str, object]]] = {}
     for user in users:
         permissions = {"publish": {"allow": list(user.publish)}, "subscribe": {"allow": list(user.subscribe)}}
         entry = {"user": user.name, "password": user.password, "permissions": permissions}

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit, urlunsplit
 
-from kehu_local import databases, erp, probes
+from kehu_local import erp, probes
 from kehu_local.composition import GATEWAY, MEMBERS, OPERATOR, Member, members
+from kehu_local.databases import DatabaseUrls, make_databases, urls_of
 from kehu_local.keys import Keys, make_keys
 from kehu_local.nats import Nats, admin, erp_name, erp_user, gateway_user, service_user
 from kehu_local.postgres import Postgres
@@ -93,7 +94,7 @@ class Suite:
     nats: Nats | None = None
     services: dict[str, Part] = field(default_factory=dict[str, Part])
     """By domain, e.g. `servicedesk`."""
-    databases: dict[str, databases.DatabaseUrls] = field(default_factory=dict[str, databases.DatabaseUrls])
+    databases: dict[str, DatabaseUrls] = field(default_factory=dict[str, DatabaseUrls])
     gateway: Part | None = None
     sign_in: SignIn | None = None
     """None when an earlier start made the first administrator."""
@@ -228,8 +229,8 @@ def _start(
     tell("Preparing databases")
     secret = keys.secret("databases")
     domains = [member.domain for member in chosen]
-    _run(databases.make_databases(database_server, domains, secret, close_others=suite.postgres is not None))
-    suite.databases = {domain: databases.urls_of(database_server, domain, secret) for domain in domains}
+    _run(make_databases(database_server, domains, secret, close_others=suite.postgres is not None))
+    suite.databases = {domain: urls_of(database_server, domain, secret) for domain in domains}
 
     ports = free_ports(len(chosen) + 1)
     addresses = {domain: f"127.0.0.1:{found}" for domain, found in zip(domains, ports, strict=False)}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import asyncpg
 import pytest
+
 from chassis.testing import DatabaseUrls
 from kehu_local import databases
 
