@@ -6,8 +6,10 @@ One PostgreSQL and one NATS serve the whole run. `KEHU_TEST_SERVERS=containers` 
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -80,12 +82,18 @@ def service_database(postgres_url: str) -> Iterator[Callable[[str], DatabaseUrls
     def make(domain: str) -> DatabaseUrls:
         name = f"kehu_{domain}_{uuid4().hex[:12]}"
         made.append(name)
-        asyncio.run(_make(postgres_url, domain, name))
+        _run(_make(postgres_url, domain, name))
         urls = databases.urls_of(postgres_url, domain, _SECRET, name)
         return DatabaseUrls(owner=urls.owner, app=urls.app, relay=urls.relay)
 
     yield make
-    asyncio.run(_drop(postgres_url, made))
+    _run(_drop(postgres_url, made))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Runs it whether or not a loop runs in this thread: the fixture serves synchronous and asynchronous tests."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 async def _make(server: str, domain: str, name: str) -> None:

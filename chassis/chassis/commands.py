@@ -67,6 +67,3 @@ async def _letters(service: Service, settings: Settings, action: str, id: UUID |
     done = await dead_letters.replay(settings, running.database, service.name, service.subscriptions, id)
     print("took effect" if done else "had taken effect before")
     await running.database.close()
-
-
-

@@ -7,7 +7,7 @@ outbox in the order of its changes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,16 @@ from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from chassis import telemetry
-from chassis.errors import AlreadyExists, Conflict, Denied, EtagMismatch, Invalid, NotFound, Problem, Unavailable
+from chassis.errors import (
+    AlreadyExists,
+    Conflict,
+    Denied,
+    EtagMismatch,
+    Invalid,
+    NotFound,
+    Problem,
+    Unavailable,
+)
 from chassis.events.event import Catalog, Event
 from chassis.history import stamp
 from chassis.ids import new_id
@@ -49,7 +58,9 @@ class Transaction:
         self._history: list[dict[str, Any]] = []
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
-        self._created = stamp(session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history)
+        self._created = stamp(
+            session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history
+        )
 
     def add(self, row: Record) -> None:
         """Takes a new row in, stamped with the tenant, the caller and the time."""
@@ -83,11 +94,15 @@ class Transaction:
                 self._history.append(self._created(row))
         table: Any = getattr(type(rows[0]), "__table__")  # noqa: B009 (SQLModel adds it at run time)
         names = [column.name for column in table.columns]
-        await self.session.execute(table.insert(), [{name: vars(row)[name] for name in names} for row in rows])
+        await self.session.execute(
+            table.insert(), [{name: vars(row)[name] for name in names} for row in rows]
+        )
 
     async def find(self, table: type[RecordT], id: UUID, *, lock: bool = True) -> RecordT | None:
         """The row of that id whoever asks, locked until the end of the transaction; None when there is none or it is deleted."""
-        row = await self.session.get(table, (self.who.tenant_id, id), with_for_update=lock, populate_existing=lock)
+        row = await self.session.get(
+            table, (self.who.tenant_id, id), with_for_update=lock, populate_existing=lock
+        )
         return None if row is None or row.deleted_at is not None else row
 
     async def get(
@@ -101,7 +116,9 @@ class Transaction:
         if row is None or not (covers(row, self.who, right, Act.READ) or covers(row, self.who, right, act)):
             raise NotFound(table.record_type or table.__name__.lower(), id)
         if not covers(row, self.who, right, act):
-            raise Denied(f"You may see this {table.record_type} but not change it.", reason="RECORD_READ_ONLY")
+            raise Denied(
+                f"You may see this {table.record_type} but not change it.", reason="RECORD_READ_ONLY"
+            )
         return row
 
     def check_etag(self, row: Record, expected: str) -> None:
@@ -241,12 +258,12 @@ class Database:
             pool_timeout=acquire_timeout,
             pool_pre_ping=False,
             pool_use_lifo=True,
-            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_serializer=_json_text,
             json_deserializer=orjson.loads,
         )
 
     @asynccontextmanager
-    async def transaction(self, who: Principal, *, origin: str = "api") -> AsyncIterator[Transaction]:
+    async def transaction(self, who: Principal, *, origin: str = "api") -> AsyncGenerator[Transaction]:
         """A transaction for that caller. Commits on leaving the block, rolls back when the block raises.
 
         Raises Unavailable when no connection can be had, Conflict when another transaction holds the same rows, and what
@@ -259,7 +276,13 @@ class Database:
                 yield tx
                 await tx.settle()
                 await _unbroken(session.commit())
-        except (exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (
+            exc.SQLAlchemyError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            OSError,
+            TimeoutError,
+        ) as error:
             raise translate(error, self.constraints) from error
         for wake in tx.after_commit:
             wake()
@@ -305,6 +328,10 @@ class Database:
 _SET_TENANT = text("SELECT set_config('kehu.tenant', :tenant, true)")
 
 
+def _json_text(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
 async def _leave(connection: Any) -> None:
     """Nothing is ever set on the session, so giving a connection back needs no round trip, unless a call was cancelled."""
     if connection.is_in_transaction():
@@ -313,7 +340,7 @@ async def _leave(connection: Any) -> None:
 
 async def _read_json(connection: Any) -> None:
     await connection.set_type_codec(
-        "jsonb", encoder=lambda v: orjson.dumps(v).decode(), decoder=orjson.loads, schema="pg_catalog"
+        "jsonb", encoder=_json_text, decoder=orjson.loads, schema="pg_catalog"
     )  # fmt: skip
 
 
@@ -343,14 +370,22 @@ def translate(error: BaseException, constraints: ConstraintProblems) -> Problem:
         if isinstance(cause, asyncpg.UniqueViolationError):
             return AlreadyExists("ALREADY_EXISTS", "There is one with the same key already.")
         return Invalid("", f"The values break the rule '{name}'.", reason="RULE_BROKEN")
-    if isinstance(cause, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
-        return Conflict("Somebody else is changing the same record now: try again.", reason="RECORD_BUSY", retry_after=_RETRY)
+    if isinstance(
+        cause, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError
+    ):
+        return Conflict(
+            "Somebody else is changing the same record now: try again.",
+            reason="RECORD_BUSY",
+            retry_after=_RETRY,
+        )
     if isinstance(cause, asyncpg.QueryCanceledError):
         return Unavailable("The database took too long.", reason="DATABASE_SLOW", retry_after=_RETRY)
     if isinstance(cause, asyncpg.DataError):
         return Invalid("", "A value is out of the range that can be stored.", reason="VALUE_OUT_OF_RANGE")
     if isinstance(cause, _LOST) or isinstance(error, exc.TimeoutError):
-        return Unavailable("The database does not answer now.", reason="DATABASE_UNAVAILABLE", retry_after=_RETRY)
+        return Unavailable(
+            "The database does not answer now.", reason="DATABASE_UNAVAILABLE", retry_after=_RETRY
+        )
     raise error
 
 

@@ -49,7 +49,12 @@ class Runner:
     """Runs the jobs of one service until cancelled; survives the loss of the database."""
 
     def __init__(
-        self, settings: Settings, jobs: Mapping[str, Job], waiting: asyncio.Event, call_for: Callable[[Principal], Any], service: str
+        self,
+        settings: Settings,
+        jobs: Mapping[str, Job],
+        waiting: asyncio.Event,
+        call_for: Callable[[Principal], Any],
+        service: str,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
@@ -76,7 +81,7 @@ class Runner:
             while True:
                 self._waiting.clear()
                 free = _AT_ONCE - len(self._running)
-                rows = await pool.fetch(_CLAIM, free, _LEASE, list(self._jobs)) if free else []
+                rows: list[Any] = await pool.fetch(_CLAIM, free, _LEASE, list(self._jobs)) if free else []
                 for row in rows:
                     task = asyncio.create_task(self._one(pool, row))
                     self._running.add(task)
@@ -103,8 +108,18 @@ class Runner:
             await self._jobs[row["kind"]](orjson.loads(row["payload"]), self._call_for(who))
             await pool.execute(_DONE, *key, row["attempts"])
         except Exception as error:  # whatever a job raises, it is tried again or set aside, never lost
-            passing = isinstance(error, Problem) and error.code in (Code.UNAVAILABLE, Code.ABORTED, Code.DEADLINE_EXCEEDED)
-            log.warning("job %s failed (%d): %r", row["kind"], row["attempts"], error, exc_info=None if passing else error)
+            passing = isinstance(error, Problem) and error.code in (
+                Code.UNAVAILABLE,
+                Code.ABORTED,
+                Code.DEADLINE_EXCEEDED,
+            )
+            log.warning(
+                "job %s failed (%d): %r",
+                row["kind"],
+                row["attempts"],
+                error,
+                exc_info=None if passing else error,
+            )
             pause = min(_LONGEST_PAUSE, 0.5 * 2 ** min(row["attempts"], 10))
             state = "failed" if row["attempts"] >= _MAX_ATTEMPTS and not passing else "waiting"
             try:

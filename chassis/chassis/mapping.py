@@ -29,7 +29,7 @@ from chassis.events.event import enum_prefix
 from chassis.money import Money, from_units
 from chassis.principal import NOBODY
 from chassis.records import etag
-from chassis.wire import camel
+from chassis.wire import camel, descriptor_of
 
 M = TypeVar("M", bound=Message)
 
@@ -47,15 +47,18 @@ class Mapping(Generic[M]):
     Raises ValueError when a field has no rule and is not skipped.
     """
 
-    def __init__(self, message: type[M], *, skip: Iterable[str] = (), columns: Table[str, str] | None = None) -> None:
+    def __init__(
+        self, message: type[M], *, skip: Iterable[str] = (), columns: Table[str, str] | None = None
+    ) -> None:
         self._message = message
         self._setters: list[Setter] = []
         self._getters: dict[str, Getter] = {}
         known = {**_COLUMNS, **(columns or {})}
         left_out = set(skip)
+        descriptor = descriptor_of(message)
         self.columns: list[str] = []
         """The columns that `message` reads."""
-        for field in message.DESCRIPTOR.fields:
+        for field in descriptor.fields:
             if field.name in left_out:
                 continue
             column = known.get(field.name, field.name)
@@ -63,9 +66,9 @@ class Mapping(Generic[M]):
             self.columns += _columns_of(field, column)
             if _writable(field):
                 self._getters[field.name] = _getter(field, column)
-        self._fields = {field.name for field in message.DESCRIPTOR.fields}
+        self._fields = {field.name for field in descriptor.fields}
         self._immutable = {
-            field.name for field in message.DESCRIPTOR.fields if field_behavior_pb2.IMMUTABLE in _behaviours(field)
+            field.name for field in descriptor.fields if field_behavior_pb2.IMMUTABLE in _behaviours(field)
         }
 
     def message(self, row: Any) -> M:
@@ -90,7 +93,10 @@ class Mapping(Generic[M]):
                 n for n in self._getters if n not in self._immutable and (n in present or mask.paths)
             ]  # fmt: skip
         wrong = [
-            Violation(camel(name), "cannot be changed here" if name in self._fields else "is no field of this record")
+            Violation(
+                camel(name),
+                "cannot be changed here" if name in self._fields else "is no field of this record",
+            )
             for name in names
             if name not in self._getters or name in self._immutable
         ]
@@ -110,7 +116,8 @@ def change(row: Any, values: Table[str, Any]) -> list[str]:
 
 
 def _behaviours(field: FieldDescriptor) -> list[int]:
-    return list(field.GetOptions().Extensions[field_behavior_pb2.field_behavior])
+    behaviour: Any = field_behavior_pb2.field_behavior
+    return list(field.GetOptions().Extensions[behaviour])
 
 
 def _writable(field: FieldDescriptor) -> bool:
@@ -131,7 +138,11 @@ def _columns_of(field: FieldDescriptor, column: str) -> list[str]:
 
 def to_timestamp(target: Any, at: datetime) -> None:
     """Fills a google.protobuf.Timestamp."""
-    micros = int((at - _EPOCH).total_seconds() * 1_000_000 + 0.5) if at.microsecond else int((at - _EPOCH).total_seconds()) * 1_000_000
+    micros = (
+        int((at - _EPOCH).total_seconds() * 1_000_000 + 0.5)
+        if at.microsecond
+        else int((at - _EPOCH).total_seconds()) * 1_000_000
+    )
     target.seconds, rest = divmod(micros, 1_000_000)
     target.nanos = rest * 1000
 
@@ -241,7 +252,9 @@ def _getter(field: FieldDescriptor, column: str) -> Getter:
         if kind == rules_pb2.FORMAT_UUID:
             return lambda message: {column: UUID(getattr(message, name)) if getattr(message, name) else None}
         if kind == rules_pb2.FORMAT_DECIMAL:
-            return lambda message: {column: Decimal(getattr(message, name)) if getattr(message, name) else None}
+            return lambda message: {
+                column: Decimal(getattr(message, name)) if getattr(message, name) else None
+            }
         return lambda message: {column: getattr(message, name).strip()}
     if field.has_presence:
         return lambda message: {column: getattr(message, name) if message.HasField(name) else None}

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -24,12 +25,13 @@ async def migrate_async(url: str, folder: Path, revision: str = "head") -> None:
     script = ScriptDirectory.from_config(config)
     engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
 
+    def steps(current: Any, _: Any) -> Any:
+        return script._upgrade_revs(revision, current)  # pyright: ignore[reportPrivateUsage]
+
     def upgrade(connection: Connection) -> None:
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(1801810293)"))
-        environment = EnvironmentContext(
-            config, script, fn=lambda current, _: script._upgrade_revs(revision, current)  # pyright: ignore[reportPrivateUsage]
-        )
+        environment = EnvironmentContext(config, script, fn=steps)
         with environment:
             environment.configure(connection=connection, target_metadata=None, transactional_ddl=True)
             environment.run_migrations()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import jwt
@@ -164,15 +164,12 @@ class Verifier:
         try:
             issuer = str(jwt.get_unverified_header(token).get("kid", ""))
             key = self.keys[issuer]
-            claims = cast(
-                "dict[str, Any]",
-                jwt.decode(
-                    token,
-                    key,
-                    algorithms=["EdDSA"],
-                    issuer=issuer,
-                    options={"require": ["exp", "iat", "iss", "sub", "tid", "ten"]},
-                ),
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=["EdDSA"],
+                issuer=issuer,
+                options={"require": ["exp", "iat", "iss", "sub", "tid", "ten"]},
             )
             who = _principal(issuer, claims)
         except jwt.ExpiredSignatureError as error:

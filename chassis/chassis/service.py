@@ -69,7 +69,9 @@ class Service:
         package = self.migrations.parent.name
         for event in _all_subclasses(Event):
             if event.__module__.split(".")[0] == package and event not in self.publishes:
-                raise ValueError(f"{event.__module__}.{event.__name__} has no contract among what {self.name} publishes")
+                raise ValueError(
+                    f"{event.__module__}.{event.__name__} has no contract among what {self.name} publishes"
+                )
         return Catalog(self.name, self.publishes)
 
 
@@ -111,16 +113,24 @@ class Running:
 
     async def start(self) -> None:
         """Listens, relays, consumes and runs jobs, in the background."""
-        if self.settings.nats_monitor_url and self.settings.nats_require_flush and self.settings.nats_replicas == 1:
+        if (
+            self.settings.nats_monitor_url
+            and self.settings.nats_require_flush
+            and self.settings.nats_replicas == 1
+        ):
             await self._assert_flush()
         await self.server.start()
         work: list[Awaitable[None]] = [self.relay.run(), self._watch_health(), sweep(self.settings)]
         if self.service.jobs:
-            runner = Runner(self.settings, self.service.jobs, self.database.jobs_waiting, self.call, self.service.name)
+            runner = Runner(
+                self.settings, self.service.jobs, self.database.jobs_waiting, self.call, self.service.name
+            )
             work.append(runner.run())
         for domain in self.service.subscriptions.domains:
             work.append(
-                Consumer(self.settings, self.database, self.service.name, domain, self.service.subscriptions).run()
+                Consumer(
+                    self.settings, self.database, self.service.name, domain, self.service.subscriptions
+                ).run()
             )
         self._tasks = [asyncio.ensure_future(one) for one in work]
         for task in self._tasks:
@@ -134,7 +144,9 @@ class Running:
             log.warning("the broker's monitoring address does not answer: its flush setting is not known")
             return
         if not flushes:
-            raise SystemExit("The broker acknowledges before it writes to disk: set 'sync_interval: always' or use replicas.")
+            raise SystemExit(
+                "The broker acknowledges before it writes to disk: set 'sync_interval: always' or use replicas."
+            )
 
     async def _watch_health(self) -> None:
         """Ready means that the own database answers. A lost broker only delays events: not a reason to turn people away."""

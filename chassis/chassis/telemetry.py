@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +60,7 @@ def _export(service: str) -> None:
 
 
 @contextmanager
-def span(name: str, kind: SpanKind, carrier: Mapping[str, str], **attributes: str) -> Iterator[trace.Span]:
+def span(name: str, kind: SpanKind, carrier: Mapping[str, str], **attributes: str) -> Generator[trace.Span]:
     """Work that continues the trace in `carrier` (metadata or headers), or begins one."""
     parent = _PROPAGATOR.extract(carrier)
     if _exporting:
@@ -87,7 +87,11 @@ def trace_id() -> str:
     return format(context.trace_id, "032x") if context.is_valid else ""
 
 
-_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {
+    "message",
+    "asctime",
+    "taskName",
+}
 
 
 class JsonLines(logging.Formatter):

@@ -1,19 +1,19 @@
 """A service under test: real database, real broker, real gRPC, on free ports of the loopback interface."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import grpc
 import grpc.aio
-import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import Message
+from jwt.algorithms import OKPAlgorithm
 from pydantic import SecretStr
 
 from chassis.errors import Problem
@@ -29,7 +29,17 @@ A = TypeVar("A", bound=Message)
 RIGHTS = (
     "people", "customers", "leads", "opportunities", "products", "orders", "campaigns", "tickets", "reports", "settings",
 )  # fmt: skip
-ISSUERS = ("identity", "gateway", "customers", "leads", "sales", "marketing", "servicedesk", "analytics", "operator")
+ISSUERS = (
+    "identity",
+    "gateway",
+    "customers",
+    "leads",
+    "sales",
+    "marketing",
+    "servicedesk",
+    "analytics",
+    "operator",
+)
 EVERYTHING = {right: Rights(Reach.ALL, Reach.ALL) for right in RIGHTS}
 
 
@@ -67,7 +77,12 @@ class Keys:
 
         keys: list[dict[str, object]] = []
         for name, issuer in self.issuers.items():
-            keys.append({**jwt.algorithms.OKPAlgorithm.to_jwk(issuer.private_key.public_key(), as_dict=True), "kid": name})
+            keys.append(
+                {
+                    **OKPAlgorithm.to_jwk(issuer.private_key.public_key(), as_dict=True),
+                    "kid": name,
+                }
+            )
             pem = issuer.private_key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
@@ -76,7 +91,11 @@ class Keys:
 
 
 def somebody(
-    tenant: str = "acme", *, rights: dict[str, Rights] | None = None, team: UUID | None = None, name: str = "Ann Li"
+    tenant: str = "acme",
+    *,
+    rights: dict[str, Rights] | None = None,
+    team: UUID | None = None,
+    name: str = "Ann Li",
 ) -> Principal:
     """A signed-in person; with all rights unless told otherwise. The same tenant name gives the same tenant."""
     from uuid import NAMESPACE_DNS, uuid5
@@ -101,8 +120,11 @@ class Harness:
 
     async def ask(self, who: Principal | None, method: str, request: Message, answer: type[A]) -> A:
         """Calls `kehu.leads.v1.LeadService/GetLead`. Raises the Problem the service answers with."""
-        call = self.channel.unary_unary(
-            "/" + method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+        channel: Any = self.channel
+        call = channel.unary_unary(
+            "/" + method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
         )
         metadata = [("authorization", f"Bearer {self.token(who)}")] if who else []
         try:
@@ -124,7 +146,7 @@ class DatabaseUrls:
 async def running_service(
     service: Service, urls: DatabaseUrls, nats_url: str, keys: Keys, *, addresses: dict[str, str] | None = None,
     nats_user: str = "", nats_password: str = "",
-) -> AsyncIterator[Harness]:  # fmt: skip
+) -> AsyncGenerator[Harness]:  # fmt: skip
     """Migrates the database and runs the service in this process."""
     await migrate_async(urls.owner, service.migrations)
     keys.issuer(IDENTITY)
@@ -151,6 +173,25 @@ async def running_service(
             await running.stop()
 
 
+async def upgraded(url: str, upgrade: Callable[[], None]) -> None:
+    """Runs one function that migrates, as the role of `url`, which owns the tables."""
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    def run(connection: Connection) -> None:
+        with Operations.context(MigrationContext.configure(connection)):
+            upgrade()
+
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
+
+
 async def eventually(condition: Callable[[], "asyncio.Future[bool] | object"], timeout: float = 15.0) -> None:
     """Waits until an async condition holds. Raises TimeoutError when it does not within `timeout` seconds."""
     import inspect
@@ -165,4 +206,14 @@ async def eventually(condition: Callable[[], "asyncio.Future[bool] | object"], t
             await asyncio.sleep(0.02)
 
 
-__all__ = ["EVERYTHING", "DatabaseUrls", "Harness", "Keys", "Problem", "eventually", "running_service", "somebody"]
+__all__ = [
+    "EVERYTHING",
+    "DatabaseUrls",
+    "Harness",
+    "Keys",
+    "Problem",
+    "eventually",
+    "running_service",
+    "somebody",
+    "upgraded",
+]

@@ -30,7 +30,9 @@ async def sweep(settings: Settings) -> None:
 
 async def sweep_once(settings: Settings) -> int:
     """Removes the sent events that are past their keeping time. Returns their number."""
-    connection: Any = await asyncpg.connect(settings.relay_database_url.get_secret_value(), command_timeout=30)
+    connection: Any = await asyncpg.connect(
+        settings.relay_database_url.get_secret_value(), command_timeout=30
+    )
     removed = 0
     try:
         while True:

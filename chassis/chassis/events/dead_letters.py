@@ -26,14 +26,18 @@ async def listed(settings: Settings) -> list[dict[str, Any]]:
         await connection.close()
 
 
-async def replay(settings: Settings, database: Database, service: str, subscriptions: Subscriptions, id: UUID) -> bool:
+async def replay(
+    settings: Settings, database: Database, service: str, subscriptions: Subscriptions, id: UUID
+) -> bool:
     """Lets a dead letter take effect after all and removes it. False when it had taken effect before.
 
     Raises NotFound for an unknown id, and whatever the effect raises; the letter then stays.
     """
     connection: Any = await asyncpg.connect(settings.relay_database_url.get_secret_value())
     try:
-        row = await connection.fetchrow("SELECT subject, headers::text AS headers, data FROM dead_letters WHERE id = $1", id)
+        row = await connection.fetchrow(
+            "SELECT subject, headers::text AS headers, data FROM dead_letters WHERE id = $1", id
+        )
         if row is None:
             raise NotFound("dead letter", id)
         import orjson

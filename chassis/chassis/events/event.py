@@ -76,7 +76,9 @@ class Catalog:
         try:
             return self._wires[type(event)]
         except KeyError:
-            raise LookupError(f"{type(event).__name__} is not among the events this service publishes") from None
+            raise LookupError(
+                f"{type(event).__name__} is not among the events this service publishes"
+            ) from None
 
     def __contains__(self, event: type[Event]) -> bool:
         return event in self._wires
@@ -94,7 +96,7 @@ def subject_of(message: type[Message]) -> tuple[str, str]:
 
 def _wire(event: type[Event], message: type[Message]) -> Wire:
     suffix, right = subject_of(message)
-    shape = _shape(event, message.DESCRIPTOR)
+    shape = _shape(event, cast("Descriptor", message.DESCRIPTOR))
     return Wire(message.DESCRIPTOR.full_name, suffix, right, lambda value: orjson.dumps(shape(value)))
 
 

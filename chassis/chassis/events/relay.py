@@ -32,9 +32,13 @@ _LOCK = 0x6B656875
 """Key of the advisory lock by which one relay a database works at a time."""
 
 _UNSENT = (
-    "SELECT tenant_id, id, subject, headers::text AS headers, data, record_id FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT $1"
+    "SELECT tenant_id, id, subject, headers::text AS headers, data, record_id"
+    " FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT $1"
 )
-_SENT = "UPDATE outbox SET sent_at = now() FROM unnest($1::uuid[], $2::uuid[]) AS s(tenant_id, id) WHERE outbox.tenant_id = s.tenant_id AND outbox.id = s.id"
+_SENT = (
+    "UPDATE outbox SET sent_at = now() FROM unnest($1::uuid[], $2::uuid[]) AS s(tenant_id, id)"
+    " WHERE outbox.tenant_id = s.tenant_id AND outbox.id = s.id"
+)
 
 
 class Relay:
@@ -52,7 +56,13 @@ class Relay:
         while True:
             try:
                 await self._leading()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, nats.errors.Error) as error:
+            except (
+                OSError,
+                TimeoutError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                nats.errors.Error,
+            ) as error:
                 log.warning("outbox relay: %s: %s", type(error).__name__, error)
             finally:
                 self._database.relays_here = False
@@ -81,7 +91,9 @@ class Relay:
                 waiting.clear()
                 while await self._pass_on(connection, js):
                     pass
-                await connection.execute("SELECT 1")  # the lock goes with the connection: notice when it is lost
+                await connection.execute(
+                    "SELECT 1"
+                )  # the lock goes with the connection: notice when it is lost
                 try:
                     await asyncio.wait_for(waiting.wait(), _POLL)
                 except TimeoutError:

@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import unquote
 from uuid import UUID
 
 import nats.errors
-import nats.js.errors
 from google.protobuf.message import Message
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -66,7 +65,10 @@ class Subscriptions:
 
     def on(
         self, message: type[E]
-    ) -> Callable[[Callable[[E, Transaction, Envelope], Awaitable[None]]], Callable[[E, Transaction, Envelope], Awaitable[None]]]:
+    ) -> Callable[
+        [Callable[[E, Transaction, Envelope], Awaitable[None]]],
+        Callable[[E, Transaction, Envelope], Awaitable[None]],
+    ]:
         """The decorated function is called once for each such event, in a transaction that commits with the inbox."""
         full_name = message.DESCRIPTOR.full_name
         domain = full_name.split(".")[1]
@@ -120,7 +122,9 @@ def envelope_of(subject: str, headers: dict[str, str]) -> Envelope:
         raise Poison(f"the envelope is not readable: {error!r}") from error
 
 
-async def take_in(database: Database, service: str, listener: Listener, envelope: Envelope, data: bytes) -> bool:
+async def take_in(
+    database: Database, service: str, listener: Listener, envelope: Envelope, data: bytes
+) -> bool:
     """Lets one event take effect, in one transaction with its mark in the inbox. False when it had its effect before."""
     try:
         event = wire.from_json(listener.message, data)
@@ -173,7 +177,9 @@ class Consumer:
 
     async def _consume(self, js: JetStreamContext) -> None:
         filters = sorted(
-            f"kehu.*.{listener.domain}.{listener.suffix}" for listener in self._subscriptions if listener.domain == self._domain
+            f"kehu.*.{listener.domain}.{listener.suffix}"
+            for listener in self._subscriptions
+            if listener.domain == self._domain
         )
         config = ConsumerConfig(
             durable_name=self._service,
@@ -193,7 +199,9 @@ class Consumer:
             except TimeoutError:
                 empty += 1
                 if empty % _EMPTY_BEFORE_LOOK == 0:
-                    await js.consumer_info(self._stream, self._service)  # raises when the broker has forgotten it
+                    await js.consumer_info(
+                        self._stream, self._service
+                    )  # raises when the broker has forgotten it
                 continue
             for message in messages:
                 await self._take(message)
@@ -245,10 +253,14 @@ class Consumer:
 def _json(headers: dict[str, str]) -> str:
     import orjson
 
-    return cast("bytes", orjson.dumps(headers)).decode()
+    return orjson.dumps(headers).decode()
 
 
 def _passing(error: Exception) -> bool:
     from chassis.errors import Code
 
-    return isinstance(error, Problem) and error.code in (Code.UNAVAILABLE, Code.ABORTED, Code.DEADLINE_EXCEEDED)
+    return isinstance(error, Problem) and error.code in (
+        Code.UNAVAILABLE,
+        Code.ABORTED,
+        Code.DEADLINE_EXCEEDED,
+    )

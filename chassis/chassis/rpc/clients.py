@@ -60,7 +60,9 @@ class Clients:
         if channel is None:
             address = self._settings.address(domain)
             if address is None:
-                raise Unavailable(f"The module '{domain}' is not installed here.", reason="MODULE_NOT_INSTALLED")
+                raise Unavailable(
+                    f"The module '{domain}' is not installed here.", reason="MODULE_NOT_INSTALLED"
+                )
             channel = self._channels[domain] = grpc.aio.insecure_channel(
                 address if ":///" in address else f"dns:///{address}",
                 options=[
@@ -78,11 +80,16 @@ class Clients:
     async def close(self) -> None:
         """Ends all channels."""
         for channel in self._channels.values():
-            await channel.close()
+            await channel.close(None)
 
 
 async def ask(
-    clients: Clients, token: Callable[[], str], path: str, request: Message, answer: type[A], timeout: float = 5.0
+    clients: Clients,
+    token: Callable[[], str],
+    path: str,
+    request: Message,
+    answer: type[A],
+    timeout: float = 5.0,
 ) -> A:
     """One call of `path` (`/kehu.leads.v1.LeadService/GetLead`) with that token.
 
@@ -98,7 +105,8 @@ async def ask(
     parent = telemetry.traceparent()
     if parent:
         metadata.append(("traceparent", parent))
-    call = clients.channel(domain).unary_unary(
+    channel: Any = clients.channel(domain)
+    call = channel.unary_unary(
         path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
     )
     try:
@@ -106,9 +114,13 @@ async def ask(
     except grpc.aio.AioRpcError as error:
         problem = problem_of(error)
         if problem.code is Code.DEADLINE_EXCEEDED:
-            raise Unavailable(f"'{domain}' did not answer in time.", reason="MODULE_SLOW", retry_after=1.0) from error
+            raise Unavailable(
+                f"'{domain}' did not answer in time.", reason="MODULE_SLOW", retry_after=1.0
+            ) from error
         if problem.code is Code.UNAVAILABLE and problem.reason == "UNAVAILABLE":
-            raise Unavailable(f"'{domain}' does not answer now.", reason="MODULE_UNAVAILABLE", retry_after=1.0) from error
+            raise Unavailable(
+                f"'{domain}' does not answer now.", reason="MODULE_UNAVAILABLE", retry_after=1.0
+            ) from error
         raise problem from error
 
 

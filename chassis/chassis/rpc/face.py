@@ -186,25 +186,39 @@ def _hash(request: Message) -> bytes:
 
 async def _kept(tx: Transaction, method: Method, request: Message, request_id: str) -> bytes | None:
     """The answer kept for this request, or None after reserving its place. A second one waits for the first to commit."""
-    key = {"tenant": tx.who.tenant_id, "person": tx.who.person_id, "method": method.path, "request_id": request_id}
+    key = {
+        "tenant": tx.who.tenant_id,
+        "person": tx.who.person_id,
+        "method": method.path,
+        "request_id": request_id,
+    }
     digest = _hash(request)
     fresh = await tx.session.execute(_RESERVE, {**key, "hash": digest})
     if fresh.first() is not None:
         return None
     found = (await tx.session.execute(_FIND, key)).one_or_none()
     if found is None or found.response is None:
-        raise Conflict("The same request is being worked on: ask again.", reason="RECORD_BUSY", retry_after=1.0)
+        raise Conflict(
+            "The same request is being worked on: ask again.", reason="RECORD_BUSY", retry_after=1.0
+        )
     if bytes(found.request_hash) != digest:
         raise IdempotencyKeyReused
     return bytes(found.response)
 
 
 async def _keep(tx: Transaction, method: Method, request_id: str, answer: Message) -> None:
-    key = {"tenant": tx.who.tenant_id, "person": tx.who.person_id, "method": method.path, "request_id": request_id}
+    key = {
+        "tenant": tx.who.tenant_id,
+        "person": tx.who.person_id,
+        "method": method.path,
+        "request_id": request_id,
+    }
     await tx.session.execute(_STORE, {**key, "response": answer.SerializeToString()})
 
 
-_WHERE = " WHERE tenant_id = :tenant AND person_id = :person AND method = :method AND request_id = :request_id"
+_WHERE = (
+    " WHERE tenant_id = :tenant AND person_id = :person AND method = :method AND request_id = :request_id"
+)
 _RESERVE = text(
     "INSERT INTO idempotency (tenant_id, person_id, method, request_id, request_hash)"
     " VALUES (:tenant, :person, :method, :request_id, :hash) ON CONFLICT DO NOTHING RETURNING method"

@@ -12,6 +12,7 @@ import grpc.aio
 from google.protobuf.message import Message
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection
 from opentelemetry import metrics
 from opentelemetry.trace import SpanKind
@@ -28,6 +29,7 @@ from chassis.settings import Settings
 log = logging.getLogger(__name__)
 
 _LATENCY = metrics.get_meter("kehu").create_histogram("rpc.server.duration", unit="s")
+_health: Callable[[], Any] = vars(grpc_health)["aio"].HealthServicer  # the stubs do not know it
 _LONG = 5 * 60 * 1000
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,7 +44,7 @@ class Server:
     call_for: Callable[[Principal, str], Call]
     port: int = 0
     busy: int = 0
-    health: grpc_health.aio.HealthServicer = field(default_factory=grpc_health.aio.HealthServicer)
+    health: Any = field(default_factory=_health)
 
     async def start(self) -> None:
         """Begins to listen. Health stays NOT_SERVING until `ready`. Raises OSError when the port is taken."""
@@ -59,7 +61,7 @@ class Server:
             ]
         )
         for face in self.faces:
-            handlers = {
+            handlers: dict[str, Any] = {
                 name: grpc.unary_unary_rpc_method_handler(
                     self._behaviour(method),
                     request_deserializer=method.request.FromString,
@@ -67,9 +69,11 @@ class Server:
                 )
                 for name, method in face.methods.items()
             }
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(face.service, handlers),))
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(face.service, handlers),)
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        reflection.enable_server_reflection([*names, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        reflection.enable_server_reflection([*names, SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         await self.serving(False)
         try:
             self.port = self._server.add_insecure_port(self.settings.listen)
@@ -90,7 +94,9 @@ class Server:
 
     def _behaviour(self, method: Method) -> Callable[[Message, Context], Awaitable[Message]]:
         async def behave(request: Message, context: Context) -> Message:
-            metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            metadata = {
+                key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+            }
             began = time.perf_counter()
             outcome = "OK"
             try:
@@ -110,7 +116,9 @@ class Server:
 
         return behave
 
-    async def _admitted(self, method: Method, request: Message, context: Context, metadata: dict[str, str]) -> Message:
+    async def _admitted(
+        self, method: Method, request: Message, context: Context, metadata: dict[str, str]
+    ) -> Message:
         if self.busy >= self.settings.max_concurrent_calls:
             raise Exhausted("Too many calls at once: try again soon.", reason="OVERLOADED", retry_after=1.0)
         token = metadata.get("authorization", "").removeprefix("Bearer ")

@@ -19,7 +19,9 @@ STATUS: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 def details(problem: Problem) -> bytes:
     """The `google.rpc.Status` of that problem, as it travels in the trailing metadata."""
     status = status_pb2.Status(code=int(problem.code), message=problem.message)
-    _pack(status, error_details_pb2.ErrorInfo(reason=problem.reason, domain=DOMAIN, metadata=problem.metadata))
+    _pack(
+        status, error_details_pb2.ErrorInfo(reason=problem.reason, domain=DOMAIN, metadata=problem.metadata)
+    )
     if problem.violations:
         _pack(
             status,
@@ -31,7 +33,14 @@ def details(problem: Problem) -> bytes:
             ),
         )
     if problem.retry_after is not None:
-        _pack(status, error_details_pb2.RetryInfo(retry_delay=Duration(nanos=int(problem.retry_after % 1 * 1e9), seconds=int(problem.retry_after))))
+        _pack(
+            status,
+            error_details_pb2.RetryInfo(
+                retry_delay=Duration(
+                    nanos=int(problem.retry_after % 1 * 1e9), seconds=int(problem.retry_after)
+                )
+            ),
+        )
     return status.SerializeToString()
 
 
@@ -45,7 +54,8 @@ def problem_of(error: grpc.aio.AioRpcError) -> Problem:
     """What a failed call means to its caller, with the callee's reason, violations and patience."""
     code = Code(error.code().value[0]) if error.code().value[0] in set(Code) else Code.INTERNAL
     problem = Problem(error.details() or error.code().name, code=code, reason=error.code().name)
-    for key, value in error.trailing_metadata() or ():
+    trailing: Any = error.trailing_metadata() or ()
+    for key, value in trailing:
         if key == DETAILS and isinstance(value, bytes):
             _unpack(problem, value)
     if code is Code.UNAVAILABLE and problem.retry_after is None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from google.api import field_behavior_pb2  # pyright: ignore[reportMissingTypeStubs]
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from kehu.rules.v1 import rules_pb2
 
 from chassis.validation import formats
 from chassis.validation.formats import shown
-from kehu.rules.v1 import rules_pb2
 
 DEFAULT_MAX_LENGTH = 10_000
 """Characters of a text without a rule of its own."""

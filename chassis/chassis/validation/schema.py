@@ -3,9 +3,9 @@
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from kehu.rules.v1 import rules_pb2
 
 from chassis.validation.rules import is_map, is_number, rules_of, target_of
-from kehu.rules.v1 import rules_pb2
 
 _FORMATS: dict[int, dict[str, Any]] = {
     rules_pb2.FORMAT_UUID: {"format": "uuid"},

@@ -229,9 +229,7 @@ def _integer_in(low: int, high: int) -> Decode:
     def decode(data: Any) -> int:
         if type(data) is int:
             number = data
-        elif type(data) is str and _INTEGER.fullmatch(data):
-            number = int(data)
-        elif type(data) is float and data.is_integer():
+        elif (type(data) is str and _INTEGER.fullmatch(data)) or (type(data) is float and data.is_integer()):
             number = int(data)
         else:
             raise Refused(("", f"must be a whole number, not {_shown(data)}"))
