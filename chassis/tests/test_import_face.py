@@ -1,6 +1,6 @@
-"""The ImportService of a service, over real gRPC: a file in, a mapping, the run in the background, the refused rows."""
+"""The ImportService of a service, over real gRPC: a file in, a mapping, the run behind, the refused rows."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,9 +33,7 @@ class Guest(Owned, table=True):
 
 
 async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    new = [
-        Guest(name=r.values["name"], phone=r.values.get("phone", ""), owner_id=options.owner_id) for r in rows
-    ]
+    new = [Guest(owner_id=options.owner_id, **row.values) for row in rows]
     await tx.insert_all(new)
     return [created(guest.id) for guest in new]
 
@@ -64,7 +62,8 @@ def upgrade() -> None:
     install_import_tables()
     op.execute("""CREATE TABLE guests (
         tenant_id uuid NOT NULL, id uuid NOT NULL, version integer NOT NULL, created_at timestamptz NOT NULL,
-        created_by uuid NOT NULL, updated_at timestamptz NOT NULL, updated_by uuid NOT NULL, deleted_at timestamptz,
+        created_by uuid NOT NULL, updated_at timestamptz NOT NULL, updated_by uuid NOT NULL,
+        deleted_at timestamptz,
         owner_id uuid, team_id uuid, name text NOT NULL, phone text NOT NULL, PRIMARY KEY (tenant_id, id))""")
     protect("guests")
 '''
@@ -72,6 +71,11 @@ ANN = somebody(rights={"leads": Rights(Reach.ALL, Reach.ALL)})
 BOB = somebody(rights={"leads": Rights(Reach.OWN, Reach.OWN)}, name="Bob")
 STRANGER = somebody("other")
 FILE = "姓名,电话,other\n张三,13800001234,=1+1\n,1,\n李四,nope,\n".encode("gb18030")
+
+
+@pytest.fixture
+def leads_urls(service_database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
+    return service_database("leads")
 
 
 @pytest.fixture

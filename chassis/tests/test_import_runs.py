@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
@@ -38,7 +38,7 @@ from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
 from chassis.schema import install_chassis_tables, protect
 from chassis.search import Searchable, add_search
-from chassis.testing import DatabaseUrls
+from chassis.testing import DatabaseUrls, upgraded
 
 TENANT, ANN, BOB = UUID(int=7), UUID(int=8), UUID(int=9)
 ALL = {"parts": Rights(Reach.ALL, Reach.ALL)}
@@ -126,6 +126,13 @@ def migrate() -> None:
     add_search("parts")
     install_chassis_tables()
     install_import_tables()
+
+
+@pytest.fixture(scope="module")
+def parts_urls(service_database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
+    urls = service_database("parts")
+    asyncio.run(upgraded(urls.owner, migrate))
+    return urls
 
 
 @pytest.fixture

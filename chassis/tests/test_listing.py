@@ -28,7 +28,7 @@ from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
 from chassis.schema import protect
 from chassis.search import Searchable, add_search, terms
-from chassis.testing import DatabaseUrls
+from chassis.testing import DatabaseUrls, upgraded
 
 ACME, OTHER = UUID(int=1), UUID(int=2)
 ANN, BOB, CY = UUID(int=11), UUID(int=12), UUID(int=13)
@@ -179,6 +179,20 @@ async def filled(url: str) -> None:
     owner = await asyncpg.connect(url)
     await fill(owner, ROWS)
     await owner.close()
+
+
+@pytest.fixture(scope="module")
+def things_urls(service_database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
+    urls = service_database("things")
+    asyncio.run(upgraded(urls.owner, migrate))
+    return urls
+
+
+@pytest.fixture(scope="module")
+def many_things_urls(service_database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
+    urls = service_database("things")
+    asyncio.run(upgraded(urls.owner, migrate))
+    return urls
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """What records are found by: pinyin, the texts of a record, the words of a query."""
 
+from pathlib import Path
+
 import pytest
 
 from chassis.errors import Invalid
@@ -110,3 +112,17 @@ def test_long_words_ask_for_few_grams() -> None:
     asked = query("x" * 10 + "abcdefghijklmnopqrstuvwxyz" * 7)
     assert asked is not None
     assert len(asked.grams) <= 24
+
+
+def test_the_table_is_what_pypinyin_says() -> None:
+    from pypinyin import lazy_pinyin
+
+    names = (Path(__file__).parent / "data" / "company_names.txt").read_text().splitlines()
+    ours = ["".join(readings(name)[0]).lower() for name in names]
+
+    def plain(name: str) -> str:
+        return "".join(
+            lazy_pinyin(name, v_to_u=False, errors=lambda rest: [c for c in rest if c.isalnum()])
+        ).lower()
+
+    assert ours == [plain(name) for name in names]
