@@ -72,7 +72,8 @@ class Postgres:
         folder = self.folder.absolute()
         if user is None or _reaches(user, folder.parent):
             return folder
-        return _ELSEWHERE / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        # With the password, so that a folder that was removed and made anew does not meet the cluster of before.
+        return _ELSEWHERE / hashlib.sha256(f"{folder} {self.password}".encode()).hexdigest()[:16]
 
     def start(self, seconds: float = 60.0) -> None:
         """Makes the cluster if there is none, starts the server and waits until it takes connections.

@@ -8,6 +8,7 @@ exec keeps the parent, which may have threads, out of danger.
 import ctypes
 import os
 import sys
+import warnings  # noqa: F401 (execvp wants it, when the standard library may be out of reach already)
 
 _PR_SET_PDEATHSIG = 1
 
