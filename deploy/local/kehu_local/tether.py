@@ -8,9 +8,11 @@ exec keeps the parent, which may have threads, out of danger.
 import ctypes
 import os
 import sys
-import warnings  # noqa: F401 (execvp wants it, when the standard library may be out of reach already)
+import warnings
 
 _PR_SET_PDEATHSIG = 1
+_NEEDED = warnings
+"""execvp asks for this module, when the account may no longer reach the standard library."""
 
 
 def main() -> None:
