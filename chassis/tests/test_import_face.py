@@ -97,8 +97,16 @@ async def ask(leads: Harness, who: Principal, method: str, request: Any, answer:
     return await leads.ask(who, SERVICE + method, request, answer)
 
 
-def incoming(**changes: Any) -> pb.CreateImportRequest:
-    return pb.CreateImportRequest(**{"record_type": "lead", "filename": "a.csv", "content": FILE, **changes})
+def incoming(
+    content: bytes = FILE,
+    filename: str = "a.csv",
+    record_type: str = "lead",
+    encoding: str = "",
+    request_id: str = "",
+) -> pb.CreateImportRequest:
+    return pb.CreateImportRequest(
+        record_type=record_type, filename=filename, content=content, encoding=encoding, request_id=request_id
+    )
 
 
 async def finished(leads: Harness, who: Principal, id: str) -> pb.Import:
