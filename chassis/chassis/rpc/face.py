@@ -13,6 +13,7 @@ services.
 
 import asyncio
 import hashlib
+import importlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from kehu import contracts
 from kehu.rules.v1 import rules_pb2
 from sqlalchemy import text
 
@@ -55,6 +57,7 @@ class Method:
     path: str
     kind: Kind
     handler: Callable[..., Awaitable[Message]]
+    prepare: Callable[[Any, Call], Awaitable[Any]] | None
     request: type[Message]
     answer: type[Message]
     access: Any
@@ -68,7 +71,7 @@ class Face:
     """The methods of one proto service. Raises ValueError for a method that its contract does not know."""
 
     def __init__(self, service: str) -> None:
-        self._descriptor = descriptor_pool.Default().FindServiceByName(service)
+        self._descriptor = _service(service)
         self.service = service
         self.methods: dict[str, Method] = {}
 
@@ -76,9 +79,15 @@ class Face:
         """`async (request, call) -> answer`, changing nothing."""
         return self._declare(name, Kind.READ)
 
-    def write(self, name: str) -> Callable[[H], H]:
-        """`async (request, tx) -> answer`, in one transaction."""
-        return self._declare(name, Kind.WRITE)
+    def write(
+        self, name: str, *, prepare: Callable[[Any, Call], Awaitable[Any]] | None = None
+    ) -> Callable[[H], H]:
+        """`async (request, tx) -> answer`, in one transaction.
+
+        With `prepare`, `async (request, tx, prepared) -> answer`: what `prepare(request, call)` gives is found before the
+        transaction begins, for questions to other services.
+        """
+        return self._declare(name, Kind.WRITE, prepare)
 
     def process(self, name: str) -> Callable[[H], H]:
         """`async (request, call) -> answer`, with transactions of its own."""
@@ -88,19 +97,38 @@ class Face:
         """Methods of the contract that nothing here serves."""
         return [m.name for m in self._descriptor.methods if m.name not in self.methods]
 
-    def _declare(self, name: str, kind: Kind) -> Callable[[H], H]:
+    def _declare(
+        self, name: str, kind: Kind, prepare: Callable[[Any, Call], Awaitable[Any]] | None = None
+    ) -> Callable[[H], H]:
         found = self._descriptor.methods_by_name.get(name)
         if found is None or name in self.methods:
             raise ValueError(f"{self.service} has no method {name}, or it is declared twice")
 
         def decorate(handler: H) -> H:
-            self.methods[name] = _method(found, kind, handler)
+            self.methods[name] = _method(found, kind, handler, prepare)
             return handler
 
         return decorate
 
 
-def _method(found: MethodDescriptor, kind: Kind, handler: Callable[..., Awaitable[Message]]) -> Method:
+def _service(name: str) -> Any:
+    """The descriptor of a service; its package's contracts are imported if nobody has yet."""
+    package = name.rpartition(".")[0]
+    for module in contracts.module_names():
+        if module.startswith(package + "."):
+            importlib.import_module(module)
+    try:
+        return descriptor_pool.Default().FindServiceByName(name)
+    except KeyError:
+        raise ValueError(f"no contract has a service {name}") from None
+
+
+def _method(
+    found: MethodDescriptor,
+    kind: Kind,
+    handler: Callable[..., Awaitable[Message]],
+    prepare: Callable[[Any, Call], Awaitable[Any]] | None,
+) -> Method:
     options = found.GetOptions()
     access = options.Extensions[rules_pb2.access]
     path = f"/{found.containing_service.full_name}/{found.name}"
@@ -112,6 +140,7 @@ def _method(found: MethodDescriptor, kind: Kind, handler: Callable[..., Awaitabl
         path=path,
         kind=kind,
         handler=handler,
+        prepare=prepare,
         request=GetMessageClass(found.input_type),
         answer=GetMessageClass(found.output_type),
         access=access,
@@ -162,6 +191,7 @@ async def serve_call(method: Method, request: Message, call: Call, timeout: floa
 
 async def _write(method: Method, request: Message, call: Call) -> Message:
     request_id = getattr(request, "request_id", "") if method.keeps_answers else ""
+    prepared = [await method.prepare(request, call)] if method.prepare is not None else []
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             async with call.database.transaction(call.who) as tx:
@@ -169,7 +199,7 @@ async def _write(method: Method, request: Message, call: Call) -> Message:
                     kept = await _kept(tx, method, request, request_id)
                     if kept is not None:
                         return method.answer.FromString(kept)
-                answer = await method.handler(request, tx)
+                answer = await method.handler(request, tx, *prepared)
                 if request_id:
                     await _keep(tx, method, request_id, answer)
             return answer

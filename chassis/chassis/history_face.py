@@ -1,0 +1,125 @@
+"""The gRPC face of the history: who changed which field when. Any service mounts it in one line.
+
+history_face("kehu.leads.v1.HistoryService", {"lead": Kept(Lead, "leads")})
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from kehu.history.v1 import history_pb2 as pb
+
+from chassis.errors import Invalid, NotFound
+from chassis.ids import parse_id
+from chassis.mapping import to_timestamp
+from chassis.principal import NOBODY, Act
+from chassis.records import Owned, Record
+from chassis.rpc import Call, Face
+from chassis.visibility import covers
+from chassis.wire import camel
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A table whose history is kept, and the right by which its records are read. `right` None: anybody of the tenant."""
+
+    table: type[Record]
+    right: str | None
+
+
+_OWNED = "SELECT owner_id, team_id FROM {table} WHERE id = $1"
+_PLAIN = "SELECT id FROM {table} WHERE id = $1"
+_PAGE = (
+    "SELECT id, record_type, record_id, version, action, changes, at, by, by_name FROM history"
+    " WHERE record_type = $1 AND record_id = $2 AND (at, id) < ($3, $4) ORDER BY at DESC, id DESC LIMIT $5"
+)
+_ACTS = {
+    "created": pb.CHANGE_ACT_CREATED,
+    "updated": pb.CHANGE_ACT_UPDATED,
+    "deleted": pb.CHANGE_ACT_DELETED,
+    "restored": pb.CHANGE_ACT_UPDATED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    owner_id: UUID | None
+    team_id: UUID | None
+
+
+def history_face(service: str, kept: Mapping[str, Kept]) -> Face:
+    """The face of that HistoryService, by record type."""
+    face = Face(service)
+    # Table names come from the classes of the service, never from a request.
+    sql = {
+        name: (_OWNED if issubclass(one.table, Owned) else _PLAIN).replace(
+            "{table}", str(vars(one.table)["__tablename__"])
+        )
+        for name, one in kept.items()
+    }
+
+    async def list_changes(request: pb.ListChangesRequest, call: Call) -> pb.ListChangesResponse:
+        if request.record_type not in kept:
+            known = ", ".join(kept)
+            raise Invalid("recordType", f"is not kept here; there are: {known}", reason="RECORD_TYPE_UNKNOWN")
+        id = parse_id(request.record_id, "recordId")
+        rows = await call.database.read(call.who, sql[request.record_type], id)
+        right = kept[request.record_type].right
+        if not rows or not _may_read(call, rows[0], right):
+            raise NotFound(request.record_type, id)
+        binding = orjson.dumps(
+            ["history", str(call.who.tenant_id), str(call.who.person_id), request.record_type, str(id)]
+        )
+        before, last = _place(call, binding, request.page_token)
+        size = request.page_size or 50
+        found = await call.database.read(call.who, _PAGE, request.record_type, id, before, last, size + 1)
+        answer = pb.ListChangesResponse(changes=[_change(row) for row in found[:size]])
+        if len(found) > size:
+            end = found[size - 1]
+            answer.next_page_token = call.page_tokens.seal(binding, [end["at"].isoformat(), str(end["id"])])
+        return answer
+
+    face.read("ListChanges")(list_changes)
+    return face
+
+
+def _may_read(call: Call, row: Any, right: str | None) -> bool:
+    if right is None:
+        return True
+    holder = _Holder(row["owner_id"], row["team_id"]) if "owner_id" in row else object()
+    return covers(holder, call.who, right, Act.READ)
+
+
+_LATEST = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+
+
+def _place(call: Call, binding: bytes, token: str) -> tuple[datetime, UUID]:
+    if not token:
+        return _LATEST
+    at, id = call.page_tokens.open(binding, token)
+    return datetime.fromisoformat(at), UUID(id)
+
+
+def _change(row: Any) -> pb.Change:
+    message = pb.Change(
+        id=str(row["id"]),
+        record_type=row["record_type"],
+        record_id=str(row["record_id"]),
+        version=row["version"],
+        act=_ACTS[row["action"]],
+        actor_id="" if row["by"] == NOBODY else str(row["by"]),
+        actor_name=row["by_name"],
+    )
+    to_timestamp(message.change_time, row["at"])
+    for column, (old, new) in sorted(row["changes"].items()):
+        message.fields.add(field=camel(column), old_value=_text(old), new_value=_text(new))
+    return message
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

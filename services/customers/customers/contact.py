@@ -1,0 +1,208 @@
+"""Contacts: the people at a customer. Who may see the customer sees its contacts: they carry its owner and team."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import Date, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, col
+
+from chassis.database import Transaction
+from chassis.events.event import Event
+from chassis.ids import new_id
+from chassis.phones import normalised_phone
+from chassis.records import Owned
+from chassis.search import Searchable
+from customers.customer import Customer
+from customers.errors import ContactCircle, superior_not_found
+
+DECISION_ROLES = ("DECIDER", "INFLUENCER", "USER", "OPPONENT")
+Entries = list[dict[str, str]]
+
+
+class Contact(Owned, Searchable, table=True):
+    """A person at a customer."""
+
+    __tablename__ = "contacts"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = "contact"
+
+    customer_id: UUID
+    display_name: str
+    title: str = ""
+    department: str = ""
+    decision_role: str = ""
+    reports_to_id: UUID | None = None
+    phones: Entries = Field(default_factory=list[dict[str, str]], sa_type=JSONB)
+    emails: Entries = Field(default_factory=list[dict[str, str]], sa_type=JSONB)
+    im_account: str = ""
+    birthday: date | None = Field(default=None, sa_type=Date)
+    notes: str = ""
+    primary: bool = False
+    origin_lead_id: UUID | None = None
+    external_key: str = ""
+
+    def findable(self) -> None:
+        """Keeps the words for searching true to name, phones and e-mails."""
+        self.find_by(
+            people=[self.display_name],
+            phones=[entry["number"] for entry in self.phones],
+            texts=[entry["address"] for entry in self.emails],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactSnapshot:
+    customer_id: UUID
+    display_name: str
+    title: str
+    decision_role: str | None
+    create_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactCreated(Event):
+    contact_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    contact: ContactSnapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactUpdated(Event):
+    contact_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    contact: ContactSnapshot
+    changed_fields: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactDeleted(Event):
+    contact_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    contact: ContactSnapshot
+
+
+def told(contact: Contact) -> dict[str, Any]:
+    """What every event says of a contact."""
+    return {
+        "contact_id": contact.id,
+        "owner_id": contact.owner_id,
+        "team_id": contact.team_id,
+        "contact": ContactSnapshot(
+            customer_id=contact.customer_id, display_name=contact.display_name, title=contact.title,
+            decision_role=contact.decision_role or None, create_time=contact.created_at,
+        ),
+    }  # fmt: skip
+
+
+def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
+    tidy = dict(values)
+    if "phones" in tidy:
+        tidy["phones"] = [{**entry, "number": normalised_phone(entry["number"])} for entry in tidy["phones"]]
+    if "emails" in tidy:
+        tidy["emails"] = [{**entry, "address": entry["address"].lower()} for entry in tidy["emails"]]
+    return tidy
+
+
+async def introduce(
+    tx: Transaction, customer: Customer, values: Mapping[str, Any], id: UUID | None = None
+) -> Contact:
+    """A new contact of that customer. Raises Invalid for a superior elsewhere."""
+    columns: dict[str, Any] = {
+        **_tidy(values), "customer_id": customer.id, "owner_id": customer.owner_id, "team_id": customer.team_id,
+        "id": id or new_id(),
+    }  # fmt: skip
+    contact = Contact(**columns)
+    await _check_superior(tx, contact)
+    contact.findable()
+    tx.add(contact)
+    tx.record(ContactCreated(**told(contact)), on=contact)
+    await _only_primary(tx, contact)
+    return contact
+
+
+async def change_contact(tx: Transaction, contact: Contact, values: Mapping[str, Any]) -> None:
+    """Changes fields. Raises ContactCircle, and Invalid for a superior elsewhere."""
+    tidy = _tidy(values)
+    changed = [name for name, value in tidy.items() if getattr(contact, name) != value]
+    if not changed:
+        return
+    for name in changed:
+        setattr(contact, name, tidy[name])
+    if "reports_to_id" in changed:
+        await _check_superior(tx, contact)
+    contact.findable()
+    tx.record(ContactUpdated(**told(contact), changed_fields=changed), on=contact)
+    await _only_primary(tx, contact)
+
+
+async def _only_primary(tx: Transaction, contact: Contact) -> None:
+    if not contact.primary:
+        return
+    await tx.session.flush()
+    others = await tx.session.execute(
+        select(Contact)
+        .where(
+            col(Contact.customer_id) == contact.customer_id,
+            col(Contact.id) != contact.id,
+            col(Contact.primary).is_(True),
+            col(Contact.deleted_at).is_(None),
+        )
+        .with_for_update()
+    )
+    for other in others.scalars():
+        other.primary = False
+        tx.record(ContactUpdated(**told(other), changed_fields=["primary"]), on=other)
+
+
+_SUPERIORS = (
+    "WITH RECURSIVE above AS (SELECT id, reports_to_id FROM contacts WHERE id = :start AND customer_id = :customer"
+    " AND deleted_at IS NULL UNION SELECT c.id, c.reports_to_id FROM contacts c JOIN above a ON c.id = a.reports_to_id)"
+    " SELECT id FROM above"
+)
+
+
+async def _check_superior(tx: Transaction, contact: Contact) -> None:
+    if contact.reports_to_id is None:
+        return
+    # The customer's row is the lock for its tree of contacts.
+    await tx.find(Customer, contact.customer_id)
+    with tx.session.no_autoflush:
+        found = await tx.session.execute(
+            text(_SUPERIORS), {"start": contact.reports_to_id, "customer": contact.customer_id}
+        )
+        above = [row.id for row in found]
+    if not above:
+        raise superior_not_found()
+    if contact.id in above:
+        raise ContactCircle
+
+
+async def dismiss(tx: Transaction, contact: Contact) -> None:
+    """Deletes a contact; those who reported to it report to nobody."""
+    below = await tx.session.execute(
+        select(Contact).where(col(Contact.reports_to_id) == contact.id).with_for_update()
+    )
+    for other in below.scalars():
+        other.reports_to_id = None
+        if other.deleted_at is None:
+            tx.record(ContactUpdated(**told(other), changed_fields=["reports_to_id"]), on=other)
+    tx.delete(contact)
+    tx.record(ContactDeleted(**told(contact)), on=contact)
+
+
+async def dismiss_all(tx: Transaction, customer: Customer) -> None:
+    """Deletes the contacts of a customer that goes."""
+    found = await tx.session.execute(
+        select(Contact)
+        .where(col(Contact.customer_id) == customer.id, col(Contact.deleted_at).is_(None))
+        .with_for_update()
+    )
+    for contact in found.scalars():
+        tx.delete(contact)
+        tx.record(ContactDeleted(**told(contact)), on=contact)

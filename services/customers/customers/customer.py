@@ -1,0 +1,241 @@
+"""Customers: companies and persons we deal with or want to deal with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from chassis.database import Transaction
+from chassis.events.event import Event
+from chassis.ids import new_id
+from chassis.owners import Owner
+from chassis.phones import normalised_phone
+from chassis.principal import Act
+from chassis.records import Owned
+from chassis.search import Searchable
+from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
+
+KINDS = ("COMPANY", "PERSON")
+SIZES = ("MICRO", "SMALL", "MEDIUM", "LARGE")
+LEVELS = ("A", "B", "C", "D")
+STAGES = ("PROSPECT", "ACTIVE", "DORMANT", "LOST")
+SOURCES = (
+    "WEB_FORM", "PHONE", "EMAIL", "REFERRAL", "ADVERTISEMENT", "SEARCH", "SOCIAL_MEDIA", "EXHIBITION", "PARTNER", "COLD_CALL",
+    "PURCHASED_LIST", "OTHER",
+)  # fmt: skip
+
+
+class Customer(Owned, Searchable, table=True):
+    """A company or a person. The touch times are kept by events of other services, see `touches`."""
+
+    __tablename__ = "customers"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = "customer"
+
+    kind: str = "COMPANY"
+    display_name: str
+    industry: str = ""
+    size: str = ""
+    region: str = ""
+    level: str = ""
+    stage: str = ""
+    source: str = ""
+    phone: str = ""
+    email: str = ""
+    website: str = ""
+    address: dict[str, str] = Field(default_factory=dict[str, str], sa_type=JSONB)
+    tags: list[str] = Field(default_factory=list[str], sa_type=ARRAY(Text))  # pyright: ignore[reportArgumentType]
+    annual_revenue: int | None = Field(default=None, sa_type=BigInteger)
+    annual_revenue_currency: str = ""
+    employee_count: int = 0
+    year_established: int = 0
+    parent_customer_id: UUID | None = None
+    registration_number: str = ""
+    notes: str = ""
+    external_key: str = ""
+    origin_lead_id: UUID | None = None
+    assign_time: datetime | None = None
+    next_contact_time: datetime | None = None
+    last_contact_time: datetime | None = None
+    last_deal_time: datetime | None = None
+    last_service_time: datetime | None = None
+
+    def findable(self) -> None:
+        """Keeps the words for searching true to name, phone and e-mail."""
+        names = [self.display_name]
+        texts = [self.email, self.external_key]
+        if self.kind == "PERSON":
+            self.find_by(people=names, phones=[self.phone], texts=texts)
+        else:
+            self.find_by(names=names, phones=[self.phone], texts=texts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerSnapshot:
+    kind: str
+    display_name: str
+    industry: str
+    size: str | None
+    region: str
+    level: str | None
+    stage: str | None
+    source: str | None
+    tags: list[str]
+    parent_customer_id: UUID | None
+    external_key: str
+    origin_lead_id: UUID | None
+    create_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerCreated(Event):
+    customer_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    customer: CustomerSnapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerUpdated(Event):
+    customer_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    customer: CustomerSnapshot
+    changed_fields: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerAssigned(Event):
+    customer_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    customer: CustomerSnapshot
+    previous_owner_id: UUID | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerDeleted(Event):
+    customer_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    customer: CustomerSnapshot
+
+
+def told(customer: Customer) -> dict[str, Any]:
+    """What every event says of a customer."""
+    return {
+        "customer_id": customer.id,
+        "owner_id": customer.owner_id,
+        "team_id": customer.team_id,
+        "customer": CustomerSnapshot(
+            kind=customer.kind, display_name=customer.display_name, industry=customer.industry, size=customer.size or None,
+            region=customer.region, level=customer.level or None, stage=customer.stage or None, source=customer.source or None,
+            tags=list(customer.tags), parent_customer_id=customer.parent_customer_id, external_key=customer.external_key,
+            origin_lead_id=customer.origin_lead_id, create_time=customer.created_at,
+        ),
+    }  # fmt: skip
+
+
+def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
+    tidy = dict(values)
+    if tidy.get("phone"):
+        tidy["phone"] = normalised_phone(tidy["phone"])
+    if tidy.get("email"):
+        tidy["email"] = tidy["email"].lower()
+    if "kind" in tidy:
+        tidy["kind"] = tidy["kind"] or "COMPANY"
+    return tidy
+
+
+def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None = None) -> Customer:
+    """A new customer of that owner, with its event. A parent has been checked before."""
+    columns: dict[str, Any] = {
+        **_tidy(values),
+        "owner_id": owner.person_id,
+        "team_id": owner.team_id,
+        "id": id or new_id(),
+    }
+    customer = Customer(**columns)
+    customer.assign_time = tx.now
+    customer.findable()
+    tx.add(customer)
+    tx.record(CustomerCreated(**told(customer)), on=customer)
+    return customer
+
+
+async def enrol(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None) -> Customer:
+    """A new customer. Raises Invalid for a parent that does not exist."""
+    if values.get("parent_customer_id"):
+        await _check_parent(tx, id, values["parent_customer_id"])
+    return enrolled(tx, values, owner, id)
+
+
+async def change_customer(tx: Transaction, customer: Customer, values: Mapping[str, Any]) -> None:
+    """Changes fields. Raises CustomerCircle, and Invalid for a parent that does not exist."""
+    tidy = _tidy(values)
+    if tidy.get("parent_customer_id"):
+        await _check_parent(tx, customer.id, tidy["parent_customer_id"])
+    changed = [name for name, value in tidy.items() if getattr(customer, name) != value]
+    if not changed:
+        return
+    for name in changed:
+        setattr(customer, name, tidy[name])
+    customer.findable()
+    tx.record(CustomerUpdated(**told(customer), changed_fields=changed), on=customer)
+
+
+_ANCESTORS = (
+    "WITH RECURSIVE above AS (SELECT id, parent_customer_id FROM customers WHERE id = :start AND deleted_at IS NULL"
+    " UNION SELECT p.id, p.parent_customer_id FROM customers p JOIN above a ON p.id = a.parent_customer_id)"
+    " SELECT id FROM above"
+)
+
+
+async def _check_parent(tx: Transaction, id: UUID | None, parent_id: UUID) -> None:
+    # Moves within one tenant's trees wait for each other, so that two cannot close a circle together.
+    await tx.session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"tree {tx.who.tenant_id}"}
+    )
+    above = [row.id for row in await tx.session.execute(text(_ANCESTORS), {"start": parent_id})]
+    if not above:
+        raise customer_not_found("customer.parentCustomerId", parent_id)
+    if id in above:
+        raise CustomerCircle
+
+
+async def assign_customer(tx: Transaction, customer: Customer, owner: Owner) -> None:
+    """Gives a customer and its contacts to another owner; the present owner changes nothing."""
+    if customer.owner_id == owner.person_id:
+        return
+    previous = customer.owner_id
+    customer.owner_id, customer.team_id = owner.person_id, owner.team_id
+    customer.assign_time = tx.now
+    await tx.session.execute(
+        text("UPDATE contacts SET owner_id = :owner, team_id = :team WHERE customer_id = :id"),
+        {"owner": owner.person_id, "team": owner.team_id, "id": customer.id},
+    )
+    tx.record(CustomerAssigned(**told(customer), previous_owner_id=previous), on=customer)
+
+
+async def check_no_children(tx: Transaction, customer: Customer) -> None:
+    """Raises CustomerHasChildren while other customers belong to it."""
+    child = await tx.session.execute(
+        text("SELECT 1 FROM customers WHERE parent_customer_id = :id AND deleted_at IS NULL LIMIT 1"),
+        {"id": customer.id},
+    )
+    if child.first() is not None:
+        raise CustomerHasChildren
+
+
+async def writable_customer(tx: Transaction, id: UUID, field: str) -> Customer:
+    """The customer, locked, for adding something to it. Raises Invalid (CUSTOMER_NOT_FOUND)."""
+    from chassis.errors import Denied, NotFound
+
+    try:
+        return await tx.get(Customer, id, right="customers", act=Act.WRITE)
+    except (NotFound, Denied):
+        raise customer_not_found(field, id) from None

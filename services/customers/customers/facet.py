@@ -1,0 +1,38 @@
+"""The customers' own part of the 360° view: contacts, parent and children, in one round trip."""
+
+from kehu.customers.v1 import customer_facet_pb2 as pb
+
+from chassis.ids import parse_id
+from chassis.principal import Act
+from chassis.rpc import Call, Face
+from chassis.visibility import visible_text
+from customers.rpc.messages import contact_message, customer_card
+
+face = Face("kehu.customers.v1.CustomerFacetService")
+
+MOST = 50
+_CONTACTS = (
+    "SELECT t.*, count(*) OVER () AS all_of_them FROM contacts t WHERE t.customer_id = $1 AND t.deleted_at IS NULL AND {rule}"
+    ' ORDER BY t."primary" DESC, t.created_at, t.id LIMIT 50'
+)
+_FAMILY = (
+    "SELECT t.id, t.display_name, t.external_key, t.kind, t.owner_id, t.team_id, t.parent_customer_id = $1 AS below FROM customers t"
+    " WHERE t.deleted_at IS NULL AND (t.parent_customer_id = $1"
+    " OR t.id = (SELECT parent_customer_id FROM customers WHERE id = $1)) AND {rule} ORDER BY t.display_name LIMIT 51"
+)
+
+
+@face.read("GetCustomerFacet")
+async def get_customer_facet(request: pb.GetCustomerFacetRequest, call: Call) -> pb.CustomerFacet:
+    id = parse_id(request.customer_id, "customerId")
+    rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2)
+    contacts = await call.database.read(call.who, _CONTACTS.replace("{rule}", rule), id, *values)
+    family = await call.database.read(call.who, _FAMILY.replace("{rule}", rule), id, *values)
+    facet = pb.CustomerFacet(contacts=[contact_message(row) for row in contacts])
+    facet.contact_count = contacts[0]["all_of_them"] if contacts else 0
+    for row in family:
+        if row["below"]:
+            facet.children.append(customer_card(row))
+        else:
+            facet.parent.CopyFrom(customer_card(row))
+    return facet

@@ -1,0 +1,149 @@
+"""CustomerService."""
+
+from uuid import UUID
+
+from google.protobuf.empty_pb2 import Empty
+from kehu.customers.v1 import customer_pb2 as pb
+from kehu.customers.v1 import customer_service_pb2 as service_pb
+
+from chassis.database import Transaction
+from chassis.fields import Field, Kind
+from chassis.ids import parse_id
+from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
+from chassis.owners import Owner, owner_for
+from chassis.principal import Act
+from chassis.rpc import Call, Face
+from chassis.visibility import visible_text
+from customers.contact import dismiss_all
+from customers.customer import (
+    KINDS,
+    LEVELS,
+    SIZES,
+    SOURCES,
+    STAGES,
+    Customer,
+    CustomerDeleted,
+    assign_customer,
+    change_customer,
+    check_no_children,
+    enrol,
+    told,
+)
+from customers.rpc.messages import customer_card, customer_message, customer_values
+
+face = Face("kehu.customers.v1.CustomerService")
+
+CUSTOMERS = Listing(
+    Customer,
+    "customers",
+    {
+        **RECORD_FIELDS,
+        **OWNER_FIELDS,
+        "displayName": Field("display_name", Kind.TEXT, sortable=True),
+        "kind": Field("kind", Kind.ENUM, values=KINDS, prefix="CUSTOMER_KIND_"),
+        "industry": Field("industry", Kind.TEXT),
+        "size": Field("size", Kind.ENUM, values=SIZES, prefix="CUSTOMER_SIZE_"),
+        "region": Field("region", Kind.TEXT),
+        "level": Field("level", Kind.ENUM, values=LEVELS, prefix="CUSTOMER_LEVEL_"),
+        "stage": Field("stage", Kind.ENUM, values=STAGES, prefix="CUSTOMER_STAGE_"),
+        "source": Field("source", Kind.ENUM, values=SOURCES, prefix="CUSTOMER_SOURCE_"),
+        "tags": Field("tags", Kind.TAGS),
+        "parentCustomerId": Field("parent_customer_id", Kind.UUID, nullable=True),
+        "externalKey": Field("external_key", Kind.TEXT),
+        "lastContactTime": Field("last_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
+        "nextContactTime": Field("next_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
+        "lastDealTime": Field("last_deal_time", Kind.TIMESTAMP, sortable=True, nullable=True),
+        "lastServiceTime": Field("last_service_time", Kind.TIMESTAMP, sortable=True, nullable=True),
+    },
+    search=True,
+)
+
+
+async def _customer(tx: Transaction, id: str, etag: str, field: str = "id") -> Customer:
+    customer = await tx.get(Customer, parse_id(id, field), right="customers")
+    tx.check_etag(customer, etag)
+    return customer
+
+
+async def _answer(tx: Transaction, customer: Customer) -> pb.Customer:
+    await tx.session.flush()
+    return customer_message(customer)
+
+
+@face.read("GetCustomer")
+async def get_customer(request: service_pb.GetCustomerRequest, call: Call) -> pb.Customer:
+    return customer_message(await CUSTOMERS.get(call, request.id))
+
+
+@face.read("ListCustomers")
+async def list_customers(
+    request: service_pb.ListCustomersRequest, call: Call
+) -> service_pb.ListCustomersResponse:
+    page = await CUSTOMERS.page(call, request)
+    return service_pb.ListCustomersResponse(
+        customers=[customer_message(row) for row in page.rows], next_page_token=page.next_page_token
+    )
+
+
+async def _owner_of_new(request: service_pb.CreateCustomerRequest, call: Call) -> Owner:
+    return await owner_for(call, request.customer.owner_id, "customers", "customer.ownerId")
+
+
+@face.write("CreateCustomer", prepare=_owner_of_new)
+async def create(request: service_pb.CreateCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
+    values = customer_values(request.customer)
+    id = parse_id(request.customer_id, "customerId") if request.customer_id else None
+    return await _answer(tx, await enrol(tx, values, owner, id))
+
+
+@face.write("UpdateCustomer")
+async def update(request: service_pb.UpdateCustomerRequest, tx: Transaction) -> pb.Customer:
+    customer = await _customer(tx, request.customer.id, request.customer.etag, "customer.id")
+    await change_customer(tx, customer, customer_values(request.customer, request.update_mask))
+    return await _answer(tx, customer)
+
+
+@face.write("DeleteCustomer")
+async def delete(request: service_pb.DeleteCustomerRequest, tx: Transaction) -> Empty:
+    customer = await _customer(tx, request.id, request.etag)
+    await check_no_children(tx, customer)
+    await dismiss_all(tx, customer)
+    tx.delete(customer)
+    tx.record(CustomerDeleted(**told(customer)), on=customer)
+    return Empty()
+
+
+async def _new_owner(request: service_pb.AssignCustomerRequest, call: Call) -> Owner:
+    return await owner_for(call, request.owner_id, "customers", "ownerId")
+
+
+@face.write("AssignCustomer", prepare=_new_owner)
+async def assign(request: service_pb.AssignCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
+    customer = await _customer(tx, request.id, request.etag)
+    await assign_customer(tx, customer, owner)
+    return await _answer(tx, customer)
+
+
+_CARDS = (
+    "SELECT t.id, t.display_name, t.external_key, t.kind, t.owner_id, t.team_id FROM customers t WHERE t.deleted_at IS NULL"
+    " AND (t.id = ANY($1::uuid[]) OR (t.external_key <> '' AND t.external_key = ANY($2::text[]))"
+    " OR lower(t.display_name) = ANY($3::text[])) AND "
+)
+
+
+@face.read("LookUpCustomers")
+async def look_up(
+    request: service_pb.LookUpCustomersRequest, call: Call
+) -> service_pb.LookUpCustomersResponse:
+    ids: list[UUID] = [parse_id(id, "ids") for id in request.ids]
+    names = [name.strip().lower() for name in request.names]
+    rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=4)
+    rows = await call.database.read(
+        call.who,
+        _CARDS + rule + " ORDER BY t.created_at, t.id",
+        ids,
+        list(request.external_keys),
+        names,
+        *values,
+    )
+    return service_pb.LookUpCustomersResponse(customers=[customer_card(row) for row in rows])

@@ -1,0 +1,81 @@
+"""Rows as messages."""
+
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.customers.v1 import contact_pb2, customer_pb2, customer_service_pb2
+
+from chassis.mapping import Mapping
+
+CUSTOMER = Mapping(customer_pb2.Customer, skip=["address", "contact_count"])
+CONTACT = Mapping(contact_pb2.Contact, skip=["phones", "emails", "customer_name"])
+_ADDRESS = [field.name for field in customer_pb2.Address.DESCRIPTOR.fields]
+
+
+def _read(row: Any, name: str) -> Any:
+    return row[name] if hasattr(row, "keys") else getattr(row, name)
+
+
+def customer_message(row: Any) -> customer_pb2.Customer:
+    """A customer; `row` is a row object or a row of the read path."""
+    message = CUSTOMER.message(row)
+    address = _read(row, "address")
+    if address:
+        message.address.CopyFrom(customer_pb2.Address(**address))
+    return message
+
+
+def contact_message(row: Any, customer_name: str = "") -> contact_pb2.Contact:
+    """A contact with its customer's name, if it is at hand."""
+    message = CONTACT.message(row)
+    message.phones.extend(contact_pb2.ContactPhone(**entry) for entry in _read(row, "phones"))
+    message.emails.extend(contact_pb2.ContactEmail(**entry) for entry in _read(row, "emails"))
+    message.customer_name = customer_name
+    return message
+
+
+def customer_card(row: Any) -> customer_service_pb2.CustomerCard:
+    """What is needed to refer to a customer."""
+    return customer_service_pb2.CustomerCard(
+        id=str(row["id"]), display_name=row["display_name"], external_key=row["external_key"],
+        kind=customer_pb2.CustomerKind.Value(f"CUSTOMER_KIND_{row['kind']}"), owner_id=str(row["owner_id"] or ""),
+        team_id=str(row["team_id"] or ""),
+    )  # fmt: skip
+
+
+def _address(message: customer_pb2.Customer) -> dict[str, str]:
+    return {name: getattr(message.address, name) for name in _ADDRESS if getattr(message.address, name)}
+
+
+def _entries(items: Any, value: str) -> list[dict[str, str]]:
+    return [{"label": item.label, value: getattr(item, value)} for item in items]
+
+
+def customer_values(message: customer_pb2.Customer, mask: FieldMask | None = None) -> dict[str, Any]:
+    """Column → value of what a client writes."""
+    return _values(
+        CUSTOMER, message, mask, {"address": lambda: _address(message)}, message.HasField("address")
+    )
+
+
+def contact_values(message: contact_pb2.Contact, mask: FieldMask | None = None) -> dict[str, Any]:
+    """Column → value of what a client writes."""
+    own = {
+        "phones": lambda: _entries(message.phones, "number"),
+        "emails": lambda: _entries(message.emails, "address"),
+    }
+    return _values(CONTACT, message, mask, own, True)
+
+
+def _values(
+    mapping: Any, message: Any, mask: FieldMask | None, own: dict[str, Any], present: bool
+) -> dict[str, Any]:
+    if mask is None:
+        return {**mapping.values(message), **{name: read() for name, read in own.items()}}
+    named = {path.split(".")[0] for path in mask.paths}
+    rest = [path for path in mask.paths if path.split(".")[0] not in own]
+    values: dict[str, Any] = mapping.values(message, FieldMask(paths=rest)) if rest or not named else {}
+    for name, read in own.items():
+        if name in named or (not named and present and read()):
+            values[name] = read()
+    return values
