@@ -105,4 +105,4 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 def etag(version: int) -> str:
     """The etag of that version of a record."""
-    return f'"{version}"'
+    return str(version)

@@ -1,0 +1,113 @@
+"""The gateway put together: edge, routes of the contracts, the composed view, live events, documentation, pages and health."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import swagger_ui_bundle
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from chassis.principal import Issuer, Verifier
+from gateway import contracts as contract_set
+from gateway import openapi, view360
+from gateway import stream as streams
+from gateway.access_log import AccessLog
+from gateway.backends import Backends
+from gateway.edge import Edge
+from gateway.exchanges import Served
+from gateway.limits import Limits
+from gateway.problems import Refusal
+from gateway.routes import routes, tree_of
+from gateway.sessions import Sessions
+from gateway.settings import Settings
+from gateway.templates import Tree
+
+_PAGES = Path(__file__).parent / "pages"
+_SWAGGER = Path(str(vars(swagger_ui_bundle)["swagger_ui_path"]))
+_DOCS = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Kehu API</title>
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css"></head><body><div id="ui"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script><script src="/pages/docs.js"></script></body></html>"""
+
+
+def build(settings: Settings) -> Edge:
+    """The ASGI application. Channels and the bus are opened when the server starts."""
+    contracts = contract_set.load()
+    found = routes(contracts)
+    domains = {method.domain for method in contracts.methods}
+    limits = Limits.standard(
+        rate=settings.rate_per_second, door_rate=settings.door_rate_per_minute,
+        concurrency=settings.max_concurrent_requests, streams=settings.max_streams,
+    )  # fmt: skip
+    if settings.token_key is None:
+        raise SystemExit("KEHU_TOKEN_KEY must name the gateway's private key")
+    issuer = Issuer.from_file("gateway", settings.token_key)
+    verifier = Verifier.from_file(settings.token_keys)
+    backends = Backends(contracts, settings.backends(domains))
+    sessions = Sessions(backends, verifier, issuer)
+    live = streams.Streams(settings, sessions, limits)
+    view = view360.View360(contracts, backends, sessions, limits, settings.facet_deadline)
+    more: list[tuple[str, str, Served]] = [("GET", view360.PATH, view), ("GET", streams.PATH, live)]
+    tree: Tree[Served] = tree_of(found, backends, sessions, limits, more)
+    log = AccessLog() if settings.access_log else AccessLog(out=None)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        backends.open()
+        live.open()
+        yield
+        await live.close()
+        await backends.close()
+        log.flush()
+
+    app = FastAPI(title="Kehu", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    text = orjson.dumps(openapi.document(contracts, found, view360.PATH))
+    _pages(app, text)
+    _health(app, backends, live)
+    return Edge(
+        app, tree=lambda: tree, limits=limits, hosts=settings.host_names(), proxies=settings.proxies(), access_log=log
+    )  # fmt: skip
+
+
+def _pages(app: FastAPI, document: bytes) -> None:
+    async def openapi_json() -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs() -> Response:
+        return HTMLResponse(_DOCS)
+
+    async def home() -> Response:
+        return FileResponse(_PAGES / "index.html")
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        refusal = Refusal(
+            status,
+            "ROUTE_UNKNOWN" if status == 404 else "REFUSED",
+            "There is nothing here. /docs shows what there is.",
+        )
+        headers = {k.decode(): v.decode() for k, v in refusal.headers()}
+        return Response(refusal.document(request.url.path[:500], ""), status, headers)
+
+    app.add_api_route("/openapi.json", openapi_json)
+    app.add_api_route("/docs", docs)
+    app.add_api_route("/", home)
+    app.mount("/docs/assets", StaticFiles(directory=_SWAGGER))
+    app.mount("/pages", StaticFiles(directory=_PAGES))
+    app.add_exception_handler(HTTPException, unknown)
+
+
+def _health(app: FastAPI, backends: Backends, live: streams.Streams) -> None:
+    async def livez() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz() -> Response:
+        # Ready means able to answer, with whatever services are there: one that is down costs its own routes only.
+        return JSONResponse({"status": "ok", "services": backends.states(), "broker": live.connected})
+
+    app.add_api_route("/livez", livez)
+    app.add_api_route("/readyz", readyz)

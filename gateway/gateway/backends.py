@@ -1,0 +1,137 @@
+"""The services behind the gateway: one channel each, calls with deadlines, retries only of what may be
+repeated.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from gateway.contracts import Contracts, Method
+from gateway.problems import Refusal, of_call
+
+MAX_MESSAGE = 33 * 1024 * 1024
+_GRACE = 0.25
+"""Seconds the gateway waits beyond a method's own deadline, so that the service's answer about it arrives."""
+
+Metadata = tuple[tuple[str, str], ...]
+Unary = Any
+"""grpc.aio.UnaryUnaryMultiCallable, which the stubs leave generic in types that only descriptors know."""
+
+
+def service_config(methods: Sequence[Method]) -> str:
+    """The gRPC service config: reads are repeated when the service was not reachable, writes never.
+
+    A write may have happened though its answer was lost; its caller repeats it with the same Idempotency-Key.
+    """
+    retry = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 3,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    names = [{"service": m.service, "method": m.name} for m in methods if m.reads]
+    config: dict[str, object] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+    if names:
+        config["methodConfig"] = [{"name": names, "retryPolicy": retry}]
+    return json.dumps(config)
+
+
+def target(address: str) -> str:
+    """The address as a name gRPC resolves anew when replicas come and go."""
+    return address if "://" in address or address.startswith("unix:") else f"dns:///{address}"
+
+
+@dataclass
+class Backends:
+    """Channels to the installed services. Make it inside the running loop; `close` ends it."""
+
+    contracts: Contracts
+    addresses: Mapping[str, str]
+    """Domain → host:port. A domain without an address is not installed."""
+    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict[str, grpc.aio.Channel])
+    _calls: dict[str, Unary] = field(default_factory=dict[str, Unary])
+
+    def open(self) -> None:
+        """Makes the channels. Connections come with the first call, so the order of starting does not
+        matter.
+        """
+        for domain, address in self.addresses.items():
+            methods = [method for method in self.contracts.methods if method.domain == domain]
+            channel = self._channels[domain] = grpc.aio.insecure_channel(
+                target(address),
+                options=[
+                    ("grpc.service_config", service_config(methods)),
+                    ("grpc.enable_retries", 1),
+                    ("grpc.keepalive_time_ms", 30_000),
+                    ("grpc.keepalive_timeout_ms", 20_000),
+                    ("grpc.keepalive_permit_without_calls", 1),
+                    ("grpc.initial_reconnect_backoff_ms", 100),
+                    ("grpc.min_reconnect_backoff_ms", 100),
+                    ("grpc.max_reconnect_backoff_ms", 1_000),
+                    ("grpc.max_receive_message_length", MAX_MESSAGE),
+                    ("grpc.max_send_message_length", MAX_MESSAGE),
+                    # Services of a suite talk to each other directly, whatever proxy the machine is set to
+                    # use.
+                    ("grpc.enable_http_proxy", 0),
+                ],
+            )
+            for method in methods:
+                self._calls[method.path] = channel.unary_unary(
+                    method.path,
+                    request_serializer=method.request.SerializeToString,
+                    response_deserializer=method.answer.FromString,
+                )
+
+    async def close(self) -> None:
+        """Ends all channels; calls still in work fail."""
+        for channel in self._channels.values():
+            await channel.close(grace=None)
+        self._channels.clear()
+        self._calls.clear()
+
+    def installed(self, domain: str) -> bool:
+        """Whether the company runs that service."""
+        return domain in self.addresses
+
+    def states(self) -> dict[str, str]:
+        """Domain → state of its channel, in gRPC's words (`READY`, `IDLE`, `CONNECTING`,
+        `TRANSIENT_FAILURE`).
+        """
+        return {
+            domain: channel.get_state(try_to_connect=True).name for domain, channel in self._channels.items()
+        }
+
+    async def call(
+        self, method: Method, request: Message, metadata: Metadata, timeout: float | None = None
+    ) -> Message:
+        """The answer of an RPC. `timeout` in seconds; None takes the contract's deadline.
+
+        Raises Refusal: 404 MODULE_NOT_INSTALLED when the service is not installed, else what the failed
+        call says.
+        """
+        call = self._calls.get(method.path)
+        if call is None:
+            raise not_installed(method.domain)
+        try:
+            return await call(request, timeout=timeout or method.deadline + _GRACE, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise of_call(error) from None
+
+
+def not_installed(domain: str) -> Refusal:
+    """The problem of asking for a module the company does not run."""
+    return Refusal(
+        404,
+        "MODULE_NOT_INSTALLED",
+        f"The module '{domain}' is not installed here.",
+        metadata={"module": domain},
+    )

@@ -1,0 +1,211 @@
+"""What every request passes first: host, size of the address, limits, sign-in, and what every answer carries.
+
+One plain ASGI layer around FastAPI. Routes of the contracts are served here, at the cost of one tree walk;
+everything else (documentation, pages, health) is FastAPI's.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis.errors import Problem, Violation
+from gateway.access_log import AccessLog
+from gateway.exchanges import Answer, Exchange, Headers, Served, bad_path, header_map, trace
+from gateway.limits import Limits
+from gateway.problems import Refusal, internal, of_problem
+from gateway.settings import Proxies
+from gateway.templates import Tree
+
+log = logging.getLogger("gateway")
+
+MAX_TARGET = 16 * 1024
+"""Bytes of path and query."""
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,252}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_UNCHECKED = ("/livez", "/readyz")
+"""Probes come by address, from inside the cluster."""
+
+_ALWAYS: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_API: Headers = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
+_SECURE: Headers = [(b"strict-transport-security", b"max-age=31536000")]
+
+
+class Edge:
+    """The outermost layer.
+
+    `tree` is filled by the time requests come; `hosts` is None when any host is answered to.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        tree: Callable[[], Tree[Served]],
+        limits: Limits,
+        hosts: frozenset[str] | None,
+        proxies: Proxies,
+        access_log: AccessLog,
+    ) -> None:
+        self._app = app
+        self._tree = tree
+        self._limits = limits
+        self._hosts = hosts
+        self._proxies = proxies
+        self._log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+                return
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        exchange = self._exchange(scope, receive, send)
+        watched = _Watched(exchange, head=scope["method"] == "HEAD")
+        exchange.send = watched
+        try:
+            answer = await self._serve(exchange, watched)
+            if answer is not None:
+                await watched.answer(answer)
+        finally:
+            self._log.write(exchange, scope["method"], watched.status, time.perf_counter() - started)
+
+    def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
+        headers = header_map(scope["headers"])
+        client: str = (scope.get("client") or ("", 0))[0]
+        secure: bool = scope.get("scheme") == "https"
+        if self._proxies.any and self._proxies.trusts(client):
+            secure = headers.get(b"x-forwarded-proto", b"").strip().lower() == b"https"
+            client = self._behind_proxies(headers.get(b"x-forwarded-for", b""), client)
+        trace_id, traceparent = trace(headers.get(b"traceparent"))
+        method: str = scope["method"]
+        return Exchange(
+            method="GET" if method == "HEAD" else method,
+            path=scope["path"],
+            scope=scope,
+            receive=receive,
+            send=send,
+            headers=headers,
+            client=client,
+            secure=secure,
+            trace_id=trace_id,
+            traceparent=traceparent,
+        )
+
+    def _behind_proxies(self, header: bytes, client: str) -> str:
+        """The last address in the header that is not one of our proxies: what stands before it anyone can
+        write.
+        """
+        for part in reversed(header.decode("latin-1").split(",")):
+            address = part.strip()
+            if not address or len(address) > 45:
+                break
+            client = address
+            if not self._proxies.trusts(address):
+                break
+        return client
+
+    async def _serve(self, exchange: Exchange, watched: "_Watched") -> Answer | None:
+        raw: bytes = exchange.scope.get("raw_path") or exchange.path.encode()
+        api = raw.startswith(b"/v1/")
+        watched.more = [*_ALWAYS, *(_API if api else ()), *(_SECURE if exchange.secure else ())]
+        try:
+            self._check(exchange, raw)
+            if not api:
+                await self._app(exchange.scope, exchange.receive, watched)
+                return None
+            served = self._find(exchange, raw)
+            if isinstance(served, Answer):
+                return served
+            self._limits.work.enter()
+            try:
+                return await served(exchange)
+            finally:
+                self._limits.work.leave()
+        except Refusal as refusal:
+            return self._refused(exchange, watched, refusal)
+        except Problem as problem:
+            return self._refused(exchange, watched, of_problem(problem))
+        except Exception:
+            log.exception("request failed", extra={"trace_id": exchange.trace_id, "path": exchange.path})
+            return self._refused(exchange, watched, internal())
+
+    def _check(self, exchange: Exchange, raw: bytes) -> None:
+        host = exchange.headers.get(b"host", b"").decode("latin-1").lower()
+        if exchange.path not in _UNCHECKED:
+            if not _HOST.fullmatch(host):
+                raise Refusal(400, "HOST_INVALID", "The Host header is missing or is no host name.")
+            name = host if host.endswith("]") else host.rpartition(":")[0] or host
+            if self._hosts is not None and name not in self._hosts:
+                text = f"The host '{name[:100]}' is not served here."
+                raise Refusal(421, "HOST_UNKNOWN", text, (Violation("Host", "is not served here"),))
+        if len(raw) + len(exchange.query) > MAX_TARGET:
+            raise Refusal(414, "ADDRESS_TOO_LONG", f"Path and query are longer than {MAX_TARGET:,} bytes.")
+
+    def _find(self, exchange: Exchange, raw: bytes) -> Served | Answer:
+        try:
+            found = self._tree().find(raw)
+        except UnicodeDecodeError:
+            raise bad_path() from None
+        if found is None:
+            text = f"There is nothing at {exchange.path[:200]}. /docs shows what there is."
+            raise Refusal(404, "ROUTE_UNKNOWN", text)
+        leaf, exchange.segments = found
+        served = leaf.get(exchange.method)
+        if served is None:
+            allowed = ", ".join(sorted({*leaf, "OPTIONS", *(("HEAD",) if "GET" in leaf else ())}))
+            if exchange.method == "OPTIONS":
+                return Answer(204, [(b"allow", allowed.encode())])
+            text = f"{exchange.scope['method'][:20]} is not allowed here, but {allowed}."
+            raise Refusal(405, "METHOD_NOT_ALLOWED", text, extra=((b"allow", allowed.encode()),))
+        return served
+
+    @staticmethod
+    def _refused(exchange: Exchange, watched: "_Watched", refusal: Refusal) -> Answer | None:
+        if watched.status:
+            # Half an answer is out already: all that is left is to break it off.
+            return None
+        body = refusal.document(exchange.path[:500], exchange.trace_id)
+        return Answer(refusal.status, refusal.headers(), body)
+
+
+class _Watched:
+    """Sends, adds the headers that every answer has, and remembers the status."""
+
+    def __init__(self, exchange: Exchange, *, head: bool) -> None:
+        self._send: Send = exchange.send
+        self._head = head
+        self._trace = exchange.traceparent.encode()
+        self.status = 0
+        self.more: Headers = []
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            given: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
+            message = {**message, "headers": self._headers(given)}
+        await self._send(message)
+
+    async def answer(self, answer: Answer) -> None:
+        """Sends a whole answer."""
+        self.status = answer.status
+        body = answer.body
+        headers = self._headers(answer.headers)
+        if answer.status not in (204, 304):
+            headers.append((b"content-length", str(len(body)).encode()))
+        start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": b"" if self._head else body})
+
+    def _headers(self, given: Headers) -> Headers:
+        names = {name for name, _ in given}
+        return [*given, *(pair for pair in self.more if pair[0] not in names), (b"traceparent", self._trace)]

@@ -1,0 +1,147 @@
+"""One HTTP request as the gateway's parts see it, and one answer."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from chassis.errors import Invalid
+from gateway.problems import Refusal
+
+JSON = b"application/json"
+BODY_SECONDS = 30.0
+"""The longest a body may take to arrive."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back. `headers` hold the content type when there is a body."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request. `method` is never HEAD: that is served as GET, and the body is left out at the end."""
+
+    method: str
+    path: str
+    scope: Scope
+    receive: Receive
+    send: Send
+    headers: dict[bytes, bytes]
+    """Lower-case names; of a repeated header the values joined by commas."""
+    client: str
+    """The client's IP address, as far as the proxy settings let it be known."""
+    secure: bool
+    """Whether the client speaks https to us or to a proxy we trust."""
+    trace_id: str
+    traceparent: str
+    segments: list[str] = field(default_factory=list[str])
+    person: str = ""
+    """Who asks, for the access log."""
+    rpc: str = ""
+
+    @property
+    def query(self) -> bytes:
+        found: bytes = self.scope["query_string"]
+        return found
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, of at most `limit` bytes, whatever its Content-Length says.
+
+        Raises Refusal 413 when it is larger, 408 when it does not arrive in time, 400 when the client went
+        away.
+        """
+        declared = self.headers.get(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        if declared == b"0" or (declared is None and b"transfer-encoding" not in self.headers):
+            return b""
+        message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            # The usual case, one chunk, needs neither timer nor list.
+            whole: bytes = message.get("body", b"")
+            if len(whole) > limit:
+                raise _too_large(limit)
+            return whole
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    if message["type"] == "http.disconnect":
+                        raise Refusal(
+                            400, "CLIENT_GONE", "The connection ended before the body was complete."
+                        )
+                    chunk: bytes = message.get("body", b"")
+                    size += len(chunk)
+                    if size > limit:
+                        raise _too_large(limit)
+                    chunks.append(chunk)
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+                    message = await self.receive()
+        except TimeoutError:
+            text = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
+            raise Refusal(408, "BODY_TOO_SLOW", text, extra=((b"connection", b"close"),)) from None
+
+
+def _too_large(limit: int) -> Refusal:
+    text = f"The body is larger than the {limit:,} bytes that are allowed here."
+    return Refusal(413, "BODY_TOO_LARGE", text, extra=((b"connection", b"close"),))
+
+
+class Served(Protocol):
+    """Something served at a path."""
+
+    async def __call__(self, exchange: Exchange) -> Answer | None:
+        """The answer, or None when it was sent already. Raises Refusal."""
+        ...
+
+
+def header_map(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers by name; repeated ones joined, as RFC 9110 allows."""
+    found: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        known = found.get(name)
+        found[name] = value if known is None else known + (b"; " if name == b"cookie" else b", ") + value
+    return found
+
+
+def media_type(exchange: Exchange) -> str:
+    """The content type without parameters, in lower case; empty when there is none."""
+    return exchange.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+
+
+def trace(header: bytes | None) -> tuple[str, str]:
+    """`(trace id, traceparent to send on)`: W3C trace context continued from the header, or begun."""
+    if header is not None and len(header) == 55:
+        text = header.decode("latin-1")
+        version, trace_id, span, flags = text[:2], text[3:35], text[36:52], text[53:]
+        if (
+            version == "00"
+            and text[2] == text[35] == text[52] == "-"
+            and _hex(trace_id + span + flags)
+            and trace_id.strip("0")
+            and span.strip("0")
+        ):
+            return trace_id, f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
+    trace_id = secrets.token_hex(16)
+    return trace_id, f"00-{trace_id}-{secrets.token_hex(8)}-01"
+
+
+def _hex(text: str) -> bool:
+    return all(character in "0123456789abcdef" for character in text)
+
+
+def bad_path() -> Invalid:
+    """The path holds bytes that are no UTF-8."""
+    return Invalid("path", "is not valid UTF-8 when decoded", reason="MALFORMED_PATH")

@@ -1,0 +1,298 @@
+"""The OpenAPI 3.1 document, derived from the contracts like the routes themselves."""
+
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from kehu.rules.v1 import rules_pb2
+
+from chassis.validation import keywords
+from chassis.validation.rules import REQUIRED, behaviors, is_map
+from chassis.wire import descriptor_of
+from gateway.contracts import Contracts
+from gateway.routes import Route
+
+_OUTPUT_ONLY = 3
+_SCALARS: dict[int, dict[str, Any]] = {
+    FieldDescriptor.TYPE_DOUBLE: {"type": "number"},
+    FieldDescriptor.TYPE_FLOAT: {"type": "number"},
+    FieldDescriptor.TYPE_INT32: {"type": "integer", "format": "int32"},
+    FieldDescriptor.TYPE_UINT32: {"type": "integer", "minimum": 0},
+    FieldDescriptor.TYPE_INT64: {"type": "string", "format": "int64"},
+    FieldDescriptor.TYPE_UINT64: {"type": "string", "format": "uint64"},
+    FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
+    FieldDescriptor.TYPE_STRING: {"type": "string"},
+    FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+}
+_WELL_KNOWN: dict[str, dict[str, Any]] = {
+    "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
+    "google.protobuf.Duration": {"type": "string", "pattern": r"^-?\d+(\.\d+)?s$"},
+    "google.protobuf.FieldMask": {"type": "string", "description": "Names of fields, joined by commas."},
+    "google.protobuf.Empty": {"type": "object"},
+    "google.protobuf.Struct": {"type": "object"},
+    "google.protobuf.Value": {},
+    "google.protobuf.ListValue": {"type": "array", "items": {}},
+}
+_PROBLEM = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "reason", "traceId"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong with which value, and what to do."},
+        "reason": {"type": "string", "description": "The reason in UPPER_SNAKE case, for programs."},
+        "instance": {"type": "string"},
+        "traceId": {"type": "string"},
+        "violations": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "description": {"type": "string"}},
+            },
+        },
+        "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
+class Document:
+    """Collects the schemas of all messages that routes speak of."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self._contracts = contracts
+        self.schemas: dict[str, Any] = {"Problem": _PROBLEM}
+
+    def message(self, descriptor: Descriptor) -> dict[str, Any]:
+        """A reference to the schema of that message, which is added when it is new."""
+        known = _WELL_KNOWN.get(descriptor.full_name)
+        if known is not None:
+            return dict(known)
+        name = descriptor.full_name.removeprefix("kehu.")
+        if name not in self.schemas:
+            schema: dict[str, Any] = {"type": "object"}
+            self.schemas[name] = schema
+            self._describe(schema, descriptor.full_name)
+            schema["properties"] = {f.json_name: self.field(f) for f in descriptor.fields}
+            required = [f.json_name for f in descriptor.fields if REQUIRED in behaviors(f)]
+            if required:
+                schema["required"] = required
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def enum(self, descriptor: EnumDescriptor) -> dict[str, Any]:
+        """A reference to the schema of that enum."""
+        name = descriptor.full_name.removeprefix("kehu.")
+        if name not in self.schemas:
+            values = [value.name for value in descriptor.values]
+            schema: dict[str, Any] = {"type": "string", "enum": values}
+            self._describe(schema, descriptor.full_name)
+            lines = [
+                f"- `{v.name}`: {self._comment(f'{descriptor.full_name}.{v.name}')}"
+                for v in descriptor.values
+            ]
+            schema["description"] = "\n".join([schema.get("description", ""), "", *lines]).strip()
+            self.schemas[name] = schema
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def field(self, field: FieldDescriptor) -> dict[str, Any]:
+        """The schema of one field, with its rules and its comment."""
+        value, around = keywords(field)
+        if is_map(field) and field.message_type is not None:
+            inner = self._type(field.message_type.fields_by_name["value"])
+            schema: dict[str, Any] = {"type": "object", "additionalProperties": {**inner, **value}, **around}
+        elif field.is_repeated:
+            schema = {"type": "array", "items": {**self._type(field), **value}, **around}
+        else:
+            schema = {**self._type(field), **value}
+        self._describe(schema, field.full_name)
+        if _OUTPUT_ONLY in behaviors(field):
+            schema["readOnly"] = True
+        return schema
+
+    def _type(self, field: FieldDescriptor) -> dict[str, Any]:
+        if field.message_type is not None:
+            return self.message(field.message_type)
+        if field.enum_type is not None:
+            return self.enum(field.enum_type)
+        return dict(_SCALARS[field.type])
+
+    def _comment(self, name: str) -> str:
+        return self._contracts.comments.get(name, "")
+
+    def _describe(self, schema: dict[str, Any], name: str) -> None:
+        comment = self._comment(name)
+        if comment:
+            schema["description"] = comment
+
+
+def document(contracts: Contracts, routes: list[Route], view360: str) -> dict[str, Any]:
+    """The whole document."""
+    made = Document(contracts)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        operation = _operation(made, contracts, route)
+        path = "/" + "/".join(_shown(route)) + (f":{route.template.verb}" if route.template.verb else "")
+        paths.setdefault(path, {})[route.http_method.lower()] = operation
+    paths[view360] = {"get": _view360()}
+    paths["/v1/events:stream"] = {"get": _stream()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Kehu",
+            "version": "1",
+            "description": "The REST face of the CRM suite. Every route is derived from the contracts.",
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": dict(sorted(made.schemas.items())),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An access token or an API key.",
+                },
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "kehu_session"},
+            },
+        },
+        "security": [{"bearer": []}, {"apiKey": []}, {"session": []}],
+    }
+
+
+def _shown(route: Route) -> list[str]:
+    segments = list(route.template.segments)
+    for variable in route.template.variables:
+        segments[variable.start] = "{" + ".".join(variable.path) + "}"
+    return segments
+
+
+_PROBLEMS = {
+    "400": "A value was refused; `violations` names it.",
+    "401": "Nobody is signed in.",
+    "403": "The caller's rights do not reach.",
+    "404": "There is no such record, or the caller may not see it.",
+    "409": "The record is in another state, or somebody changes it now.",
+    "412": "The record has changed since it was read.",
+    "422": "The Idempotency-Key was used for another request.",
+    "429": "Too many requests; Retry-After says when to come back.",
+    "503": "A service does not answer; Retry-After says when to come back.",
+}
+
+
+def _responses(good: dict[str, Any]) -> dict[str, Any]:
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        "200": good,
+        **{code: {"description": text, "content": problem} for code, text in _PROBLEMS.items()},
+    }
+
+
+def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, Any]:
+    method, binding = route.method, route.binding
+    comment = contracts.comments.get(method.full_name, "")
+    summary, _, rest = comment.partition(". ")
+    answer = descriptor_of(method.answer)
+    if answer.full_name == "google.api.HttpBody":
+        good: dict[str, Any] = {
+            "description": "The file.",
+            "content": {"*/*": {"schema": {"type": "string"}}},
+        }
+    else:
+        good = {"description": "Done.", "content": {"application/json": {"schema": made.message(answer)}}}
+    operation: dict[str, Any] = {
+        "operationId": f"{method.domain}_{method.name}"
+        + ("" if len(method.rules) == 1 else f"_{route.http_method.lower()}"),
+        "summary": summary.rstrip("."),
+        "description": rest,
+        "tags": [method.domain],
+        "parameters": _parameters(made, route),
+        "responses": _responses(good),
+        "x-kehu-access": _access(method.access),
+    }
+    if method.access.public:
+        operation["security"] = []
+    if binding.body:
+        request = descriptor_of(method.request)
+        schema = (
+            made.message(request) if binding.body == "*" else made.field(request.fields_by_name[binding.body])
+        )
+        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        if binding.takes_file:
+            content["multipart/form-data"] = {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "contentMediaType": "*/*"}},
+                }
+            }
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _parameters(made: Document, route: Route) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for variable in route.template.variables:
+        found.append(
+            {"name": ".".join(variable.path), "in": "path", "required": True, "schema": {"type": "string"}}
+        )
+    for name, field in route.binding.query_fields():
+        schema = made.field(field)
+        description = schema.pop("description", "")
+        found.append({"name": name, "in": "query", "description": description, "schema": schema})
+    if route.binding.has_request_id:
+        found.append(
+            {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128}}
+        )
+    return found
+
+
+def _access(access: rules_pb2.Access) -> dict[str, Any]:
+    found: dict[str, Any] = {"act": rules_pb2.Act.Name(access.act).removeprefix("ACT_").lower()}
+    if access.right:
+        found["right"] = access.right
+    if access.signed_in:
+        found["signedIn"] = True
+    if access.public:
+        found["public"] = True
+    return found
+
+
+def _view360() -> dict[str, Any]:
+    section = {
+        "type": "object",
+        "properties": {k: {"type": "string"} for k in ("section", "reason", "detail")},
+    }
+    schema = {
+        "type": "object",
+        "properties": {
+            "customer": {"$ref": "#/components/schemas/customers.v1.Customer"},
+            "sections": {"type": "object", "additionalProperties": {"type": "object"}},
+            "missing": {"type": "array", "items": section},
+        },
+    }
+    good = {"description": "All that is known.", "content": {"application/json": {"schema": schema}}}
+    return {
+        "operationId": "customers_View360",
+        "summary": "The customer from all sides",
+        "description": "The customer and a section of each service that runs; `missing` names sections that could not be had.",
+        "tags": ["customers"],
+        "parameters": [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+        ],
+        "responses": _responses(good),
+        "x-kehu-access": {"act": "read", "right": "customers"},
+    }
+
+
+def _stream() -> dict[str, Any]:
+    good = {
+        "description": "Server-sent events.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    return {
+        "operationId": "events_Stream",
+        "summary": "What happens, live",
+        "description": "Events of the tenant that the caller may see, as server-sent events.",
+        "tags": ["events"],
+        "responses": _responses(good),
+        "x-kehu-access": {"act": "read", "signedIn": True},
+    }

@@ -1,0 +1,190 @@
+"""Server-sent events: what happens in the tenant, live, as far as the signed-in person may see it.
+
+Fed by the bus. Each event names the right it stands under and the owner and team of its record; the person's read reach decides.
+A client that does not keep up is let go, and comes back by itself; what it missed it reads from the lists.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from chassis.principal import Act, Principal, Reach
+from gateway.exchanges import Answer, Exchange
+from gateway.limits import Limits
+from gateway.problems import Refusal
+from gateway.sessions import Sessions
+from gateway.settings import Settings
+
+log = logging.getLogger("gateway")
+
+PATH = "/v1/events:stream"
+_QUEUE = 256
+_HEARTBEAT = 10.0
+_RECHECK = 4.0
+"""Seconds after which an open stream asks whether its session still lives."""
+
+
+def may_see(who: Principal, headers: Mapping[str, str]) -> bool:
+    """Whether the person may see an event with these headers. Events without a right are for services only."""
+    right = headers.get("kehu-right", "")
+    if not right or headers.get("ce-tenant") != who.tenant:
+        return False
+    reach = who.reach(right, Act.READ)
+    owner, team = headers.get("kehu-owner"), headers.get("kehu-team")
+    if reach is Reach.ALL or (reach is not Reach.NONE and owner is None):
+        return True
+    if reach is Reach.NONE:
+        return False
+    if owner == str(who.person_id):
+        return True
+    return reach is Reach.TEAM and team is not None and team in {str(id) for id in who.team_ids}
+
+
+@dataclass(eq=False)
+class _Listener:
+    who: Principal
+    queue: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
+    lost: bool = False
+
+
+class Streams:
+    """All open streams of one gateway. Make it inside the running loop."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, limits: Limits) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._limits = limits
+        self._listeners: dict[str, set[_Listener]] = {}
+        self._client: Client | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begins to connect to the bus, and goes on until it is there."""
+        self._task = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        async def failed(error: Exception) -> None:
+            log.warning("broker: %s", error or type(error).__name__)
+
+        settings = self._settings
+        while True:
+            client = Client()
+            try:
+                await client.connect(
+                    servers=[settings.nats_url], name="gateway", user=settings.nats_user or None,
+                    password=settings.nats_password.get_secret_value() or None, max_reconnect_attempts=-1, ping_interval=10,
+                    connect_timeout=2, error_cb=failed,
+                )  # fmt: skip
+                await client.subscribe("kehu.>", cb=self._heard)
+                self._client = client
+                return
+            except (OSError, TimeoutError, Exception) as error:
+                log.warning("broker: %s", error or type(error).__name__)
+            await asyncio.sleep(1.0)
+
+    async def close(self) -> None:
+        """Ends the connection; open streams end with their requests."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._client is not None:
+            await self._client.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the bus is there now."""
+        return self._client is not None and self._client.is_connected
+
+    async def _heard(self, message: Msg) -> None:
+        headers = {str(key): str(value) for key, value in (message.headers or {}).items()}
+        listeners = self._listeners.get(message.subject.split(".")[1])
+        if not listeners or "ce-id" not in headers:
+            return
+        frame: bytes | None = None
+        for listener in listeners:
+            if may_see(listener.who, headers):
+                frame = frame or _frame(message, headers)
+                try:
+                    listener.queue.put_nowait(frame)
+                except asyncio.QueueFull:
+                    listener.lost = True
+
+    async def __call__(self, exchange: Exchange) -> Answer | None:
+        exchange.rpc = "events"
+        caller = await self._sessions.caller(exchange)
+        assert caller is not None
+        if not self.connected:
+            raise Refusal(
+                503, "STREAM_UNAVAILABLE", "Live events are not available now. Try again.", retry_after=2.0
+            )
+        self._limits.streams.enter()
+        listener = _Listener(caller.who)
+        listeners = self._listeners.setdefault(caller.who.tenant, set())
+        listeners.add(listener)
+        try:
+            await self._send_all(exchange, listener)
+        finally:
+            listeners.discard(listener)
+            self._limits.streams.leave()
+        return None
+
+    async def _send_all(self, exchange: Exchange, listener: _Listener) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
+        await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _part(exchange, b"retry: 2000\n\n")
+        gone = asyncio.create_task(_hung_up(exchange))
+        loop = asyncio.get_running_loop()
+        checked = beat = loop.time()
+        try:
+            while not gone.done() and not listener.lost:
+                try:
+                    await _part(exchange, await asyncio.wait_for(listener.queue.get(), 1.0))
+                except TimeoutError:
+                    if loop.time() - beat > _HEARTBEAT:
+                        beat = loop.time()
+                        await _part(exchange, b": still here\n\n")
+                if loop.time() - checked > _RECHECK:
+                    checked = loop.time()
+                    caller = await self._sessions.caller(exchange)
+                    assert caller is not None
+                    listener.who = caller.who
+        except Refusal:
+            pass  # the session has ended: so does the stream
+        finally:
+            gone.cancel()
+        await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _part(exchange: Exchange, data: bytes) -> None:
+    await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _hung_up(exchange: Exchange) -> None:
+    while (await exchange.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _frame(message: Msg, headers: Mapping[str, str]) -> bytes:
+    event = {
+        "id": headers["ce-id"],
+        "type": headers.get("ce-type", ""),
+        "subject": message.subject,
+        "recordId": headers.get("ce-subject", ""),
+        "time": headers.get("ce-time", ""),
+        "personId": headers.get("kehu-person", ""),
+        "personName": unquote(headers.get("kehu-name", "")),
+        "data": orjson.Fragment(message.data),
+    }
+    return (
+        b"id: "
+        + headers["ce-id"].encode()
+        + b"\nevent: "
+        + message.subject.split(".", 2)[2].encode()
+        + b"\ndata: "
+        + (orjson.dumps(event) + b"\n\n")
+    )
