@@ -242,7 +242,7 @@ def _start(
         **{f"KEHU_ADDRESS_{domain.upper()}": address for domain, address in addresses.items()},
     }
     # What the services are told comes from here alone: an administrator's address must not reach them.
-    for name in (DATABASE_URL, "KEHU_OWNER_DATABASE_URL"):
+    for name in (DATABASE_URL, "KEHU_OWNER_DATABASE_URL", "KEHU_TEST_DATABASE_URL", "KEHU_TEST_NATS_URL"):
         shared.pop(name, None)
 
     def told(name: str, address: str) -> dict[str, str]:
