@@ -67,7 +67,7 @@ class Service:
             if face.missing():
                 raise ValueError(f"{face.service} does not serve {', '.join(face.missing())}")
         package = self.migrations.parent.name
-        for event in _all_subclasses(Event):
+        for event in _leaves(Event):
             if event.__module__.split(".")[0] == package and event not in self.publishes:
                 raise ValueError(
                     f"{event.__module__}.{event.__name__} has no contract among what {self.name} publishes"
@@ -75,8 +75,10 @@ class Service:
         return Catalog(self.name, self.publishes)
 
 
-def _all_subclasses(kind: type[Event]) -> list[type[Event]]:
-    return [found for sub in kind.__subclasses__() for found in (sub, *_all_subclasses(sub))]
+def _leaves(kind: type[Event]) -> list[type[Event]]:
+    # A class with subclasses only gathers what they share; it is never recorded itself.
+    found = [one for sub in kind.__subclasses__() for one in _leaves(sub)]
+    return found or [kind]
 
 
 class Running:

@@ -1,0 +1,198 @@
+"""The conversion of a lead into a customer, a contact and, if wanted, an opportunity: wholly and once, or not at all.
+
+    begin      lead CONVERTING, conversion RUNNING, all ids fixed, a job waiting          (one transaction)
+    customer   made under its fixed id, unless the lead joins an existing one
+    contact    made under its fixed id
+    opportunity  made under its fixed id, if wanted
+    finish     lead CONVERTED, conversion SUCCEEDED, lead.converted goes out              (one transaction)
+
+Each step between may be repeated: a record that is there already under its fixed id counts as made. So a crash anywhere is
+mended by running all steps again, which the job does. A step that is refused for good leads to
+
+    undo       conversion marked; what was made is deleted, if nobody has touched it since
+    fail       lead what it was before, conversion FAILED                                 (one transaction)
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Protocol
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from chassis.database import Database, Transaction
+from chassis.errors import Code, NotFound, Problem
+from chassis.ids import new_id
+from chassis.principal import Principal
+from chassis.records import Record
+from leads.lead import CONVERTED, CONVERTING, Lead, LeadConverted, LeadUpdated, told
+
+RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
+JOB = "conversion"
+_JOB_WAITS = timedelta(seconds=5)
+"""How long the call that asked has for doing it itself."""
+_PASSING = (
+    Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.INTERNAL, Code.UNAUTHENTICATED,
+)  # fmt: skip
+
+
+class Conversion(Record, table=True):
+    """One conversion. `plan` holds what is to be made, as the peers take it."""
+
+    __tablename__ = "conversions"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = ""
+
+    lead_id: UUID
+    state: str = RUNNING
+    undoing: bool = False
+    customer_id: UUID
+    contact_id: UUID | None = None
+    opportunity_id: UUID | None = None
+    customer_existed: bool = False
+    contact_existed: bool = False
+    attempts: int = 0
+    failure_reason: str = ""
+    failure_message: str = ""
+    end_time: datetime | None = None
+    status_before: str
+    plan: dict[str, Any] = Field(default_factory=dict[str, Any], sa_type=JSONB)
+
+
+class Peers(Protocol):
+    """The other services, as the conversion needs them. Making something under an id that is there already succeeds;
+    taking back what is not there, or was touched since, does nothing. All raise Problem."""
+
+    async def make_customer(self, conversion: Conversion) -> None: ...
+    async def make_contact(self, conversion: Conversion) -> None: ...
+    async def make_opportunity(self, conversion: Conversion) -> None: ...
+    async def take_back(self, conversion: Conversion) -> None: ...
+
+
+async def begin(
+    tx: Transaction,
+    lead: Lead,
+    *,
+    id: UUID,
+    customer_id: UUID | None,
+    contact_id: UUID | None,
+    opportunity: Mapping[str, Any] | None,
+) -> Conversion:
+    """Fixes everything and lets the conversion begin. Raises LeadConverting, LeadNotConvertible."""
+    before = lead.begin_conversion(id)
+    wants_contact = bool(lead.name and lead.company_name) or (customer_id is not None and bool(lead.name))
+    conversion = Conversion(
+        id=id, lead_id=lead.id, status_before=before, customer_id=customer_id or new_id(),
+        customer_existed=customer_id is not None, contact_existed=contact_id is not None,
+        contact_id=contact_id or (new_id() if wants_contact else None),
+        opportunity_id=new_id() if opportunity is not None else None, plan=_plan(lead, opportunity),
+    )  # fmt: skip
+    tx.add(conversion)
+    await tx.enqueue(JOB, {"conversion_id": str(id)}, due_at=tx.now + _JOB_WAITS, key=str(id))
+    return conversion
+
+
+def _plan(lead: Lead, opportunity: Mapping[str, Any] | None) -> dict[str, Any]:
+    plan: dict[str, Any] = {
+        name: getattr(lead, name)
+        for name in (
+            "name", "company_name", "title", "department", "phone", "email", "im_account", "website", "industry", "region",
+            "address", "source", "notes", "tags", "estimated_amount", "estimated_amount_currency",
+        )
+    }  # fmt: skip
+    plan["owner_id"] = str(lead.owner_id or "")
+    plan["campaign_id"] = str(lead.campaign_id or "")
+    plan["lead_id"] = str(lead.id)
+    plan["opportunity"] = dict(opportunity) if opportunity is not None else None
+    return plan
+
+
+async def carry_on(database: Database, who: Principal, id: UUID, peers: Peers) -> None:
+    """Takes all steps that are left. Returns when the conversion has ended.
+
+    Raises the Problem of a step that may succeed later; the job then tries again.
+    """
+    conversion = await _attempt(database, who, id)
+    if conversion is None:
+        return
+    try:
+        if not conversion.undoing:
+            if not conversion.customer_existed:
+                await peers.make_customer(conversion)
+            if conversion.contact_id is not None and not conversion.contact_existed:
+                await peers.make_contact(conversion)
+            if conversion.opportunity_id is not None:
+                await peers.make_opportunity(conversion)
+            await _finish(database, who, id)
+            return
+    except Problem as problem:
+        await _note(database, who, id, problem)
+        if problem.code in _PASSING:
+            raise
+    await peers.take_back(conversion)
+    await _fail(database, who, id)
+
+
+async def _locked(tx: Transaction, id: UUID) -> Conversion:
+    conversion = await tx.find(Conversion, id)
+    if conversion is None:
+        raise NotFound("conversion", id)
+    return conversion
+
+
+async def _attempt(database: Database, who: Principal, id: UUID) -> Conversion | None:
+    async with database.transaction(who) as tx:
+        conversion = await _locked(tx, id)
+        if conversion.state != RUNNING:
+            return None
+        conversion.attempts += 1
+    return conversion
+
+
+async def _note(database: Database, who: Principal, id: UUID, problem: Problem) -> None:
+    async with database.transaction(who) as tx:
+        conversion = await _locked(tx, id)
+        conversion.failure_reason = problem.reason
+        conversion.failure_message = problem.message[:1000]
+        if problem.code not in _PASSING:
+            conversion.undoing = True
+
+
+async def _finish(database: Database, who: Principal, id: UUID) -> None:
+    async with database.transaction(who) as tx:
+        conversion = await _locked(tx, id)
+        if conversion.state != RUNNING or conversion.undoing:
+            return
+        lead = await _lead(tx, conversion)
+        conversion.state = SUCCEEDED
+        conversion.end_time = lead.convert_time = tx.now
+        conversion.failure_reason = conversion.failure_message = ""
+        lead.status = CONVERTED
+        lead.customer_id = conversion.customer_id
+        lead.contact_id = conversion.contact_id
+        lead.opportunity_id = conversion.opportunity_id
+        await tx.session.flush()
+        tx.record(
+            LeadConverted(**told(lead), conversion_id=id, customer_existed=conversion.customer_existed),
+            on=lead,
+        )
+
+
+async def _fail(database: Database, who: Principal, id: UUID) -> None:
+    async with database.transaction(who) as tx:
+        conversion = await _locked(tx, id)
+        if conversion.state != RUNNING:
+            return
+        lead = await _lead(tx, conversion)
+        conversion.state = FAILED
+        conversion.end_time = tx.now
+        lead.status = conversion.status_before
+        await tx.session.flush()
+        tx.record(LeadUpdated(**told(lead), changed_fields=["status"]), on=lead)
+
+
+async def _lead(tx: Transaction, conversion: Conversion) -> Lead:
+    lead = await tx.find(Lead, conversion.lead_id)
+    if lead is None or lead.status != CONVERTING or lead.conversion_id != conversion.id:
+        raise RuntimeError(f"conversion {conversion.id} has lost its lead")
+    return lead

@@ -1,0 +1,85 @@
+"""Importing leads from files."""
+
+from typing import Any
+
+from sqlalchemy import text
+
+from chassis.database import Transaction
+from chassis.imports.importer import Importer, ImportRow, Options, Outcome, created, refused
+from chassis.imports.mapping import Target
+from chassis.imports.rpc import Imports
+from chassis.imports.values import Amount, Choice, Phone, Tags, Text
+from chassis.owners import Owner
+from leads.lead import capture
+
+_SOURCE = Choice({
+    "WEB_FORM": ("web", "website", "网站", "web form"), "PHONE": ("call", "电话"), "EMAIL": ("mail", "邮件"),
+    "REFERRAL": ("推荐", "转介绍"), "ADVERTISEMENT": ("ad", "ads", "广告"), "SEARCH": ("搜索", "百度"),
+    "SOCIAL_MEDIA": ("social", "微信", "社交媒体"), "EXHIBITION": ("fair", "展会"), "PARTNER": ("渠道", "伙伴"),
+    "COLD_CALL": ("陌拜",), "PURCHASED_LIST": ("list",), "OTHER": ("其他",),
+})  # fmt: skip
+_COLUMNS = {
+    "name": "name", "companyName": "company_name", "title": "title", "department": "department", "phone": "phone",
+    "email": "email", "industry": "industry", "region": "region", "address": "address", "source": "source",
+    "notes": "notes", "tags": "tags", "externalKey": "external_key",
+}  # fmt: skip
+
+
+async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
+    """New leads. A row without any name, or whose external key is taken, is refused."""
+    keys = [row.values["externalKey"] for row in rows if row.values.get("externalKey")]
+    found = await tx.session.execute(
+        text("SELECT external_key FROM leads WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
+        {"keys": keys},
+    )
+    taken = {row.external_key for row in found}
+    owner = Owner(options.owner_id or tx.who.person_id, tx.who.team_id)
+    out: list[Outcome] = []
+    for row in rows:
+        values = row.values
+        key = values.get("externalKey", "")
+        if not values.get("name") and not values.get("companyName"):
+            out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
+        elif key and key in taken:
+            out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
+        else:
+            taken.add(key)
+            out.append(created(capture(tx, _columns(values), owner).id))
+    return out
+
+
+def _columns(values: dict[str, Any]) -> dict[str, Any]:
+    columns = {column: values[name] for name, column in _COLUMNS.items() if name in values}
+    if "estimatedAmount" in values:
+        columns["estimated_amount"] = values["estimatedAmount"].minor
+        columns["estimated_amount_currency"] = values["estimatedAmount"].currency
+    return columns
+
+
+LEADS = Importer(
+    record_type="lead",
+    right="leads",
+    targets=(
+        Target("name", "Name", Text(200), aliases=("姓名", "联系人", "contact", "full name")),
+        Target(
+            "companyName",
+            "Company",
+            Text(200),
+            aliases=("公司", "公司名称", "单位", "company name", "account"),
+        ),
+        Target("title", "Title", Text(100), aliases=("职位", "职务", "job title")),
+        Target("department", "Department", Text(100), aliases=("部门",)),
+        Target("phone", "Phone", Phone(), aliases=("电话", "手机", "手机号", "mobile", "tel")),
+        Target("email", "E-mail", Text(254), aliases=("邮箱", "电子邮件", "email", "mail")),
+        Target("industry", "Industry", Text(100), aliases=("行业", "sector")),
+        Target("region", "Region", Text(100), aliases=("地区", "省份", "区域")),
+        Target("address", "Address", Text(500), aliases=("地址",)),
+        Target("source", "Source", _SOURCE, aliases=("来源", "线索来源")),
+        Target("estimatedAmount", "Estimated amount", Amount(), aliases=("预计金额", "amount")),
+        Target("tags", "Tags", Tags(), aliases=("标签",)),
+        Target("externalKey", "External key", Text(100), aliases=("编号", "id")),
+        Target("notes", "Notes", Text(10000), aliases=("备注", "remark")),
+    ),
+    save=save,
+)
+IMPORTS = Imports(LEADS)

@@ -1,0 +1,121 @@
+"""The other services as a conversion needs them, over gRPC. Leads acts by itself here, so that a conversion ends even when the
+session of the person who asked has ended."""
+
+from datetime import date, timedelta
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from google.type.date_pb2 import Date
+from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.sales.v1 import opportunity_pb2, opportunity_service_pb2
+
+from chassis.errors import Code, Problem
+from chassis.mapping import to_money
+from chassis.money import Money
+from chassis.rpc import Call
+from leads.conversion import Conversion
+
+_CUSTOMERS = "kehu.customers.v1.CustomerService/"
+_CONTACTS = "kehu.customers.v1.ContactService/"
+_OPPORTUNITIES = "kehu.sales.v1.OpportunityService/"
+_FIRST = "1"
+"""The etag of a record that nobody has touched since it was made."""
+_UNTAKEN = ("ETAG_MISMATCH", "NOT_FOUND", "CUSTOMER_HAS_CHILDREN")
+
+
+class Suite:
+    """Customers and sales, asked by leads."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call.as_service()
+
+    async def _make(self, method: str, request: Any, answer: Any) -> None:
+        try:
+            await self._call.ask(method, request, answer)
+        except Problem as problem:
+            # The ids are ours alone: what is there under them was made by an earlier attempt.
+            if problem.code is not Code.ALREADY_EXISTS or problem.reason != "ID_TAKEN":
+                raise
+
+    async def make_customer(self, conversion: Conversion) -> None:
+        plan = conversion.plan
+        company = bool(plan["company_name"])
+        customer = customer_pb2.Customer(
+            kind=customer_pb2.CUSTOMER_KIND_COMPANY if company else customer_pb2.CUSTOMER_KIND_PERSON,
+            display_name=plan["company_name"] or plan["name"], industry=plan["industry"], region=plan["region"],
+            phone=plan["phone"] if not company else "", email=plan["email"] if not company else "", website=plan["website"],
+            source=customer_pb2.CustomerSource.Value(f"CUSTOMER_SOURCE_{plan['source']}"), notes=plan["notes"],
+            tags=plan["tags"], owner_id=plan["owner_id"], origin_lead_id=plan["lead_id"],
+            stage=customer_pb2.CUSTOMER_STAGE_PROSPECT,
+        )  # fmt: skip
+        if plan["address"]:
+            customer.address.street = plan["address"][:300]
+        request = customer_service_pb2.CreateCustomerRequest(
+            customer=customer, customer_id=str(conversion.customer_id)
+        )
+        await self._make(_CUSTOMERS + "CreateCustomer", request, customer_pb2.Customer)
+
+    async def make_contact(self, conversion: Conversion) -> None:
+        plan = conversion.plan
+        contact = contact_pb2.Contact(
+            customer_id=str(conversion.customer_id), display_name=plan["name"], title=plan["title"],
+            department=plan["department"], im_account=plan["im_account"], origin_lead_id=plan["lead_id"],
+            primary=not conversion.customer_existed,
+        )  # fmt: skip
+        if plan["phone"]:
+            contact.phones.add(number=plan["phone"])
+        if plan["email"]:
+            contact.emails.add(address=plan["email"])
+        request = contact_service_pb2.CreateContactRequest(
+            contact=contact, contact_id=str(conversion.contact_id)
+        )
+        await self._make(_CONTACTS + "CreateContact", request, contact_pb2.Contact)
+
+    async def make_opportunity(self, conversion: Conversion) -> None:
+        plan, wanted = conversion.plan, conversion.plan["opportunity"]
+        close = (
+            date.fromisoformat(wanted["close"])
+            if wanted.get("close")
+            else conversion.created_at.date() + timedelta(days=90)
+        )
+        opportunity = opportunity_pb2.Opportunity(
+            name=wanted.get("name") or plan["company_name"] or plan["name"], customer_id=str(conversion.customer_id),
+            contact_id=str(conversion.contact_id or ""), product_id=wanted.get("product_id", ""),
+            stage_id=wanted.get("stage_id", ""), owner_id=plan["owner_id"], origin_lead_id=plan["lead_id"],
+            campaign_id=plan["campaign_id"], expected_close_date=Date(year=close.year, month=close.month, day=close.day),
+        )  # fmt: skip
+        minor = wanted.get("minor", plan["estimated_amount"])
+        if minor is not None:
+            to_money(
+                opportunity.amount, Money(minor, wanted.get("currency") or plan["estimated_amount_currency"])
+            )
+        request = opportunity_service_pb2.CreateOpportunityRequest(
+            opportunity=opportunity, opportunity_id=str(conversion.opportunity_id)
+        )
+        await self._make(_OPPORTUNITIES + "CreateOpportunity", request, opportunity_pb2.Opportunity)
+
+    async def take_back(self, conversion: Conversion) -> None:
+        if conversion.opportunity_id is not None:
+            await self._drop(
+                _OPPORTUNITIES + "DeleteOpportunity",
+                opportunity_service_pb2.DeleteOpportunityRequest(
+                    id=str(conversion.opportunity_id), etag=_FIRST
+                ),
+            )
+        if conversion.contact_id is not None and not conversion.contact_existed:
+            await self._drop(
+                _CONTACTS + "DeleteContact",
+                contact_service_pb2.DeleteContactRequest(id=str(conversion.contact_id), etag=_FIRST),
+            )
+        if not conversion.customer_existed:
+            await self._drop(
+                _CUSTOMERS + "DeleteCustomer",
+                customer_service_pb2.DeleteCustomerRequest(id=str(conversion.customer_id), etag=_FIRST),
+            )
+
+    async def _drop(self, method: str, request: Any) -> None:
+        try:
+            await self._call.ask(method, request, Empty)
+        except Problem as problem:
+            if problem.reason not in _UNTAKEN and problem.code is not Code.NOT_FOUND:
+                raise

@@ -1,0 +1,103 @@
+"""ConvertLead and GetConversion."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid5
+
+from kehu.customers.v1 import customer_pb2, customer_service_pb2
+from kehu.leads.v1 import conversion_pb2 as pb
+from kehu.leads.v1 import lead_service_pb2 as service_pb
+
+from chassis.errors import Code, Invalid, NotFound, Problem
+from chassis.ids import new_id, parse_id
+from chassis.mapping import to_date, to_value
+from chassis.principal import Act
+from chassis.rpc import Call
+from chassis.visibility import visible_text
+from leads.conversion import Conversion, begin, carry_on
+from leads.peers import Suite
+from leads.rpc.leads import face, locked
+from leads.rpc.messages import CONVERSION
+
+_REQUESTS = UUID("b0a7f2a4-7a53-4f3e-9b6d-0d6b6c1c7d10")
+
+
+@face.process("ConvertLead")
+async def convert(request: service_pb.ConvertLeadRequest, call: Call) -> pb.Conversion:
+    """A repeated request_id goes on with the conversion it began."""
+    who = call.who
+    opportunity = _wanted(request)
+    if request.contact_id and not request.customer_id:
+        raise Invalid("contactId", "goes only with customerId")
+    if request.customer_id:
+        await _check_customer(call, request.customer_id)
+    id = new_id()
+    if request.request_id:
+        id = uuid5(_REQUESTS, f"{who.tenant_id} {who.person_id} {request.id} {request.request_id}")
+    async with call.database.transaction(who) as tx:
+        if await tx.find(Conversion, id, lock=False) is None:
+            lead = await locked(tx, request.id, request.etag)
+            await begin(
+                tx,
+                lead,
+                id=id,
+                customer_id=parse_id(request.customer_id, "customerId") if request.customer_id else None,
+                contact_id=parse_id(request.contact_id, "contactId") if request.contact_id else None,
+                opportunity=opportunity,
+            )
+    try:
+        await carry_on(call.database, who, id, Suite(call))
+    except Problem as problem:
+        if problem.code is Code.INTERNAL:
+            raise
+        # Something needed does not answer now. The job goes on by itself; the answer says RUNNING.
+    return await _conversion(call, id)
+
+
+async def _check_customer(call: Call, id: str) -> None:
+    try:
+        await call.ask(
+            "kehu.customers.v1.CustomerService/GetCustomer",
+            customer_service_pb2.GetCustomerRequest(id=id),
+            customer_pb2.Customer,
+        )
+    except NotFound:
+        raise Invalid("customerId", f"there is no customer {id}", reason="CUSTOMER_NOT_FOUND") from None
+    except Problem as problem:
+        if problem.code is Code.NOT_FOUND:
+            raise Invalid("customerId", f"there is no customer {id}", reason="CUSTOMER_NOT_FOUND") from None
+        raise
+
+
+def _wanted(request: service_pb.ConvertLeadRequest) -> dict[str, Any] | None:
+    if not request.HasField("opportunity"):
+        return None
+    asked = request.opportunity
+    wanted: dict[str, Any] = {"name": asked.name, "product_id": asked.product_id, "stage_id": asked.stage_id}
+    if asked.HasField("amount"):
+        amount = to_value(asked.amount, "opportunity.amount")
+        wanted["minor"], wanted["currency"] = amount.minor, amount.currency
+    if asked.HasField("expected_close_date"):
+        wanted["close"] = to_date(asked.expected_close_date, "opportunity.expectedCloseDate").isoformat()
+    return wanted
+
+
+_ONE = "SELECT c.* FROM conversions c JOIN leads t ON t.id = c.lead_id WHERE c.id = $1 AND t.deleted_at IS NULL AND "
+
+
+async def _conversion(call: Call, id: UUID) -> pb.Conversion:
+    rule, values = visible_text(call.who, "leads", Act.READ, "owner_id", "team_id", first=2)
+    rows = await call.database.read(call.who, _ONE + rule, id, *values)
+    if not rows:
+        raise NotFound("conversion", id)
+    return CONVERSION.message(rows[0])
+
+
+@face.read("GetConversion")
+async def get_conversion(request: service_pb.GetConversionRequest, call: Call) -> pb.Conversion:
+    return await _conversion(call, parse_id(request.id, "id"))
+
+
+async def conversion_job(payload: Mapping[str, Any], call: Call) -> None:
+    """Goes on with a conversion whose call has died or could not end it."""
+    await carry_on(call.database, call.who, UUID(payload["conversion_id"]), Suite(call))

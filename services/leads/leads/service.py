@@ -1,0 +1,37 @@
+"""The leads service: from capture to conversion."""
+
+from pathlib import Path
+
+from kehu.leads.v1 import events_pb2 as events
+
+from chassis.history_face import Kept, history_face
+from chassis.imports.rpc import import_face
+from chassis.service import Service
+from leads import conversion, errors, facet, lead
+from leads.imports import IMPORTS
+from leads.rpc import leads
+from leads.rpc.conversions import conversion_job
+
+SERVICE = Service(
+    name="leads",
+    faces=[
+        leads.face,
+        facet.face,
+        import_face("kehu.leads.v1.ImportService", IMPORTS),
+        history_face("kehu.leads.v1.HistoryService", {"lead": Kept(lead.Lead, "leads")}),
+    ],
+    migrations=Path(__file__).parent / "migrations",
+    publishes={
+        lead.LeadCreated: events.LeadCreated,
+        lead.LeadUpdated: events.LeadUpdated,
+        lead.LeadAssigned: events.LeadAssigned,
+        lead.LeadContacted: events.LeadContacted,
+        lead.LeadQualified: events.LeadQualified,
+        lead.LeadDisqualified: events.LeadDisqualified,
+        lead.LeadReopened: events.LeadReopened,
+        lead.LeadConverted: events.LeadConverted,
+        lead.LeadDeleted: events.LeadDeleted,
+    },
+    jobs={conversion.JOB: conversion_job, **IMPORTS.jobs},
+    constraints={"leads_external_key": errors.external_key_taken, "leads_pkey": errors.id_taken},
+)

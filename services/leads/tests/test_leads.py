@@ -1,0 +1,172 @@
+"""Leads over gRPC: capture, statuses, rights, import; and conversion when nobody answers."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from chassis.errors import Code, Problem
+from chassis.principal import Principal, Reach, Rights
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.imports.v1 import imports_pb2
+from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
+from leads.service import SERVICE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LEADS = "kehu.leads.v1.LeadService/"
+IMPORTS = "kehu.leads.v1.ImportService/"
+BOSS = somebody("acme")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(
+    service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
+) -> AsyncGenerator[Harness]:
+    async with running_service(SERVICE, service_database("leads"), nats_url, keys) as harness:
+        yield harness
+
+
+async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
+    with pytest.raises(Problem) as caught:
+        await call
+    assert (caught.value.code, caught.value.reason) == (code, reason)
+    return caught.value
+
+
+async def create(service: Harness, who: Principal, request_id: str = "", **fields: Any) -> lead_pb2.Lead:
+    request = lead_service_pb2.CreateLeadRequest(lead=lead_pb2.Lead(**fields), request_id=request_id)
+    return await service.ask(who, LEADS + "CreateLead", request, lead_pb2.Lead)
+
+
+async def verb(service: Harness, name: str, request: Any) -> lead_pb2.Lead:
+    return await service.ask(BOSS, LEADS + name, request, lead_pb2.Lead)
+
+
+async def get(service: Harness, who: Principal, id: str) -> lead_pb2.Lead:
+    return await service.ask(who, LEADS + "GetLead", lead_service_pb2.GetLeadRequest(id=id), lead_pb2.Lead)
+
+
+async def test_a_lead_goes_its_way(service: Harness) -> None:
+    lead = await create(
+        service, BOSS, name="张三", company_name="深圳华为", phone="0755 2878 0808", tags=["a"]
+    )
+    assert (lead.status, lead.phone, lead.source) == (
+        lead_pb2.LEAD_STATUS_NEW, "+8675528780808", lead_pb2.LEAD_SOURCE_OTHER,
+    )  # fmt: skip
+    lead = await verb(service, "ContactLead", lead_service_pb2.ContactLeadRequest(id=lead.id, note="rang"))
+    assert (lead.status, lead.contact_count, lead.notes) == (lead_pb2.LEAD_STATUS_CONTACTED, 1, "rang")
+    lead = await verb(service, "QualifyLead", lead_service_pb2.QualifyLeadRequest(id=lead.id, score=80))
+    assert (lead.status, lead.score) == (lead_pb2.LEAD_STATUS_QUALIFIED, 80)
+    again = lead_service_pb2.QualifyLeadRequest(id=lead.id)
+    await refused(Code.FAILED_PRECONDITION, "LEAD_NOT_QUALIFIABLE", verb(service, "QualifyLead", again))
+    other = lead_service_pb2.DisqualifyLeadRequest(id=lead.id, reason=lead_pb2.DISQUALIFY_REASON_OTHER)
+    problem = await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", verb(service, "DisqualifyLead", other))
+    assert problem.violations[0].field == "note"
+    no_need = lead_service_pb2.DisqualifyLeadRequest(id=lead.id, reason=lead_pb2.DISQUALIFY_REASON_NO_NEED)
+    assert (await verb(service, "DisqualifyLead", no_need)).status == lead_pb2.LEAD_STATUS_DISQUALIFIED
+    reopened = await verb(service, "ReopenLead", lead_service_pb2.ReopenLeadRequest(id=lead.id))
+    assert reopened.status == lead_pb2.LEAD_STATUS_CONTACTED
+
+
+async def test_bad_values_repeats_and_stale_versions(service: Harness) -> None:
+    problem = await refused(
+        Code.INVALID_ARGUMENT, "LEAD_WITHOUT_NAME", create(service, BOSS, phone="13800000000")
+    )
+    assert problem.violations[0].field == "lead.name"
+    first = await create(service, BOSS, "same", name="Once")
+    assert (await create(service, BOSS, "same", name="Once")) == first
+    await refused(Code.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED", create(service, BOSS, "same", name="Twice"))
+    update = lead_service_pb2.UpdateLeadRequest(
+        lead=lead_pb2.Lead(id=first.id, etag=first.etag, region="华东"),
+        update_mask=FieldMask(paths=["region"]),
+    )
+    assert (await verb(service, "UpdateLead", update)).region == "华东"
+    await refused(Code.ABORTED, "ETAG_MISMATCH", verb(service, "UpdateLead", update))
+
+
+async def test_rights_and_tenants(service: Harness) -> None:
+    lead = await create(service, BOSS, name="Hidden")
+    own = somebody("acme", rights={"leads": Rights(Reach.OWN, Reach.OWN)})
+    for who in (own, somebody("rival")):
+        await refused(Code.NOT_FOUND, "NOT_FOUND", get(service, who, lead.id))
+        await refused(
+            Code.NOT_FOUND,
+            "NOT_FOUND",
+            service.ask(
+                who,
+                LEADS + "ConvertLead",
+                lead_service_pb2.ConvertLeadRequest(id=lead.id),
+                conversion_pb2.Conversion,
+            ),
+        )
+    assert (await get(service, BOSS, lead.id)).status == lead_pb2.LEAD_STATUS_NEW
+
+
+async def test_events_leave_in_order(service: Harness) -> None:
+    lead = await create(service, BOSS, name="Events")
+    await verb(service, "QualifyLead", lead_service_pb2.QualifyLeadRequest(id=lead.id))
+
+    async def sent() -> bool:
+        rows = await service.running.database.read(
+            BOSS, "SELECT subject, sent_at FROM outbox WHERE record_id = $1::uuid ORDER BY seq", lead.id
+        )
+        subjects = [row["subject"] for row in rows]
+        assert subjects == ["kehu.acme.leads.lead.created", "kehu.acme.leads.lead.qualified"]
+        return all(row["sent_at"] for row in rows)
+
+    await eventually(sent)
+
+
+async def test_a_conversion_waits_for_services_that_do_not_answer(service: Harness) -> None:
+    lead = await create(service, BOSS, name="李四", company_name="Patient Ltd")
+    request = lead_service_pb2.ConvertLeadRequest(id=lead.id, request_id="c1")
+    answer = await service.ask(BOSS, LEADS + "ConvertLead", request, conversion_pb2.Conversion)
+    assert answer.state == conversion_pb2.CONVERSION_STATE_RUNNING
+    assert answer.failure_reason == "MODULE_NOT_INSTALLED" and answer.contact_id and not answer.opportunity_id
+    assert (await get(service, BOSS, lead.id)).status == lead_pb2.LEAD_STATUS_CONVERTING
+    update = lead_service_pb2.UpdateLeadRequest(
+        lead=lead_pb2.Lead(id=lead.id, region="x"), update_mask=FieldMask(paths=["region"])
+    )
+    await refused(Code.ABORTED, "LEAD_CONVERTING", verb(service, "UpdateLead", update))
+    again = await service.ask(BOSS, LEADS + "ConvertLead", request, conversion_pb2.Conversion)
+    assert (again.id, again.customer_id, again.contact_id) == (
+        answer.id,
+        answer.customer_id,
+        answer.contact_id,
+    )
+
+
+async def test_import_of_gb18030_adds_up(service: Harness) -> None:
+    text = "姓名,公司,手机,来源\n王五,北京公司,13800000001,展会\n,,13800000002,\n赵六,上海公司,not a phone,广告\n"
+    started = await service.ask(
+        BOSS,
+        IMPORTS + "CreateImport",
+        imports_pb2.CreateImportRequest(
+            record_type="lead", filename="线索.csv", content=text.encode("gb18030")
+        ),
+        imports_pb2.Import,
+    )
+    assert started.encoding == "gb18030" and len(started.proposed_mapping) == 4
+    await service.ask(
+        BOSS, IMPORTS + "StartImport", imports_pb2.StartImportRequest(id=started.id), imports_pb2.Import
+    )
+    done = imports_pb2.Import()
+
+    async def ended() -> bool:
+        done.CopyFrom(
+            await service.ask(
+                BOSS, IMPORTS + "GetImport", imports_pb2.GetImportRequest(id=started.id), imports_pb2.Import
+            )
+        )
+        return done.state == imports_pb2.IMPORT_STATE_SUCCEEDED
+
+    await eventually(ended)
+    assert (done.total_rows, done.created_rows, done.refused_rows) == (3, 1, 2)
+    page = await service.ask(
+        BOSS,
+        LEADS + "ListLeads",
+        lead_service_pb2.ListLeadsRequest(query="wangwu"),
+        lead_service_pb2.ListLeadsResponse,
+    )
+    assert [(lead.name, lead.source) for lead in page.leads] == [("王五", lead_pb2.LEAD_SOURCE_EXHIBITION)]
