@@ -144,7 +144,8 @@ class Transaction:
         id = new_id()
         await self.session.execute(
             text(
-                "INSERT INTO jobs (tenant_id, id, kind, key, tenant, person_id, person_name, team_id, payload, due_at, created_at)"
+                "INSERT INTO jobs (tenant_id, id, kind, key, tenant, person_id, person_name, team_id, payload,"
+                " due_at, created_at)"
                 " VALUES (:tenant_id, :id, :kind, :key, :tenant, :person_id, :person_name, :team_id,"
                 " CAST(:payload AS jsonb), :due_at, :now) ON CONFLICT (tenant_id, kind, key) DO UPDATE"
                 " SET due_at = excluded.due_at, state = 'waiting', payload = excluded.payload, attempts = 0"

@@ -104,9 +104,8 @@ class Searchable(SQLModel):
 def normalised(text: str) -> str:
     """The text as it is compared: compatibility forms unified (full width becomes half), case folded, spaces
     single, control and invisible characters left out."""
-    if text.isascii():
-        folded = text.lower()
-    else:
+    folded = text.lower()
+    if not text.isascii():
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return _SPACE.sub(" ", _INVISIBLE.sub("", folded)).strip()
 

@@ -235,8 +235,9 @@ class Consumer:
         async with self._database.transaction(who, origin="event") as tx:
             await tx.session.execute(
                 text(
-                    "INSERT INTO dead_letters (tenant_id, id, consumer, event_id, stream, stream_seq, subject, headers, data, reason,"
-                    " deliveries) VALUES (:tenant, :id, :consumer, :event, :stream, :seq, :subject, CAST(:headers AS jsonb), :data,"
+                    "INSERT INTO dead_letters (tenant_id, id, consumer, event_id, stream, stream_seq, subject, headers, data,"
+                    " reason, deliveries) VALUES (:tenant, :id, :consumer, :event, :stream, :seq, :subject,"
+                    " CAST(:headers AS jsonb), :data,"
                     " :reason, :deliveries) ON CONFLICT (tenant_id, consumer, event_id) DO UPDATE SET reason = excluded.reason"
                 ),
                 {

@@ -16,7 +16,8 @@ _CONTACTS = (
     ' ORDER BY t."primary" DESC, t.created_at, t.id LIMIT 50'
 )
 _FAMILY = (
-    "SELECT t.id, t.display_name, t.external_key, t.kind, t.owner_id, t.team_id, t.parent_customer_id = $1 AS below FROM customers t"
+    "SELECT t.id, t.display_name, t.external_key, t.kind, t.owner_id, t.team_id,"
+    " t.parent_customer_id = $1 AS below FROM customers t"
     " WHERE t.deleted_at IS NULL AND (t.parent_customer_id = $1"
     " OR t.id = (SELECT parent_customer_id FROM customers WHERE id = $1)) AND {rule} ORDER BY t.display_name LIMIT 51"
 )

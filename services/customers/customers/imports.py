@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlmodel import col
+from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.imports.importer import Found, Importer, ImportRow, Options, Outcome, by_name, created, refused
@@ -29,11 +28,10 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
     """New customers. A row whose external key is taken is refused."""
     keys = [row.values["externalKey"] for row in rows if row.values.get("externalKey")]
     found = await tx.session.execute(
-        select(Customer.external_key).where(
-            col(Customer.external_key).in_(keys), col(Customer.deleted_at).is_(None)
-        )
+        text("SELECT external_key FROM customers WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
+        {"keys": keys},
     )
-    taken = set(found.scalars())
+    taken = {row.external_key for row in found}
     out: list[Outcome] = []
     for row in rows:
         values = row.values

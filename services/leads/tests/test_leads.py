@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from chassis.errors import Code, Problem
-from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
+
+from chassis.errors import Code, Problem
+from chassis.principal import Principal, Reach, Rights
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
 from leads.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -54,7 +54,8 @@ async def list_tenants(request: service_pb.ListTenantsRequest, call: Call) -> se
     connection: Any = await asyncpg.connect(call.settings.relay_database_url.get_secret_value())
     try:
         rows = await connection.fetch(
-            "SELECT tenant_id, id, slug, name, currency_code, time_zone, language_code, version, created_at, created_by, updated_at,"
+            "SELECT tenant_id, id, slug, name, currency_code, time_zone, language_code, version,"
+            " created_at, created_by, updated_at,"
             " updated_by, deleted_at FROM tenants WHERE slug > $1 ORDER BY slug LIMIT $2",
             request.page_token, size + 1,
         )  # fmt: skip

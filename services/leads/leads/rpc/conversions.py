@@ -15,9 +15,9 @@ from chassis.principal import Act
 from chassis.rpc import Call
 from chassis.visibility import visible_text
 from leads.conversion import Conversion, begin, carry_on
-from leads.peers import Suite
 from leads.rpc.leads import face, locked
 from leads.rpc.messages import CONVERSION
+from leads.rpc.peers import Suite
 
 _REQUESTS = UUID("b0a7f2a4-7a53-4f3e-9b6d-0d6b6c1c7d10")
 

@@ -120,7 +120,8 @@ def upgrade() -> None:
     install_chassis_tables()
     # Before anybody is signed in no tenant is known: short names are looked up by the relay role, which sees nothing else.
     op.execute("CREATE POLICY directory ON tenants FOR SELECT TO kehu_identity_relay USING (true)")
-    op.execute("GRANT SELECT (tenant_id, id, slug, name, currency_code, time_zone, language_code, version, created_at, created_by,"
+    op.execute("GRANT SELECT (tenant_id, id, slug, name, currency_code, time_zone, language_code, version,"
+        " created_at, created_by,"
                " updated_at, updated_by, deleted_at) ON tenants TO kehu_identity_relay")  # fmt: skip
 
 
