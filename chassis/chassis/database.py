@@ -272,7 +272,7 @@ class Database:
         """
         try:
             async with AsyncSession(self._engine, expire_on_commit=False, autoflush=True) as session:
-                await session.execute(_SET_TENANT, {"tenant": str(who.tenant_id)})
+                await _bind(session, who)
                 tx = Transaction(self, who, session, origin)
                 yield tx
                 await tx.settle()
@@ -289,18 +289,28 @@ class Database:
             wake()
 
     async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
-        """Rows of that caller's tenant by a plain statement, in a read-only transaction of its own."""
+        """Rows of that caller's tenant by a plain statement, in a read-only transaction of its own.
+
+        Asked once more when the connection breaks: a read bears a repeat.
+        """
         try:
-            pool = self._reads or await self._open()
-            async with pool.acquire(timeout=self._timeout) as connection:
-                # The tenant is a UUID object, so its text is hex and hyphens; one round trip instead of two.
-                await connection.execute(_BEGIN_READ + str(who.tenant_id) + "'")
-                try:
-                    return await connection.fetch(sql, *args)
-                finally:
-                    await connection.execute("COMMIT")
+            try:
+                return await self._read(who, sql, args)
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError):
+                return await self._read(who, sql, args)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise translate(error, self.constraints) from error
+
+    async def _read(self, who: Principal, sql: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
+        pool = self._reads or await self._open()
+        async with pool.acquire(timeout=self._timeout) as connection:
+            # The tenant is a UUID object, so its text is hex and hyphens; one round trip instead of two.
+            await connection.execute(_BEGIN_READ + str(who.tenant_id) + "'")
+            try:
+                return await connection.fetch(sql, *args)
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("COMMIT")
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
@@ -324,6 +334,17 @@ class Database:
         await self._engine.dispose()
         if self._reads is not None:
             await self._reads.close()
+
+
+async def _bind(session: AsyncSession, who: Principal) -> None:
+    """Sets the tenant; once more when the pooled connection had died unnoticed, for nothing has been done on it yet."""
+    try:
+        await session.execute(_SET_TENANT, {"tenant": str(who.tenant_id)})
+    except exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        await session.rollback()
+        await session.execute(_SET_TENANT, {"tenant": str(who.tenant_id)})
 
 
 _SET_TENANT = text("SELECT set_config('kehu.tenant', :tenant, true)")

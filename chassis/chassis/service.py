@@ -34,7 +34,7 @@ from chassis.listing import PageTokens
 from chassis.principal import Issuer, Principal, Verifier
 from chassis.rpc.call import Call
 from chassis.rpc.clients import Clients
-from chassis.rpc.face import Face
+from chassis.rpc.face import Face, services_of
 from chassis.rpc.server import Server
 from chassis.settings import Settings
 from chassis.upkeep import sweep
@@ -73,6 +73,13 @@ class Service:
                     f"{event.__module__}.{event.__name__} has no contract among what {self.name} publishes"
                 )
         return Catalog(self.name, self.publishes)
+
+
+def check_whole(service: Service) -> None:
+    """Raises ValueError when a service of the domain's contracts is served by no face."""
+    for contract in services_of(service.name):
+        if contract not in {face.service for face in service.faces}:
+            raise ValueError(f"{service.name} does not serve {contract}")
 
 
 def _leaves(kind: type[Event]) -> list[type[Event]]:
@@ -195,5 +202,6 @@ def main(service: Service) -> None:
     """The command line of a service: `python -m leads [serve|migrate|dead-letters|republish|…]`."""
     from chassis.commands import run
 
+    check_whole(service)
     telemetry.configure(service.name, Settings().log_level)
     run(service)

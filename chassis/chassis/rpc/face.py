@@ -111,6 +111,16 @@ class Face:
         return decorate
 
 
+def services_of(domain: str) -> list[str]:
+    """The full names of all services that the contracts of a domain have."""
+    found: list[str] = []
+    for module in contracts.module_names():
+        if module.startswith(f"kehu.{domain}.v1."):
+            file: Any = importlib.import_module(module).DESCRIPTOR
+            found += [service.full_name for service in file.services_by_name.values()]
+    return sorted(found)
+
+
 def _service(name: str) -> Any:
     """The descriptor of a service; its package's contracts are imported if nobody has yet."""
     package = name.rpartition(".")[0]

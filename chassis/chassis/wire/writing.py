@@ -169,6 +169,8 @@ def _value_out(message: Any) -> Any:
         return _list_out(message.list_value)
     if kind == "number_value":
         number: float = message.number_value
+        if number == 0:
+            return 0 if math.copysign(1, number) > 0 else number  # -0.0 keeps its sign, as in the reference
         return int(number) if number.is_integer() and abs(number) < 2**53 else number
     return getattr(message, kind)
 

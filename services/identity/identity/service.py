@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kehu.identity.v1 import events_pb2 as events
 
+from chassis.history_face import Kept, history_face
 from chassis.service import Running, Service
 from identity import api_key, errors, person, role, session, team, tenant
 from identity.founding import first_administrator
@@ -18,7 +19,19 @@ async def _first_admin(running: Running, arguments: list[str]) -> None:
 
 SERVICE = Service(
     name="identity",
-    faces=FACES,
+    faces=[
+        *FACES,
+        history_face(
+            "kehu.identity.v1.HistoryService",
+            {
+                "tenant": Kept(tenant.Tenant, "people"),
+                "person": Kept(person.Person, "people"),
+                "team": Kept(team.Team, "people"),
+                "role": Kept(role.Role, "people"),
+                "api_key": Kept(api_key.ApiKey, "people"),
+            },
+        ),
+    ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
         tenant.TenantCreated: events.TenantCreated,
