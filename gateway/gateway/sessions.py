@@ -223,6 +223,8 @@ class Sessions:
             return self._signed_in
         if method.full_name == "kehu.identity.v1.SessionService.SignOut":
             return self._signed_out
+        if method.full_name == "kehu.identity.v1.SessionService.ChangePassword":
+            return self._changed_password
         return None
 
     def _signed_in(self, exchange: Exchange, request: Message, message: Any, answer: Answer) -> None:
@@ -242,6 +244,10 @@ class Sessions:
     def _signed_out(self, exchange: Exchange, request: Message, message: Any, answer: Answer) -> None:
         self._known.clear()
         answer.headers.append((b"set-cookie", _GONE))
+
+    def _changed_password(self, exchange: Exchange, request: Message, message: Any, answer: Answer) -> None:
+        # What was known of the session says that the password must be changed.
+        self._known.clear()
 
     def _seal(self, tenant_id: UUID, slug: str, session: UUID) -> str:
         text = f"{tenant_id.hex}.{slug}.{session.hex}"
