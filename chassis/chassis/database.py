@@ -274,13 +274,21 @@ class Database:
             async with AsyncSession(self._engine, expire_on_commit=False, autoflush=True) as session:
                 await _bind(session, who)
                 tx = Transaction(self, who, session, origin)
-                yield tx
-                await tx.settle()
-                await _unbroken(session.commit())
+                try:
+                    yield tx
+                    await tx.settle()
+                    await _unbroken(session.commit())
+                except exc.DBAPIError as error:
+                    if isinstance(_cause(error), asyncpg.InternalClientError):
+                        # The driver has lost its place in the protocol, as when the server is killed in the middle of a
+                        # statement: nobody may get this connection again.
+                        await session.invalidate()
+                    raise
         except (
             exc.SQLAlchemyError,
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
             OSError,
             TimeoutError,
         ) as error:
@@ -296,9 +304,20 @@ class Database:
         try:
             try:
                 return await self._read(who, sql, args)
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError):
+            except (
+                asyncpg.PostgresConnectionError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+                ConnectionError,
+            ):
                 return await self._read(who, sql, args)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+        ) as error:
             raise translate(error, self.constraints) from error
 
     async def _read(self, who: Principal, sql: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
@@ -414,6 +433,7 @@ def translate(error: BaseException, constraints: ConstraintProblems) -> Problem:
 _LOST = (
     OSError,
     TimeoutError,
+    asyncpg.InternalClientError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,

@@ -129,6 +129,7 @@ async function view(id) {
     parts.push(element("article", "", element("h2", t(name)), items.length ? element("table", "", ...rows(items)) : element("p", t("none"))));
   }
   for (const gone of all.missing) {
+    if (gone.reason === "MODULE_NOT_INSTALLED") continue; // what the company does not run, nobody misses
     const article = element("article", "", element("h2", t(gone.section)), element("p", `${t("missing")}: ${gone.reason}`));
     article.className = "missing";
     parts.push(article);
