@@ -34,6 +34,8 @@ from chassis.errors import Code, Conflict, Denied, IdempotencyKeyReused, Problem
 from chassis.principal import NOBODY, Act, Principal, Reach
 from chassis.rpc import clients
 from chassis.rpc.call import Call
+from chassis.validation.rules import rules_of
+from chassis.wire import descriptor_of
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Message]])
 
@@ -253,7 +255,20 @@ async def _keep(tx: Transaction, method: Method, request_id: str, answer: Messag
         "method": method.path,
         "request_id": request_id,
     }
-    await tx.session.execute(_STORE, {**key, "response": answer.SerializeToString()})
+    await tx.session.execute(_STORE, {**key, "response": _without_secrets(answer).SerializeToString()})
+
+
+def _without_secrets(answer: Message) -> Message:
+    """What is shown once is not kept: a repeat gets the answer without it."""
+    fields = descriptor_of(answer).fields
+    secrets = [field.name for field in fields if rules_of(field).secret]
+    if not secrets:
+        return answer
+    kept = type(answer)()
+    kept.CopyFrom(answer)
+    for name in secrets:
+        kept.ClearField(name)
+    return kept
 
 
 _WHERE = (

@@ -200,6 +200,7 @@ async def test_people_are_created_once_found_changed_and_shut_out(identity: Harn
     who = await acme.administrator()
     made = await _person(identity, who, "Li@Acme.example", "Member", "one")
     again = await _person(identity, who, "Li@Acme.example", "Member", "one")
+    assert made.one_time_password and not again.one_time_password, "a secret is shown once"
     assert again.person.id == made.person.id and made.person.email == "li@acme.example"
     await refused(Code.ALREADY_EXISTS, "EMAIL_TAKEN", _person(identity, who, "li@acme.example", "Member"))
     for query in ("lei", "li@", "李雷", "ll"):
