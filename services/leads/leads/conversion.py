@@ -77,15 +77,19 @@ async def begin(
     customer_id: UUID | None,
     contact_id: UUID | None,
     opportunity: Mapping[str, Any] | None,
+    asked: str,
 ) -> Conversion:
-    """Fixes everything and lets the conversion begin. Raises LeadConverting, LeadNotConvertible."""
+    """Fixes everything and lets the conversion begin; `asked` tells a repeat of the request from another one.
+
+    Raises LeadConverting, LeadNotConvertible.
+    """
     before = lead.begin_conversion(id)
     wants_contact = bool(lead.name and lead.company_name) or (customer_id is not None and bool(lead.name))
     conversion = Conversion(
         id=id, lead_id=lead.id, status_before=before, customer_id=customer_id or new_id(),
         customer_existed=customer_id is not None, contact_existed=contact_id is not None,
         contact_id=contact_id or (new_id() if wants_contact else None),
-        opportunity_id=new_id() if opportunity is not None else None, plan=_plan(lead, opportunity),
+        opportunity_id=new_id() if opportunity is not None else None, plan={**_plan(lead, opportunity), "asked": asked},
     )  # fmt: skip
     tx.add(conversion)
     await tx.enqueue(JOB, {"conversion_id": str(id)}, due_at=tx.now + _JOB_WAITS, key=str(id))

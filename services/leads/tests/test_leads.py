@@ -1,5 +1,6 @@
 """Leads over gRPC: capture, statuses, rights, import; and conversion when nobody answers."""
 
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -24,8 +25,13 @@ BOSS = somebody("acme")
 async def service(
     service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
 ) -> AsyncGenerator[Harness]:
-    async with running_service(SERVICE, service_database("leads"), nats_url, keys) as harness:
-        yield harness
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        nobody = {"customers": f"127.0.0.1:{taken.getsockname()[1]}"}
+        async with running_service(
+            SERVICE, service_database("leads"), nats_url, keys, addresses=nobody
+        ) as harness:
+            yield harness
 
 
 async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
@@ -124,7 +130,7 @@ async def test_a_conversion_waits_for_services_that_do_not_answer(service: Harne
     request = lead_service_pb2.ConvertLeadRequest(id=lead.id, request_id="c1")
     answer = await service.ask(BOSS, LEADS + "ConvertLead", request, conversion_pb2.Conversion)
     assert answer.state == conversion_pb2.CONVERSION_STATE_RUNNING
-    assert answer.failure_reason == "MODULE_NOT_INSTALLED" and answer.contact_id and not answer.opportunity_id
+    assert answer.failure_reason == "MODULE_UNAVAILABLE" and answer.contact_id and not answer.opportunity_id
     assert (await get(service, BOSS, lead.id)).status == lead_pb2.LEAD_STATUS_CONVERTING
     update = lead_service_pb2.UpdateLeadRequest(
         lead=lead_pb2.Lead(id=lead.id, region="x"), update_mask=FieldMask(paths=["region"])

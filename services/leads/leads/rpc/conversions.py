@@ -1,20 +1,23 @@
 """ConvertLead and GetConversion."""
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from kehu.customers.v1 import customer_pb2, customer_service_pb2
+from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
 from kehu.leads.v1 import conversion_pb2 as pb
 from kehu.leads.v1 import lead_service_pb2 as service_pb
 
-from chassis.errors import Code, Invalid, NotFound, Problem
+from chassis.errors import Code, IdempotencyKeyReused, Invalid, NotFound, Problem
 from chassis.ids import new_id, parse_id
 from chassis.mapping import to_date, to_value
 from chassis.principal import Act
 from chassis.rpc import Call
-from chassis.visibility import visible_text
+from chassis.visibility import covers, visible_text
 from leads.conversion import Conversion, begin, carry_on
+from leads.lead import Lead
 from leads.rpc.leads import face, locked
 from leads.rpc.messages import CONVERSION
 from leads.rpc.peers import Suite
@@ -26,25 +29,12 @@ _REQUESTS = UUID("b0a7f2a4-7a53-4f3e-9b6d-0d6b6c1c7d10")
 async def convert(request: service_pb.ConvertLeadRequest, call: Call) -> pb.Conversion:
     """A repeated request_id goes on with the conversion it began."""
     who = call.who
-    opportunity = _wanted(request)
-    if request.contact_id and not request.customer_id:
-        raise Invalid("contactId", "goes only with customerId")
-    if request.customer_id:
-        await _check_customer(call, request.customer_id)
     id = new_id()
     if request.request_id:
         id = uuid5(_REQUESTS, f"{who.tenant_id} {who.person_id} {request.id} {request.request_id}")
-    async with call.database.transaction(who) as tx:
-        if await tx.find(Conversion, id, lock=False) is None:
-            lead = await locked(tx, request.id, request.etag)
-            await begin(
-                tx,
-                lead,
-                id=id,
-                customer_id=parse_id(request.customer_id, "customerId") if request.customer_id else None,
-                contact_id=parse_id(request.contact_id, "contactId") if request.contact_id else None,
-                opportunity=opportunity,
-            )
+    asked = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    if not (request.request_id and await _begun(call, id, asked)):
+        await _begin(request, call, id, asked)
     try:
         await carry_on(call.database, who, id, Suite(call))
     except Problem as problem:
@@ -54,19 +44,94 @@ async def convert(request: service_pb.ConvertLeadRequest, call: Call) -> pb.Conv
     return await _conversion(call, id)
 
 
+async def _begun(call: Call, id: UUID, asked: str) -> bool:
+    """Whether an earlier call of the same request began it. Raises IdempotencyKeyReused when that asked for something else."""
+    rows = await call.database.read(
+        call.who, "SELECT plan ->> 'asked' AS asked FROM conversions WHERE id = $1", id
+    )
+    if rows and rows[0]["asked"] != asked:
+        raise IdempotencyKeyReused
+    return bool(rows)
+
+
+async def _begin(request: service_pb.ConvertLeadRequest, call: Call, id: UUID, asked: str) -> None:
+    opportunity = _wanted(request)
+    if request.contact_id and not request.customer_id:
+        raise Invalid("contactId", "goes only with customerId")
+    async with call.database.transaction(call.who) as tx:
+        # Whoever may not change the lead learns nothing of customers. No lock is held while others are asked.
+        await tx.get(Lead, parse_id(request.id, "id"), right="leads", lock=False)
+    _check_installed(call, request)
+    if request.customer_id:
+        await _check_customer(call, request.customer_id)
+    if request.contact_id:
+        await _check_contact(call, request.contact_id, request.customer_id)
+    async with call.database.transaction(call.who) as tx:
+        lead = await locked(tx, request.id, "")
+        if await tx.find(Conversion, id, lock=False) is not None:
+            return  # the same request came twice at once; the lead's lock has let the other one begin
+        tx.check_etag(lead, request.etag)
+        await begin(
+            tx,
+            lead,
+            id=id,
+            customer_id=parse_id(request.customer_id, "customerId") if request.customer_id else None,
+            contact_id=parse_id(request.contact_id, "contactId") if request.contact_id else None,
+            opportunity=opportunity,
+            asked=asked,
+        )
+
+
+def _check_installed(call: Call, request: service_pb.ConvertLeadRequest) -> None:
+    # What is down comes back; what is not installed would leave the lead CONVERTING for ever.
+    for domain in ("customers", "sales") if request.HasField("opportunity") else ("customers",):
+        call.clients.channel(domain)
+
+
 async def _check_customer(call: Call, id: str) -> None:
+    """The steps are taken by leads itself, whose reach has no end: so the caller's own reach is measured here."""
+    unknown = Invalid(
+        "customerId", f"there is no customer {id} that you may change", reason="CUSTOMER_NOT_FOUND"
+    )
     try:
-        await call.ask(
+        customer = await call.ask(
             "kehu.customers.v1.CustomerService/GetCustomer",
             customer_service_pb2.GetCustomerRequest(id=id),
             customer_pb2.Customer,
         )
-    except NotFound:
-        raise Invalid("customerId", f"there is no customer {id}", reason="CUSTOMER_NOT_FOUND") from None
     except Problem as problem:
         if problem.code is Code.NOT_FOUND:
-            raise Invalid("customerId", f"there is no customer {id}", reason="CUSTOMER_NOT_FOUND") from None
+            raise unknown from None
         raise
+    holder = _Holder(_id_of(customer.owner_id), _id_of(customer.team_id))
+    if not covers(holder, call.who, "customers", Act.WRITE):
+        raise unknown
+
+
+async def _check_contact(call: Call, id: str, customer_id: str) -> None:
+    unknown = Invalid("contactId", f"customer {customer_id} has no contact {id}", reason="CONTACT_NOT_FOUND")
+    try:
+        contact = await call.ask(
+            "kehu.customers.v1.ContactService/GetContact",
+            contact_service_pb2.GetContactRequest(id=id),
+            contact_pb2.Contact,
+        )
+    except Problem as problem:
+        if problem.code is Code.NOT_FOUND:
+            raise unknown from None
+        raise
+    if _id_of(contact.customer_id) != _id_of(customer_id):
+        raise unknown
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    owner_id: UUID | None
+    team_id: UUID | None
+
+
+def _id_of(text: str) -> UUID | None:
+    return UUID(text) if text else None
 
 
 def _wanted(request: service_pb.ConvertLeadRequest) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ _CONTACTS = "kehu.customers.v1.ContactService/"
 _OPPORTUNITIES = "kehu.sales.v1.OpportunityService/"
 _FIRST = "1"
 """The etag of a record that nobody has touched since it was made."""
-_UNTAKEN = ("ETAG_MISMATCH", "NOT_FOUND", "CUSTOMER_HAS_CHILDREN")
+_STAYS = ("ETAG_MISMATCH", "CUSTOMER_HAS_CHILDREN")
 
 
 class Suite:
@@ -95,27 +95,33 @@ class Suite:
         await self._make(_OPPORTUNITIES + "CreateOpportunity", request, opportunity_pb2.Opportunity)
 
     async def take_back(self, conversion: Conversion) -> None:
+        # A customer takes its contacts along when it goes, so it stays when something of it stays.
+        kept = False
         if conversion.opportunity_id is not None:
-            await self._drop(
+            kept |= not await self._drop(
                 _OPPORTUNITIES + "DeleteOpportunity",
                 opportunity_service_pb2.DeleteOpportunityRequest(
                     id=str(conversion.opportunity_id), etag=_FIRST
                 ),
             )
         if conversion.contact_id is not None and not conversion.contact_existed:
-            await self._drop(
+            kept |= not await self._drop(
                 _CONTACTS + "DeleteContact",
                 contact_service_pb2.DeleteContactRequest(id=str(conversion.contact_id), etag=_FIRST),
             )
-        if not conversion.customer_existed:
+        if not conversion.customer_existed and not kept:
             await self._drop(
                 _CUSTOMERS + "DeleteCustomer",
                 customer_service_pb2.DeleteCustomerRequest(id=str(conversion.customer_id), etag=_FIRST),
             )
 
-    async def _drop(self, method: str, request: Any) -> None:
+    async def _drop(self, method: str, request: Any) -> bool:
+        """Whether it is gone; it stays when somebody has touched it."""
         try:
             await self._call.ask(method, request, Empty)
         except Problem as problem:
-            if problem.reason not in _UNTAKEN and problem.code is not Code.NOT_FOUND:
+            if problem.reason in _STAYS:
+                return False
+            if problem.code is not Code.NOT_FOUND:
                 raise
+        return True
