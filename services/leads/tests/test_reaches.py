@@ -45,7 +45,8 @@ async def create(service: Harness, who: Principal = BOSS, **fields: Any) -> lead
 
 async def found(service: Harness, who: Principal, **asked: Any) -> list[str]:
     names: list[str] = []
-    request = lead_service_pb2.ListLeadsRequest(**{"page_size": 2, **asked})
+    request = lead_service_pb2.ListLeadsRequest(**asked)
+    request.page_size = 2
     while True:
         page = await service.ask(who, LEADS + "ListLeads", request, lead_service_pb2.ListLeadsResponse)
         names += [lead.name for lead in page.leads]
@@ -55,7 +56,8 @@ async def found(service: Harness, who: Principal, **asked: Any) -> list[str]:
 
 
 def changes(service: Harness, who: Principal, id: str, **fields: Any) -> Awaitable[Any]:
-    request = history_pb2.ListChangesRequest(**{"record_type": "lead", "record_id": id, **fields})
+    request = history_pb2.ListChangesRequest(record_id=id, **fields)
+    request.record_type = request.record_type or "lead"
     method = "kehu.leads.v1.HistoryService/ListChanges"
     return service.ask(who, method, request, history_pb2.ListChangesResponse)
 
