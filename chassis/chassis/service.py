@@ -18,6 +18,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -42,6 +43,9 @@ from chassis.upkeep import sweep
 log = logging.getLogger(__name__)
 
 _HEALTH_EVERY = 1.0
+_PAUSE = 1.0
+Work = Callable[[], Awaitable[None]]
+"""Background work that is meant never to end."""
 
 
 @dataclass(frozen=True)
@@ -129,21 +133,19 @@ class Running:
         ):
             await self._assert_flush()
         await self.server.start()
-        work: list[Awaitable[None]] = [self.relay.run(), self._watch_health(), sweep(self.settings)]
+        work: list[Work] = [self.relay.run, self._watch_health, partial(sweep, self.settings)]
         if self.service.jobs:
             runner = Runner(
                 self.settings, self.service.jobs, self.database.jobs_waiting, self.call, self.service.name
             )
-            work.append(runner.run())
+            work.append(runner.run)
         for domain in self.service.subscriptions.domains:
             work.append(
                 Consumer(
                     self.settings, self.database, self.service.name, domain, self.service.subscriptions
-                ).run()
+                ).run
             )
-        self._tasks = [asyncio.ensure_future(one) for one in work]
-        for task in self._tasks:
-            task.add_done_callback(_tell)
+        self._tasks = [asyncio.create_task(kept_running(one)) for one in work]
         log.info("listening", extra={"port": self.port})
 
     async def _assert_flush(self) -> None:
@@ -181,9 +183,17 @@ class Running:
         await self.database.close()
 
 
-def _tell(task: "asyncio.Future[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("a background task ended", exc_info=task.exception())
+async def kept_running(work: Work, pause: float = _PAUSE) -> None:
+    """Runs background work for ever: whatever it raises is told, and after `pause` seconds it begins anew.
+
+    A service whose relay or jobs have died in silence looks healthy and is not.
+    """
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            log.critical("background work ended and is begun anew", exc_info=error)
+        await asyncio.sleep(pause)
 
 
 async def serve(service: Service, settings: Settings) -> None:

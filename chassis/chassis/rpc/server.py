@@ -56,7 +56,7 @@ class Server:
                 ("grpc.max_send_message_length", self.settings.max_message_bytes),
                 ("grpc.max_connection_age_ms", _LONG),
                 ("grpc.max_connection_age_grace_ms", 30_000),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 *KEEPALIVE,
             ]
         )
