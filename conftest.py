@@ -15,6 +15,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+import gateway as gateway  # known before pytest takes the folder of that name for a package
 from chassis.testing import DatabaseUrls, Keys
 from kehu_local import databases
 from kehu_local.test_servers import NoEngine, Servers

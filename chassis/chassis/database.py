@@ -197,8 +197,9 @@ class Transaction:
         if self.who.name:
             headers["kehu-name"] = self.who.name
         if isinstance(on, Owned):
-            if on.owner_id is not None:
-                headers["kehu-owner"] = str(on.owner_id)
+            # A record that has no owner now is another thing than a kind of record that has none: only those
+            # whose reach is ALL see it.
+            headers["kehu-owner"] = str(on.owner_id) if on.owner_id is not None else "none"
             if on.team_id is not None:
                 headers["kehu-team"] = str(on.team_id)
         parent = telemetry.traceparent()

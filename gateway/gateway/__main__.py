@@ -1,10 +1,32 @@
 """`python -m gateway`"""
 
+import threading
+from types import FrameType
+
 import uvicorn
 
 from chassis import telemetry
-from gateway.app import build
+from gateway.app import Life, build
 from gateway.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """Told to stop, it is first not ready for a while, so that balancers send no more, and then stops listening."""
+
+    def __init__(self, config: uvicorn.Config, life: Life, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._life = life
+        self._drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        first = not self._life.leaving
+        self._life.leave()
+        if first and self._drain_seconds:
+            stop = threading.Timer(self._drain_seconds, super().handle_exit, (sig, frame))
+            stop.daemon = True
+            stop.start()
+        else:
+            super().handle_exit(sig, frame)
 
 
 def main() -> None:
@@ -12,10 +34,12 @@ def main() -> None:
     settings = Settings()
     telemetry.configure("gateway", settings.log_level)
     host, _, port = settings.listen.rpartition(":")
-    uvicorn.run(
-        build(settings), host=host, port=int(port), loop="uvloop", http="httptools", log_config=None, access_log=False,
+    life = Life()
+    config = uvicorn.Config(
+        build(settings, life), host=host, port=int(port), loop="uvloop", http="httptools", log_config=None, access_log=False,
         server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=30,
     )  # fmt: skip
+    Server(config, life, settings.drain_seconds).run()
 
 
 main()

@@ -1,7 +1,8 @@
 """The gateway put together: edge, routes of the contracts, the composed view, live events, documentation, pages and health."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -34,8 +35,24 @@ _DOCS = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Keh
 <script src="/docs/assets/swagger-ui-bundle.js"></script><script src="/pages/docs.js"></script></body></html>"""
 
 
-def build(settings: Settings) -> Edge:
+@dataclass
+class Life:
+    """Whether the gateway still wants requests. Ends when the process is told to stop."""
+
+    leaving: bool = False
+    ends: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    """What has to be told."""
+
+    def leave(self) -> None:
+        """No longer ready; streams are let go."""
+        self.leaving = True
+        for end in self.ends:
+            end()
+
+
+def build(settings: Settings, life: Life | None = None) -> Edge:
     """The ASGI application. Channels and the bus are opened when the server starts."""
+    life = life or Life()
     contracts = contract_set.load()
     found = routes(contracts)
     domains = {method.domain for method in contracts.methods}
@@ -50,6 +67,7 @@ def build(settings: Settings) -> Edge:
     backends = Backends(contracts, settings.backends(domains))
     sessions = Sessions(backends, verifier, issuer)
     live = streams.Streams(settings, sessions, limits)
+    life.ends.append(live.end)
     view = view360.View360(contracts, backends, sessions, limits, settings.facet_deadline)
     more: list[tuple[str, str, Served]] = [("GET", view360.PATH, view), ("GET", streams.PATH, live)]
     tree: Tree[Served] = tree_of(found, backends, sessions, limits, more)
@@ -67,7 +85,7 @@ def build(settings: Settings) -> Edge:
     app = FastAPI(title="Kehu", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     text = orjson.dumps(openapi.document(contracts, found, view360.PATH))
     _pages(app, text)
-    _health(app, backends, live)
+    _health(app, backends, live, life)
     return Edge(
         app, tree=lambda: tree, limits=limits, hosts=settings.host_names(), proxies=settings.proxies(), access_log=log
     )  # fmt: skip
@@ -85,13 +103,16 @@ def _pages(app: FastAPI, document: bytes) -> None:
 
     async def unknown(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        refusal = Refusal(
-            status,
-            "ROUTE_UNKNOWN" if status == 404 else "REFUSED",
-            "There is nothing here. /docs shows what there is.",
-        )
+        if status == 405:
+            refusal = Refusal(
+                405, "METHOD_NOT_ALLOWED", "This page can only be read.", extra=((b"allow", b"GET"),)
+            )
+        else:
+            refusal = Refusal(status, "ROUTE_UNKNOWN", "There is nothing here. /docs shows what there is.")
         headers = {k.decode(): v.decode() for k, v in refusal.headers()}
-        return Response(refusal.document(request.url.path[:500], ""), status, headers)
+        return Response(
+            refusal.document(request.url.path[:500], request.scope.get("kehu.trace_id", "")), status, headers
+        )
 
     app.add_api_route("/openapi.json", openapi_json)
     app.add_api_route("/docs", docs)
@@ -101,13 +122,16 @@ def _pages(app: FastAPI, document: bytes) -> None:
     app.add_exception_handler(HTTPException, unknown)
 
 
-def _health(app: FastAPI, backends: Backends, live: streams.Streams) -> None:
+def _health(app: FastAPI, backends: Backends, live: streams.Streams, life: Life) -> None:
     async def livez() -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz() -> Response:
         # Ready means able to answer, with whatever services are there: one that is down costs its own routes only.
-        return JSONResponse({"status": "ok", "services": backends.states(), "broker": live.connected})
+        found = {"status": "ok", "services": backends.states(), "broker": live.connected}
+        if life.leaving:
+            return JSONResponse({**found, "status": "leaving"}, 503, {"retry-after": "1"})
+        return JSONResponse(found)
 
     app.add_api_route("/livez", livez)
     app.add_api_route("/readyz", readyz)

@@ -219,7 +219,8 @@ class Binding:
         extras: dict[str, str] = {}
         for name, text in pairs:
             place = self._known(name)
-            if place is not None:
+            # What the gateway fills in itself is a name like any other to whoever designs a form.
+            if place is not None and not (self.form_values is not None and rules_of(place.field).edge):
                 _add(document, place, text, name)
             elif self.form_values is not None:
                 extras[name] = f"{extras[name]}, {text}" if name in extras else text

@@ -121,6 +121,7 @@ class Edge:
         try:
             self._check(exchange, raw)
             if not api:
+                exchange.scope["kehu.trace_id"] = exchange.trace_id
                 await self._app(exchange.scope, exchange.receive, watched)
                 return None
             served = self._find(exchange, raw)

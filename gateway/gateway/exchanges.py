@@ -62,6 +62,7 @@ class Exchange:
         """
         declared = self.headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
+            await self._let_go()
             raise _too_large(limit)
         if declared == b"0" or (declared is None and b"transfer-encoding" not in self.headers):
             return b""
@@ -84,6 +85,9 @@ class Exchange:
                     chunk: bytes = message.get("body", b"")
                     size += len(chunk)
                     if size > limit:
+                        chunks.clear()
+                        if message.get("more_body", False):
+                            await self._let_go()
                         raise _too_large(limit)
                     chunks.append(chunk)
                     if not message.get("more_body", False):
@@ -92,6 +96,24 @@ class Exchange:
         except TimeoutError:
             text = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
             raise Refusal(408, "BODY_TOO_SLOW", text, extra=((b"connection", b"close"),)) from None
+
+    async def _let_go(self) -> None:
+        """Reads on for a while and keeps nothing: a client that is still sending would lose the answer to the reset of
+        the connection."""
+        left = _LET_GO_BYTES
+        try:
+            async with asyncio.timeout(_LET_GO_SECONDS):
+                while left > 0:
+                    message = await self.receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
+
+
+_LET_GO_BYTES = 8 * 1024 * 1024
+_LET_GO_SECONDS = 2.0
 
 
 def _too_large(limit: int) -> Refusal:

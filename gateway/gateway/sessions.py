@@ -34,6 +34,8 @@ from gateway.problems import Refusal, of_problem
 
 FRESH = 3.0
 """Seconds for which identity's word about a session or key is taken."""
+_PATIENCE = 1.0
+"""Seconds after which identity is asked again when it did not answer: else each request would wait for it to its deadline."""
 _KEPT = 20_000
 _COOKIE = "kehu_session"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -127,6 +129,7 @@ class Sessions:
             )
         except Refusal as refusal:
             if refusal.status in (503, 504):
+                self._remember(f"s {session}", caller, for_seconds=_PATIENCE)
                 return caller
             raise
         if living is None:
@@ -171,13 +174,17 @@ class Sessions:
                 and known.caller is not None
                 and self._valid(known.caller)
             ):
+                self._remember(key, known.caller, for_seconds=_PATIENCE)
                 return known.caller
             raise
-        self._known[key] = _Known(time.monotonic(), caller)
+        self._remember(key, caller, for_seconds=FRESH)
+        return caller
+
+    def _remember(self, key: str, caller: Caller | None, *, for_seconds: float) -> None:
+        self._known[key] = _Known(time.monotonic() - FRESH + for_seconds, caller)
         self._known.move_to_end(key)
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
-        return caller
 
     def _valid(self, caller: Caller) -> bool:
         try:

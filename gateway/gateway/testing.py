@@ -1,0 +1,172 @@
+"""The gateway under test: it listens on a free port, before gRPC servers that answer what a test tells them to."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx
+import uvicorn
+from google.protobuf.message import Message
+
+from chassis.errors import Problem, Unauthenticated
+from chassis.ids import new_id
+from chassis.principal import IDENTITY, Principal, Verifier
+from chassis.rpc.status import DETAILS, STATUS, details
+from chassis.testing import Keys, somebody
+from gateway.app import Life, build
+from gateway.contracts import load
+from gateway.settings import Settings
+
+Answers = Callable[[Any], Awaitable[Message] | Message]
+
+CONTRACTS = load()
+
+
+@dataclass
+class Peer:
+    """A gRPC server with methods of one domain. `answers` says how; `calls` remembers what came."""
+
+    domain: str
+    verifier: Verifier
+    answers: dict[str, Answers] = field(default_factory=dict[str, Answers])
+    """`LeadService/GetLead` → the answer to a request, or a Problem raised."""
+    calls: list[tuple[str, Any, Principal | None]] = field(
+        default_factory=list[tuple[str, Any, Principal | None]]
+    )
+    address: str = ""
+    _server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listens; at the same port again after a stop."""
+        self._server = grpc.aio.server()
+        services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+        for method in CONTRACTS.methods:
+            if method.domain == self.domain:
+                services.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
+                    self._handler(method.path),
+                    request_deserializer=method.request.FromString,
+                    response_serializer=method.answer.SerializeToString,
+                )
+        for name, handlers in services.items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """As if the process were gone."""
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+
+    def _handler(self, path: str) -> Any:
+        name = path.rpartition(".")[2]
+
+        async def handle(request: Any, context: Any) -> Any:
+            metadata = {str(k): v for k, v in context.invocation_metadata() or ()}
+            token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
+            self.calls.append((name, request, self.verifier.verify(token) if token else None))
+            try:
+                answer = self.answers[name](request)
+                return await answer if isinstance(answer, Awaitable) else answer
+            except Problem as problem:
+                context.set_trailing_metadata(((DETAILS, details(problem)),))
+                await context.abort(STATUS[int(problem.code)], problem.message)
+
+        return handle
+
+
+@dataclass
+class House:
+    """The gateway under test and its peers. All but servicedesk are there."""
+
+    http: httpx.AsyncClient
+    keys: Keys
+    peers: dict[str, Peer]
+    ann: Principal
+    living: set[str]
+    """Ids of sessions that identity says are alive."""
+
+    def token(self, who: Principal | None = None) -> str:
+        """An access token of that person, Ann unless told otherwise."""
+        return self.keys.issuer(IDENTITY).issue(who or self.ann)
+
+    def bearer(self, who: Principal | None = None, /, **more: str) -> dict[str, str]:
+        """Headers of a signed-in request."""
+        return {"authorization": f"Bearer {self.token(who)}", **more}
+
+    def on(self, name: str, answers: Answers) -> Peer:
+        """Sets how `leads.LeadService/GetLead` is answered."""
+        domain, _, method = name.partition(".")
+        self.peers[domain].answers[method] = answers
+        return self.peers[domain]
+
+
+def _identity(house: House) -> None:
+    from kehu.identity.v1 import api_key_service_pb2, session_pb2, session_service_pb2
+
+    ann = house.ann
+
+    def introspect(request: Any) -> Message:
+        if request.session_id not in house.living:
+            return session_service_pb2.IntrospectSessionResponse(active=False)
+        return session_service_pb2.IntrospectSessionResponse(active=True, access_token=house.token())
+
+    def exchange(request: Any) -> Message:
+        if request.api_key != "kehu_good":
+            raise Unauthenticated("The key is unknown.", reason="API_KEY_INVALID")
+        return api_key_service_pb2.ExchangeApiKeyResponse(access_token=house.token())
+
+    def sign_in(request: Any) -> Message:
+        tokens = session_pb2.SessionTokens(
+            access_token=house.token(), refresh_token="refresh me", session_id=str(ann.session_id)
+        )
+        tokens.refresh_token_expire_time.GetCurrentTime()
+        tokens.refresh_token_expire_time.seconds += 3600
+        return tokens
+
+    house.on("identity.SessionService/IntrospectSession", introspect)
+    house.on("identity.ApiKeyService/ExchangeApiKey", exchange)
+    house.on("identity.SessionService/SignIn", sign_in)
+
+
+@asynccontextmanager
+async def running_gateway(keys: Keys, nats_url: str) -> AsyncGenerator[House]:
+    """A gateway with its peers, for the time of the block."""
+    verifier = Verifier.from_file(keys.jwks)
+    domains = ("identity", "customers", "leads", "sales", "marketing", "analytics")
+    peers = {domain: Peer(domain, verifier) for domain in domains}
+    for peer in peers.values():
+        await peer.start()
+    life = Life()
+    app = build(
+        Settings(
+            token_keys=keys.jwks,
+            token_key=keys.private("gateway"),
+            nats_url=nats_url,
+            access_log=False,
+            facet_deadline=0.5,
+            addresses={name: peer.address for name, peer in peers.items()},
+        ),
+        life,
+    )
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))
+    # The test's own loop runs the server, and its signals are not the server's business.
+    running = asyncio.create_task(server._serve())  # pyright: ignore[reportPrivateUsage]
+    while not server.started:
+        await asyncio.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    ann = replace(somebody(), session_id=new_id())
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
+        house = House(http, keys, peers, ann, {str(ann.session_id)})
+        _identity(house)
+        yield house
+    life.leave()
+    server.should_exit = True
+    await running
+    for peer in peers.values():
+        await peer.stop()
