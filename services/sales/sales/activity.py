@@ -1,0 +1,220 @@
+"""Activities: what people do for a customer, lead or opportunity."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlmodel import col
+
+from chassis.database import Transaction
+from chassis.errors import Invalid
+from chassis.events.event import Event
+from chassis.ids import new_id
+from chassis.mapping import change
+from chassis.owners import Owner
+from chassis.records import Owned
+from chassis.search import Searchable
+from sales.errors import ActivityNotPlanned
+
+PLANNED, COMPLETED, CANCELLED = "PLANNED", "COMPLETED", "CANCELLED"
+STATUSES = (PLANNED, COMPLETED, CANCELLED)
+KINDS = ("VISIT", "CALL", "EMAIL", "SMS", "MEETING", "TASK")
+_CHANGEABLE_WHEN_ENDED = frozenset({"description", "location"})
+
+
+class Activity(Owned, Searchable, table=True):
+    """A visit, call, message, meeting or task, planned or done."""
+
+    __tablename__ = "activities"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = "activity"
+
+    kind: str
+    subject: str
+    description: str = ""
+    status: str = PLANNED
+    due_time: datetime
+    duration_minutes: int = 0
+    location: str = ""
+    customer_id: UUID | None = None
+    customer_name: str = ""
+    contact_id: UUID | None = None
+    lead_id: UUID | None = None
+    opportunity_id: UUID | None = None
+    complete_time: datetime | None = None
+    result: str = ""
+    cancel_reason: str = ""
+
+    def findable(self) -> None:
+        """Keeps the words for searching true to the subject and the customer's name."""
+        self.find_by(names=[self.subject, self.customer_name])
+
+    def need_planned(self) -> None:
+        """Raises ActivityNotPlanned."""
+        if self.status != PLANNED:
+            raise ActivityNotPlanned(self.status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivitySnapshot:
+    kind: str
+    subject: str
+    status: str
+    due_time: datetime
+    complete_time: datetime | None
+    customer_id: UUID | None
+    contact_id: UUID | None
+    lead_id: UUID | None
+    opportunity_id: UUID | None
+    create_time: datetime
+    duration_minutes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityEvent(Event):
+    """What every event says of an activity."""
+
+    activity_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    activity: ActivitySnapshot
+
+
+class ActivityPlanned(ActivityEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityUpdated(ActivityEvent):
+    changed_fields: list[str]
+
+
+class ActivityCompleted(ActivityEvent):
+    pass
+
+
+class ActivityCancelled(ActivityEvent):
+    pass
+
+
+class ActivityDeleted(ActivityEvent):
+    pass
+
+
+def told(activity: Activity) -> dict[str, Any]:
+    """What every event says of an activity."""
+    it = activity
+    return {
+        "activity_id": it.id,
+        "owner_id": it.owner_id,
+        "team_id": it.team_id,
+        "activity": ActivitySnapshot(
+            kind=it.kind, subject=it.subject, status=it.status, due_time=it.due_time, complete_time=it.complete_time,
+            customer_id=it.customer_id, contact_id=it.contact_id, lead_id=it.lead_id, opportunity_id=it.opportunity_id,
+            create_time=it.created_at, duration_minutes=it.duration_minutes,
+        ),
+    }  # fmt: skip
+
+
+_NEXT = text(
+    "UPDATE opportunities SET next_activity_time = (SELECT min(due_time) FROM activities WHERE opportunity_id = :id"
+    " AND status = 'PLANNED' AND deleted_at IS NULL) WHERE id = :id"
+)
+
+
+async def _keep_next(tx: Transaction, *opportunity_ids: UUID | None) -> None:
+    await tx.session.flush()
+    for id in sorted({id for id in opportunity_ids if id is not None}):
+        await tx.session.execute(_NEXT, {"id": id})
+
+
+async def plan(
+    tx: Transaction, values: Mapping[str, Any], customer_name: str, owner: Owner, id: UUID | None
+) -> Activity:
+    """A new planned activity of that owner."""
+    columns: dict[str, Any] = {
+        **values, "id": id or new_id(), "owner_id": owner.person_id, "team_id": owner.team_id, "customer_name": customer_name,
+    }  # fmt: skip
+    activity = Activity(**columns)
+    activity.findable()
+    tx.add(activity)
+    tx.record(ActivityPlanned(**told(activity)), on=activity)
+    await _keep_next(tx, activity.opportunity_id)
+    return activity
+
+
+async def change_activity(
+    tx: Transaction, activity: Activity, values: Mapping[str, Any], customer_name: str | None
+) -> None:
+    """Changes fields. Raises ActivityNotPlanned."""
+    columns = {name: value for name, value in values.items() if getattr(activity, name) != value}
+    if activity.status != PLANNED and columns.keys() - _CHANGEABLE_WHEN_ENDED:
+        raise ActivityNotPlanned(activity.status)
+    if "customer_id" in columns and customer_name is not None:
+        columns["customer_name"] = customer_name
+    before = activity.opportunity_id
+    changed = change(activity, columns)
+    if not changed:
+        return
+    activity.findable()
+    tx.record(ActivityUpdated(**told(activity), changed_fields=changed), on=activity)
+    await _keep_next(tx, before, activity.opportunity_id)
+
+
+def assign_activity(tx: Transaction, activity: Activity, owner: Owner) -> None:
+    """Gives it to another owner; the present one changes nothing. Raises ActivityNotPlanned."""
+    activity.need_planned()
+    if activity.owner_id == owner.person_id:
+        return
+    activity.owner_id, activity.team_id = owner.person_id, owner.team_id
+    tx.record(ActivityUpdated(**told(activity), changed_fields=["owner_id", "team_id"]), on=activity)
+
+
+async def complete(
+    tx: Transaction, activity: Activity, result: str, at: datetime | None, minutes: int
+) -> None:
+    """It was done. Raises ActivityNotPlanned; Invalid for a time that is yet to come."""
+    activity.need_planned()
+    if at is not None and at > tx.now:
+        raise Invalid("completeTime", "is yet to come")
+    activity.status = COMPLETED
+    activity.complete_time = at or tx.now
+    activity.result = result
+    activity.duration_minutes = minutes or activity.duration_minutes
+    tx.record(ActivityCompleted(**told(activity)), on=activity)
+    await _keep_next(tx, activity.opportunity_id)
+
+
+async def cancel(tx: Transaction, activity: Activity, reason: str) -> None:
+    """It will not be done. Raises ActivityNotPlanned."""
+    activity.need_planned()
+    activity.status = CANCELLED
+    activity.cancel_reason = reason
+    tx.record(ActivityCancelled(**told(activity)), on=activity)
+    await _keep_next(tx, activity.opportunity_id)
+
+
+async def drop_activity(tx: Transaction, activity: Activity) -> None:
+    """Deletes it."""
+    tx.delete(activity)
+    tx.record(ActivityDeleted(**told(activity)), on=activity)
+    await _keep_next(tx, activity.opportunity_id)
+
+
+async def follow_lead(tx: Transaction, lead_id: UUID, customer_id: UUID, customer_name: str) -> None:
+    """The lead has become a customer: its activities concern the customer, too."""
+    found = await tx.session.execute(
+        select(Activity)
+        .where(
+            col(Activity.lead_id) == lead_id,
+            col(Activity.customer_id).is_(None),
+            col(Activity.deleted_at).is_(None),
+        )
+        .with_for_update()
+    )
+    for activity in found.scalars():
+        activity.customer_id, activity.customer_name = customer_id, customer_name
+        activity.findable()
+        tx.record(ActivityUpdated(**told(activity), changed_fields=["customer_id"]), on=activity)

@@ -1,0 +1,130 @@
+"""Rows as messages."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.sales.v1 import activity_pb2, opportunity_pb2, order_pb2, pipeline_pb2, product_pb2
+
+from chassis.ids import new_id, parse_id
+from chassis.mapping import Mapping, to_datetime, to_money, to_timestamp, to_value
+from chassis.money import Money
+from sales.order import Delivery, DeliveryLine, Line, deliveries_of, lines_of
+from sales.pipeline import Stage
+
+PRODUCT = Mapping(product_pb2.Product)
+PIPELINE = Mapping(pipeline_pb2.Pipeline, skip=["stages"])
+OPPORTUNITY = Mapping(opportunity_pb2.Opportunity, skip=["rotting"])
+ACTIVITY = Mapping(activity_pb2.Activity, skip=["overdue"])
+ORDER = Mapping(order_pb2.Order, skip=["lines", "deliveries", "subtotal", "tax_total", "total"])
+
+
+def _read(row: Any, name: str) -> Any:
+    return row[name] if hasattr(row, "keys") else getattr(row, name)
+
+
+def opportunity_message(row: Any) -> opportunity_pb2.Opportunity:
+    """An opportunity; `row` is a row object or a row of the read path."""
+    message = OPPORTUNITY.message(row)
+    rots = _read(row, "rot_time")
+    message.rotting = rots is not None and _read(row, "status") == "OPEN" and rots < datetime.now(UTC)
+    return message
+
+
+def activity_message(row: Any) -> activity_pb2.Activity:
+    """An activity."""
+    message = ACTIVITY.message(row)
+    message.overdue = _read(row, "status") == "PLANNED" and _read(row, "due_time") < datetime.now(UTC)
+    return message
+
+
+def stage_messages(stages: Sequence[Stage]) -> list[pipeline_pb2.Stage]:
+    """The stages of a pipeline."""
+    return [
+        pipeline_pb2.Stage(
+            id=str(stage.id), name=stage.name, probability=stage.probability, rotting_days=stage.rotting_days,
+            exit_criteria=stage.exit_criteria,
+        )
+        for stage in stages
+    ]  # fmt: skip
+
+
+def order_message(row: Any, *, whole: bool = True, deliveries: bool = True) -> order_pb2.Order:
+    """An order; not `whole`: without lines and deliveries."""
+    message = ORDER.message(row)
+    currency = _read(row, "currency_code")
+    if currency:
+        for name in ("subtotal", "tax_total", "total"):
+            to_money(getattr(message, name), Money(_read(row, name), currency))
+    if not whole:
+        return message
+    for line in lines_of(_read(row, "lines"), currency):
+        one = message.lines.add(
+            id=str(line.id), product_id=str(line.product_id), product_name=line.product_name, product_sku=line.product_sku,
+            unit=line.unit, quantity=line.quantity, discount_percent=line.discount_percent, tax_percent=line.tax_percent,
+            delivered_quantity=line.delivered_quantity, description=line.description,
+        )  # fmt: skip
+        to_money(one.unit_price, line.unit_price)
+        to_money(one.amount, line.amount)
+        to_money(one.tax, line.tax)
+    if deliveries:
+        for delivery in deliveries_of(_read(row, "deliveries")):
+            out = message.deliveries.add(
+                id=str(delivery.id), number=delivery.number, carrier=delivery.carrier,
+                tracking_number=delivery.tracking_number, note=delivery.note,
+            )  # fmt: skip
+            to_timestamp(out.deliver_time, delivery.deliver_time)
+            for part in delivery.lines:
+                out.lines.add(order_line_id=str(part.order_line_id), quantity=part.quantity)
+    return message
+
+
+def order_values(
+    message: order_pb2.Order, mask: FieldMask | None = None
+) -> tuple[dict[str, Any], list[Line] | None]:
+    """Column → value of what a client writes, and the lines; None when they stay."""
+    if mask is None:
+        return ORDER.values(message), lines_asked(message)
+    named = {path.split(".")[0] for path in mask.paths}
+    rest = [path for path in mask.paths if path.split(".")[0] != "lines"]
+    values = ORDER.values(message, FieldMask(paths=rest)) if rest or not named else {}
+    wanted = "lines" in named or "*" in named or (not named and bool(message.lines))
+    return values, lines_asked(message) if wanted else None
+
+
+def lines_asked(message: order_pb2.Order) -> list[Line]:
+    """The lines of a request."""
+    out: list[Line] = []
+    for place, line in enumerate(message.lines):
+        field = f"order.lines[{place}]"
+        out.append(
+            Line(
+                id=parse_id(line.id, f"{field}.id") if line.id else None,
+                product_id=parse_id(line.product_id, f"{field}.productId"),
+                quantity=Decimal(line.quantity),
+                unit_price=to_value(line.unit_price, f"{field}.unitPrice")
+                if line.HasField("unit_price")
+                else None,
+                discount_percent=Decimal(line.discount_percent or 0),
+                tax_percent=Decimal(line.tax_percent) if line.tax_percent else None,
+                description=line.description.strip(),
+            )
+        )
+    return out
+
+
+def delivery_asked(message: order_pb2.Delivery, now: datetime) -> Delivery:
+    """The delivery of a report."""
+    return Delivery(
+        id=new_id(), number=message.number.strip(), carrier=message.carrier.strip(),
+        tracking_number=message.tracking_number.strip(), note=message.note.strip(),
+        deliver_time=to_datetime(message.deliver_time) if message.HasField("deliver_time") else now,
+        lines=[
+            DeliveryLine(
+                order_line_id=parse_id(line.order_line_id, f"delivery.lines[{place}].orderLineId"), quantity=line.quantity
+            )
+            for place, line in enumerate(message.lines)
+        ],
+    )  # fmt: skip

@@ -1,0 +1,40 @@
+"""Customers and people as sales needs them, asked of the services that keep them."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from kehu.customers.v1 import customer_service_pb2 as pb
+from kehu.identity.v1 import person_service_pb2
+
+from chassis.owners import LOOK_UP, Owner
+from chassis.rpc import Call
+from sales.errors import customer_not_found
+
+_LOOK_UP = "kehu.customers.v1.CustomerService/LookUpCustomers"
+
+
+async def customer_name(call: Call, id: UUID, field: str) -> str:
+    """The name of a customer the caller may see. Raises Invalid (CUSTOMER_NOT_FOUND), Unavailable."""
+    answer = await call.ask(_LOOK_UP, pb.LookUpCustomersRequest(ids=[str(id)]), pb.LookUpCustomersResponse)
+    if not answer.customers:
+        raise customer_not_found(field, id)
+    return answer.customers[0].display_name
+
+
+async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, UUID]]:
+    """Name and id of the customers with these names that the caller may see."""
+    answer = await call.ask(_LOOK_UP, pb.LookUpCustomersRequest(names=names), pb.LookUpCustomersResponse)
+    return [(card.display_name, UUID(card.id)) for card in answer.customers]
+
+
+async def people_named(call: Call, names: Sequence[str]) -> list[tuple[str, Owner]]:
+    """The people with these names, as owners."""
+    answer = await call.ask(
+        LOOK_UP,
+        person_service_pb2.LookUpPeopleRequest(names=names),
+        person_service_pb2.LookUpPeopleResponse,
+    )
+    return [
+        (card.display_name, Owner(UUID(card.id), UUID(card.team_id) if card.team_id else None))
+        for card in answer.people
+    ]
