@@ -87,7 +87,8 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
     _pages(app, text)
     _health(app, backends, live, life)
     return Edge(
-        app, tree=lambda: tree, limits=limits, hosts=settings.host_names(), proxies=settings.proxies(), access_log=log
+        app, tree=lambda: tree, limits=limits, hosts=settings.host_names(), proxies=settings.proxies(),
+        public_url=settings.public_url, access_log=log,
     )  # fmt: skip
 
 

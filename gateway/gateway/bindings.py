@@ -279,6 +279,8 @@ class Binding:
 def _edge(edge: rules_pb2.Edge.ValueType, exchange: Exchange) -> str:
     if edge == rules_pb2.EDGE_CLIENT_ADDRESS:
         return exchange.client
+    if edge == rules_pb2.EDGE_GATEWAY_URL:
+        return exchange.gateway_url
     name = {
         rules_pb2.EDGE_ORIGIN: b"origin",
         rules_pb2.EDGE_REFERRER: b"referer",

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.errors import Problem, Violation
+from gateway import form_pages
 from gateway.access_log import AccessLog
 from gateway.exchanges import Answer, Exchange, Headers, Served, bad_path, header_map, trace
 from gateway.limits import Limits
@@ -52,6 +53,7 @@ class Edge:
         limits: Limits,
         hosts: frozenset[str] | None,
         proxies: Proxies,
+        public_url: str = "",
         access_log: AccessLog,
     ) -> None:
         self._app = app
@@ -59,6 +61,7 @@ class Edge:
         self._limits = limits
         self._hosts = hosts
         self._proxies = proxies
+        self._public_url = public_url.rstrip("/")
         self._log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,6 +102,7 @@ class Edge:
             secure=secure,
             trace_id=trace_id,
             traceparent=traceparent,
+            public_url=self._public_url,
         )
 
     def _behind_proxies(self, header: bytes, client: str) -> str:
@@ -175,6 +179,8 @@ class Edge:
         if watched.status:
             # Half an answer is out already: all that is left is to break it off.
             return None
+        if form_pages.wanted(exchange):
+            return form_pages.refused(refusal)
         body = refusal.document(exchange.path[:500], exchange.trace_id)
         return Answer(refusal.status, refusal.headers(), body)
 

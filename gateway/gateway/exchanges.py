@@ -48,6 +48,14 @@ class Exchange:
     person: str = ""
     """Who asks, for the access log."""
     rpc: str = ""
+    public_url: str = ""
+    """What the operator says is the gateway's address; empty when nothing is said."""
+
+    @property
+    def gateway_url(self) -> str:
+        """Scheme and host under which the client reaches the gateway."""
+        host = self.headers.get(b"host", b"").decode("latin-1")
+        return self.public_url or f"{'https' if self.secure else 'http'}://{host}"
 
     @property
     def query(self) -> bytes:

@@ -94,11 +94,16 @@ class Refusal(Exception):
     retry_after: float | None = None
     extra: tuple[tuple[bytes, bytes], ...] = ()
 
+    @property
+    def title(self) -> str:
+        """The kind of problem, for people."""
+        return _TITLES.get(self.status, "The request failed")
+
     def document(self, instance: str, trace_id: str) -> bytes:
         """The problem document as JSON."""
         body: dict[str, object] = {
             "type": f"urn:kehu:problem:{self.reason.lower().replace('_', '-')}",
-            "title": _TITLES.get(self.status, "The request failed"),
+            "title": self.title,
             "status": self.status,
             "detail": self.detail,
             "reason": self.reason,

@@ -8,8 +8,9 @@ from google.api import http_pb2, httpbody_pb2  # pyright: ignore[reportMissingTy
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from chassis.validation.rules import rules_of
 from chassis.wire import descriptor_of, to_json
-from gateway import forms
+from gateway import form_pages, forms
 from gateway.backends import Backends, Metadata, not_installed
 from gateway.bindings import Binding
 from gateway.contracts import Contracts, Method
@@ -76,7 +77,8 @@ class Call:
         answer = descriptor_of(route.method.answer)
         self._has_etag = "etag" in answer.fields_by_name
         self._reads_http = route.http_method == "GET"
-        self._redirect = next((f.name for f in answer.fields if _redirects(f)), None)
+        self._redirect = next((f.name for f in answer.fields if rules_of(f).form_redirect), None)
+        self._text = next((f.name for f in answer.fields if rules_of(f).form_text), None)
         self._is_file = answer.full_name == httpbody_pb2.HttpBody.DESCRIPTOR.full_name
         self._after = sessions.after(route.method)
 
@@ -127,6 +129,8 @@ class Call:
             location = str(getattr(found, self._redirect))
             if location.startswith(("https://", "http://")):
                 return Answer(303, [(b"location", location.encode("ascii", "ignore"))])
+        if self._text is not None and form_pages.wanted(exchange):
+            return form_pages.done(str(getattr(found, self._text)))
         headers: Headers = [(b"content-type", JSON)]
         if self._has_etag and found.etag:
             etag = b'"' + found.etag.encode("ascii", "replace").replace(b'"', b"") + b'"'
@@ -140,12 +144,6 @@ class Call:
         if self._route.response_body:
             return Answer(200, headers, to_json(getattr(found, self._route.response_body)))
         return Answer(200, headers, to_json(message))
-
-
-def _redirects(field: FieldDescriptor) -> bool:
-    from chassis.validation.rules import rules_of
-
-    return rules_of(field).form_redirect
 
 
 def _matches(header: bytes | None, etag: bytes) -> bool:

@@ -80,7 +80,7 @@ class Sessions:
 
         Raises Refusal 401 when what they show is not valid (any more) or sign-in is needed, 403 for a forged request.
         """
-        caller = await self._shown(exchange)
+        caller = await self._shown(exchange, method is not None and method.access.public)
         if caller is not None:
             exchange.person = str(caller.who.person_id)
         elif method is None or not method.access.public:
@@ -91,7 +91,7 @@ class Sessions:
             )
         return caller
 
-    async def _shown(self, exchange: Exchange) -> Caller | None:
+    async def _shown(self, exchange: Exchange, strangers_too: bool) -> Caller | None:
         header = exchange.headers.get(b"authorization", b"").decode("latin-1")
         scheme, _, credential = header.partition(" ")
         api_key = exchange.headers.get(b"x-api-key", b"").decode("latin-1") or (
@@ -109,6 +109,8 @@ class Sessions:
         if cookie is None:
             return None
         if exchange.method not in _SAFE:
+            if strangers_too and not _of_own_page(exchange):
+                return None  # a form in somebody's page is nobody's, even where the browser is signed in here
             _check_own_page(exchange)
         return await self._by_cookie(cookie)
 
@@ -286,10 +288,15 @@ def _cookie(exchange: Exchange) -> str | None:
 
 def _check_own_page(exchange: Exchange) -> None:
     """Raises Refusal 403 unless the request can only come from a page of ours."""
+    if not _of_own_page(exchange):
+        text = "A request with the session cookie must come from our own pages and carry the header X-Kehu-Client."
+        raise Refusal(403, "FOREIGN_PAGE", text)
+
+
+def _of_own_page(exchange: Exchange) -> bool:
+    """Whether the request can only come from a page of ours."""
     site = exchange.headers.get(b"sec-fetch-site", b"same-origin")
     origin = exchange.headers.get(b"origin", b"").decode("latin-1").lower()
     host = exchange.headers.get(b"host", b"").decode("latin-1").lower()
     own = not origin or origin.partition("://")[2] == host
-    if site not in (b"same-origin", b"none") or not own or _CLIENT not in exchange.headers:
-        text = "A request with the session cookie must come from our own pages and carry the header X-Kehu-Client."
-        raise Refusal(403, "FOREIGN_PAGE", text)
+    return site in (b"same-origin", b"none") and own and _CLIENT in exchange.headers

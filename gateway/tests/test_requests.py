@@ -11,7 +11,16 @@ from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
 from kehu.marketing.v1 import web_form_service_pb2
 
-from chassis.errors import Conflict, EtagMismatch, Exhausted, Invalid, NotFound, Precondition, Violation
+from chassis.errors import (
+    Conflict,
+    EtagMismatch,
+    Exhausted,
+    Invalid,
+    NotFound,
+    Precondition,
+    Unavailable,
+    Violation,
+)
 from gateway.testing import House
 
 ID = "0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11"
@@ -249,6 +258,38 @@ async def test_a_posted_form_of_a_stranger(house: House) -> None:
     )  # fmt: skip
     answer = await house.http.post("/v1/forms/pk1:submit", json={"clientAddress": "1.2.3.4"})
     assert problem(answer, 400, "INVALID_FIELD")["violations"][0]["field"] == "clientAddress"
+
+
+async def test_a_browser_that_posts_a_form_gets_pages(house: House) -> None:
+    house.on(
+        "marketing.WebFormService/SubmitWebForm",
+        lambda r: web_form_service_pb2.SubmitWebFormResponse(thank_you_text="谢谢 <b>\nWe call you."),
+    )
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "origin": "null"}
+    answer = await house.http.post("/v1/forms/pk1:submit", data={"name": "王"}, headers=browser)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "<h1>谢谢 &lt;b&gt;</h1><p>We call you.</p>" in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    plain = await house.http.post("/v1/forms/pk1:submit", data={"name": "王"})
+    assert plain.json()["thankYouText"].startswith("谢谢")
+
+    def refuse(request: Any) -> Any:
+        raise Unavailable("'leads' <does> not answer now.", retry_after=3.0)
+
+    house.on("marketing.WebFormService/SubmitWebForm", refuse)
+    answer = await house.http.post("/v1/forms/pk1:submit", data={"name": "王"}, headers=browser)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert "&#x27;leads&#x27; &lt;does&gt; not answer now." in answer.text
+
+
+async def test_the_gateway_tells_where_it_is_reached(house: House) -> None:
+    page = httpbody_pb2.HttpBody(content_type="text/html; charset=utf-8", data=b"<form></form>")
+    peer = house.on("marketing.WebFormService/GetWebFormSnippet", lambda r: page)
+    path = "/v1/forms/0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11/snippet"
+    answer = await house.http.get(path, headers=house.bearer())
+    assert answer.status_code == 200 and peer.calls[0][1].gateway_url == str(house.http.base_url).rstrip("/")
+    told = await house.http.get(path, params={"gatewayUrl": "https://evil.example"}, headers=house.bearer())
+    assert problem(told, 400, "INVALID_FIELD")["violations"][0]["field"] == "gatewayUrl"
 
 
 async def test_bodies_have_a_size_whatever_they_declare(house: House) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from google.protobuf import empty_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
+from kehu.marketing.v1 import web_form_service_pb2
 
 from gateway import sessions
 from gateway.testing import House
@@ -120,6 +121,16 @@ async def test_foreign_pages_cannot_use_the_cookie(house: House, leads: Any, hea
     assert (answer.status_code, answer.json()["reason"]) == (403, "FOREIGN_PAGE")
     assert leads.calls == []
     assert (await house.http.post(path, json={}, headers=OWN_PAGE)).status_code == 200
+
+
+async def test_a_form_in_a_foreign_page_is_sent_by_nobody(house: House) -> None:
+    await signed_in(house)
+    peer = house.on(
+        "marketing.WebFormService/SubmitWebForm", lambda r: web_form_service_pb2.SubmitWebFormResponse()
+    )
+    foreign = {"sec-fetch-site": "same-site", "origin": "https://www.example.com"}
+    answer = await house.http.post("/v1/forms/pk1:submit", data={"name": "王"}, headers=foreign)
+    assert answer.status_code == 200 and peer.calls[0][2] is None
 
 
 async def test_an_altered_cookie_opens_nothing(house: House, leads: Any) -> None:
