@@ -1,0 +1,35 @@
+"""Against floods of submissions: so many from one address in a minute, remembered by each replica for itself."""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from marketing.errors import TooManySubmissions
+
+MOST = 10
+WITHIN = 60.0
+_ADDRESSES = 50_000
+
+
+class Floods:
+    """What came from which address in the last minute. Addresses are forgotten after it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """Counts one submission. Raises TooManySubmissions when there were `MOST` within a minute."""
+        now = self._clock()
+        while self._seen:
+            oldest = next(iter(self._seen.values()))
+            if now - oldest[-1] < WITHIN and len(self._seen) <= _ADDRESSES:
+                break
+            self._seen.popitem(last=False)
+        times = self._seen.setdefault(address, deque())
+        while times and now - times[0] >= WITHIN:
+            times.popleft()
+        if len(times) >= MOST:
+            raise TooManySubmissions(WITHIN - (now - times[0]))
+        times.append(now)
+        self._seen.move_to_end(address)

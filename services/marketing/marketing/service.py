@@ -1,0 +1,54 @@
+"""The marketing service: campaigns, whom they reach, and public forms that make leads."""
+
+from pathlib import Path
+
+from kehu.marketing.v1 import events_pb2 as events
+
+from chassis.history_face import Kept, history_face
+from chassis.service import Service
+from marketing import campaign, errors, facet, form, member, submission
+from marketing.listens import SUBSCRIPTIONS
+from marketing.rpc import campaigns, members, submissions
+
+SERVICE = Service(
+    name="marketing",
+    faces=[
+        campaigns.face,
+        members.face,
+        submissions.face,  # the face of forms, with what strangers send
+        facet.face,
+        history_face(
+            "kehu.marketing.v1.HistoryService",
+            {
+                "campaign": Kept(campaign.Campaign, "campaigns"),
+                "campaign_member": Kept(member.CampaignMember, "campaigns"),
+                "web_form": Kept(form.WebForm, "campaigns"),
+            },
+        ),
+    ],
+    migrations=Path(__file__).parent / "migrations",
+    publishes={
+        campaign.CampaignCreated: events.CampaignCreated,
+        campaign.CampaignUpdated: events.CampaignUpdated,
+        campaign.CampaignStarted: events.CampaignStarted,
+        campaign.CampaignCompleted: events.CampaignCompleted,
+        campaign.CampaignCancelled: events.CampaignCancelled,
+        campaign.CampaignDeleted: events.CampaignDeleted,
+        member.MemberAdded: events.MemberAdded,
+        member.MemberResponded: events.MemberResponded,
+        member.MemberRemoved: events.MemberRemoved,
+        form.FormCreated: events.FormCreated,
+        form.FormUpdated: events.FormUpdated,
+        form.FormDeleted: events.FormDeleted,
+        submission.FormSubmitted: events.FormSubmitted,
+    },
+    subscriptions=SUBSCRIPTIONS,
+    constraints={
+        "campaigns_external_key": errors.external_key_taken,
+        "members_lead": errors.member_exists,
+        "members_customer": errors.member_exists,
+        "campaigns_pkey": errors.id_taken,
+        "campaign_members_pkey": errors.id_taken,
+        "web_forms_pkey": errors.id_taken,
+    },
+)

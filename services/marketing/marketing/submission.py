@@ -1,0 +1,259 @@
+"""What a visitor sent with a web form: read, made into a lead's values, and taken once.
+
+A submission and its lead share one id, made from what makes the submission the same: its request id, or else its content and
+the visitor's address within ten minutes (a static page cannot make a fresh request id for each visitor). So whoever sends the
+same again, and however often, gets one lead.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID, uuid5
+
+import asyncpg
+import orjson
+from sqlalchemy import text
+
+from chassis import texts
+from chassis.database import Database, Transaction, translate
+from chassis.errors import IdempotencyKeyReused, Invalid, Violation
+from chassis.events.event import Event
+from chassis.principal import NOBODY, Principal
+from chassis.validation import formats
+from marketing.campaign import Campaign
+from marketing.form import UTM, FormField, WebForm
+from marketing.member import RESPONDED, Candidate, enlist, member_known
+
+SAME_WITHIN = timedelta(minutes=10)
+_LONGEST = {"TEXT": 200, "LONG_TEXT": 2000, "EMAIL": 254, "PHONE": 40}
+_LONGEST_IN_LEAD = {"TITLE": 100, "IM_ACCOUNT": 100, "INDUSTRY": 100, "REGION": 100}
+_LONGEST_NOTES = 10_000
+_LONGEST_UTM = 200
+_NO = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a visitor sent, fit for a lead."""
+
+    lead: Mapping[str, str]
+    """A lead's field → its value."""
+    utm: Mapping[str, str]
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormSubmitted(Event):
+    form_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    campaign_id: UUID | None
+    lead_id: UUID
+    submit_time: datetime
+
+
+@dataclass(slots=True)
+class _Reading:
+    lead: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+    wrong: list[Violation] = field(default_factory=list[Violation])
+
+
+def read(fields: Sequence[FormField], values: Mapping[str, str], referrer: str) -> Sent:
+    """The values as a lead holds them. Raises Invalid naming each value that is wrong."""
+    found = _Reading()
+    for one in fields:
+        value = _value(one, values.get(one.key, ""))
+        problem = _problem(one, value)
+        if problem:
+            found.wrong.append(Violation(f"values.{one.key}", f"{one.label}: {problem}"))
+        elif value and one.lead_field and one.lead_field != "NOTES":
+            found.lead[one.lead_field.lower()] = value
+        elif value:
+            found.notes.append(value if one.lead_field else f"{one.label}: {value}")
+    name = found.lead.get("name") or found.lead.get("company_name") or ""
+    if not name and not found.wrong:
+        named = next(one for one in fields if one.lead_field in ("NAME", "COMPANY_NAME"))
+        found.wrong.append(Violation(f"values.{named.key}", f"{named.label}: please fill this in"))
+    found.lead["notes"] = "\n".join(found.notes)
+    if len(found.lead["notes"]) > _LONGEST_NOTES:
+        found.wrong.append(Violation("values", f"are longer than {_LONGEST_NOTES:,} characters together"))
+    if found.wrong:
+        raise Invalid.of(found.wrong)
+    return Sent(found.lead, _utm(values, referrer), name)
+
+
+def _value(one: FormField, text: str) -> str:
+    if one.kind == "LONG_TEXT":
+        return texts.lines(text)
+    if one.kind == "CHECKBOX":
+        return "" if text.strip().lower() in _NO else "yes"
+    return texts.line(text)
+
+
+def _problem(one: FormField, value: str) -> str | None:
+    if not value:
+        return "please fill this in" if one.required else None
+    longest = min(_LONGEST.get(one.kind, 200), _LONGEST_IN_LEAD.get(one.lead_field, _LONGEST_NOTES))
+    if len(value) > longest:
+        return f"is longer than {longest:,} characters"
+    match one.kind:
+        case "EMAIL":
+            return formats.email(value)
+        case "PHONE":
+            return formats.phone(value)
+        case "CHOICE" if value not in {texts.line(choice) for choice in one.choices}:
+            return "choose one of what is offered"
+        case _:
+            return None
+
+
+def _utm(values: Mapping[str, str], referrer: str) -> dict[str, str]:
+    """As sent, or else as the address of the page has them, where browsers tell it."""
+    try:
+        page = dict(parse_qsl(urlsplit(referrer).query, max_num_fields=100))
+    except ValueError:
+        page = {}
+    found = {one: texts.line(values.get(f"utm_{one}") or page.get(f"utm_{one}", "")) for one in UTM}
+    return {one: value[:_LONGEST_UTM] for one, value in found.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes a submission the same as another."""
+
+    id: UUID
+    earlier: UUID
+    """Its id had it been sent in the ten minutes before; the same when a request id says what is the same."""
+    digest: bytes
+    """Of its content."""
+
+
+def identity_of(
+    form_id: UUID, request_id: str, values: Mapping[str, str], address: str, at: datetime, secret: str
+) -> Identity:
+    """The digests are keyed, so that nobody can find the visitor's address from what is kept."""
+    content = orjson.dumps(dict(values), option=orjson.OPT_SORT_KEYS)
+    digest = hmac.digest(secret.encode(), content, hashlib.sha256)
+    if request_id:
+        id = uuid5(form_id, f"request {request_id}")
+        return Identity(id, id, digest)
+    keyed = hmac.digest(secret.encode(), content + address.encode(), hashlib.sha256).hex()
+    span = int(at.timestamp() // SAME_WITHIN.total_seconds())
+    return Identity(
+        uuid5(form_id, f"content {keyed} {span}"), uuid5(form_id, f"content {keyed} {span - 1}"), digest
+    )
+
+
+async def taken_before(database: Database, who: Principal, same: Identity, now: datetime) -> bool:
+    """Whether the submission was taken before. Raises IdempotencyKeyReused when its request id came with other content."""
+    rows = await database.read(
+        who,
+        "SELECT id, digest, submit_time FROM form_submissions WHERE id = ANY($1)",
+        [same.id, same.earlier],
+    )
+    for row in rows:
+        if row["digest"] is not None and row["digest"] != same.digest:
+            raise IdempotencyKeyReused
+        if row["id"] == same.id or now - row["submit_time"] < SAME_WITHIN:
+            return True
+    return False
+
+
+_NOTE = text(
+    "INSERT INTO form_submissions (tenant_id, id, form_id, digest, submit_time) VALUES (:tenant, :id, :form, :digest, :at)"
+    " ON CONFLICT (tenant_id, id) DO NOTHING RETURNING id"
+)
+_COUNT = text(
+    "UPDATE web_forms SET submission_count = submission_count + 1,"
+    " last_submission_time = greatest(last_submission_time, :at) WHERE id = :id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A lead that a form brought."""
+
+    lead_id: UUID
+    form_id: UUID
+    campaign_id: UUID | None
+    name: str
+    at: datetime
+    digest: bytes | None = None
+
+
+async def note(tx: Transaction, lead: Captured) -> None:
+    """Counts the submission, once, and makes the lead a member of the campaign that has answered.
+
+    Called by the call that captured the lead, and again when leads tells of the lead: should the call have died in between,
+    the event makes it whole.
+    """
+    fresh = await tx.session.execute(
+        _NOTE,
+        {
+            "tenant": tx.who.tenant_id, "id": lead.lead_id, "form": lead.form_id, "digest": lead.digest, "at": lead.at,
+        },
+    )  # fmt: skip
+    if fresh.first() is None:
+        return
+    form = await tx.find(WebForm, lead.form_id)
+    if form is None:
+        return
+    await tx.session.execute(_COUNT, {"id": form.id, "at": lead.at})
+    tx.record(
+        FormSubmitted(
+            form_id=form.id, owner_id=form.owner_id, team_id=form.team_id, campaign_id=lead.campaign_id,
+            lead_id=lead.lead_id, submit_time=lead.at,
+        ),
+        on=form,
+    )  # fmt: skip
+    campaign = await tx.find(Campaign, lead.campaign_id) if lead.campaign_id else None
+    if campaign is not None and not await member_known(tx, campaign, lead.lead_id):
+        candidate = Candidate(lead.name, lead_id=lead.lead_id)
+        await enlist(tx, campaign, candidate, status=RESPONDED, at=lead.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a public key leads."""
+
+    who: Principal
+    """Marketing acting by itself in the form's tenant."""
+    form_id: UUID
+
+
+_known: dict[tuple[str, str], Place] = {}
+_MOST_KNOWN = 10_000
+_FIND = "SELECT tenant_id, tenant_slug, id FROM web_forms WHERE public_key = $1"
+
+
+async def find_place(relay_url: str, public_key: str) -> Place | None:
+    """The place of that key; None when nobody has it. A key never moves, so what was found is remembered.
+
+    A stranger's tenant is not known: keys are looked up by the relay role, which sees nothing else of forms. Raises
+    Unavailable.
+    """
+    known = _known.get((relay_url, public_key))
+    if known is not None:
+        return known
+    try:
+        connection: Any = await asyncpg.connect(relay_url, timeout=5)
+        try:
+            row = await connection.fetchrow(_FIND, public_key)
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise translate(error, {}) from error
+    if row is None:
+        return None
+    who = Principal(
+        tenant_id=row["tenant_id"], tenant=row["tenant_slug"], person_id=NOBODY, service="marketing"
+    )
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    found = _known[(relay_url, public_key)] = Place(who, row["id"])
+    return found

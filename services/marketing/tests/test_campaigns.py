@@ -1,0 +1,352 @@
+"""Campaigns and their members over gRPC: statuses, money, rights, who belongs to them, and what becomes of that."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.type.date_pb2 import Date
+from google.type.money_pb2 import Money
+from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.history.v1 import history_pb2
+from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
+from kehu.marketing.v1 import campaign_member_pb2 as members_pb
+from kehu.marketing.v1 import campaign_member_service_pb2 as members
+from kehu.marketing.v1 import campaign_pb2 as pb
+from kehu.marketing.v1 import campaign_service_pb2 as campaigns
+from kehu.marketing.v1 import customer_facet_pb2 as facet
+
+from chassis.errors import Code, Problem
+from chassis.ids import new_id
+from chassis.principal import Principal, Reach, Rights
+from chassis.testing import eventually, somebody
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+BOSS = somebody("acme")
+
+
+async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
+    with pytest.raises(Problem) as caught:
+        await call
+    assert (caught.value.code, caught.value.reason) == (code, reason)
+    return caught.value
+
+
+async def plan(
+    suite: Any, name: str, who: Principal = BOSS, request_id: str = "", **fields: Any
+) -> pb.Campaign:
+    fields.setdefault("channel", pb.CAMPAIGN_CHANNEL_EMAIL)
+    request = campaigns.CreateCampaignRequest(
+        campaign=pb.Campaign(name=name, **fields), request_id=request_id
+    )
+    return await suite.ask(who, "CampaignService/CreateCampaign", request, pb.Campaign)
+
+
+async def verb(suite: Any, name: str, request: Any, who: Principal = BOSS) -> pb.Campaign:
+    return await suite.ask(who, f"CampaignService/{name}", request, pb.Campaign)
+
+
+async def get(suite: Any, id: str, who: Principal = BOSS) -> pb.Campaign:
+    return await verb(suite, "GetCampaign", campaigns.GetCampaignRequest(id=id), who)
+
+
+async def found(suite: Any, who: Principal = BOSS, **asked: Any) -> list[str]:
+    answer = await suite.ask(
+        who,
+        "CampaignService/ListCampaigns",
+        campaigns.ListCampaignsRequest(**asked),
+        campaigns.ListCampaignsResponse,
+    )
+    return [one.name for one in answer.campaigns]
+
+
+async def join(suite: Any, who: Principal = BOSS, **fields: Any) -> members_pb.CampaignMember:
+    request = members.CreateCampaignMemberRequest(campaign_member=members_pb.CampaignMember(**fields))
+    return await suite.ask(
+        who, "CampaignMemberService/CreateCampaignMember", request, members_pb.CampaignMember
+    )
+
+
+async def members_of(suite: Any, who: Principal = BOSS, **asked: Any) -> list[members_pb.CampaignMember]:
+    answer = await suite.ask(
+        who,
+        "CampaignMemberService/ListCampaignMembers",
+        members.ListCampaignMembersRequest(**asked),
+        members.ListCampaignMembersResponse,
+    )
+    return list(answer.campaign_members)
+
+
+async def test_a_campaign_goes_its_way(suite: Any) -> None:
+    campaign = await plan(
+        suite, "春季推广", budget=Money(currency_code="CNY", units=20_000), start_date=Date(year=2026, month=3, day=1),
+        end_date=Date(year=2026, month=3, day=31), expected_response_percent=5,
+    )  # fmt: skip
+    assert (campaign.status, campaign.budget.units) == (pb.CAMPAIGN_STATUS_PLANNED, 20_000)
+    early = campaigns.CompleteCampaignRequest(id=campaign.id)
+    await refused(Code.FAILED_PRECONDITION, "CAMPAIGN_NOT_RUNNING", verb(suite, "CompleteCampaign", early))
+    started = await verb(suite, "StartCampaign", campaigns.StartCampaignRequest(id=campaign.id))
+    assert started.status == pb.CAMPAIGN_STATUS_RUNNING and started.HasField("start_time")
+    again = campaigns.StartCampaignRequest(id=campaign.id)
+    await refused(Code.FAILED_PRECONDITION, "CAMPAIGN_NOT_PLANNED", verb(suite, "StartCampaign", again))
+    cost = Money(currency_code="CNY", units=18_000, nanos=500_000_000)
+    done = await verb(
+        suite, "CompleteCampaign", campaigns.CompleteCampaignRequest(id=campaign.id, actual_cost=cost)
+    )
+    assert (done.status, done.actual_cost) == (pb.CAMPAIGN_STATUS_COMPLETED, cost)
+    cancel = campaigns.CancelCampaignRequest(id=campaign.id)
+    await refused(Code.FAILED_PRECONDITION, "CAMPAIGN_ENDED", verb(suite, "CancelCampaign", cancel))
+    other = await plan(suite, "Never")
+    gone = await verb(suite, "CancelCampaign", campaigns.CancelCampaignRequest(id=other.id))
+    assert gone.status == pb.CAMPAIGN_STATUS_CANCELLED and gone.HasField("end_time")
+
+    rows = await suite.marketing.running.database.read(
+        BOSS, "SELECT subject FROM outbox WHERE record_id = $1::uuid ORDER BY seq", campaign.id
+    )
+    assert [row["subject"].rpartition("campaign.")[2] for row in rows] == ["created", "started", "completed"]
+    changes = await suite.ask(
+        BOSS, "HistoryService/ListChanges",
+        history_pb2.ListChangesRequest(record_type="campaign", record_id=campaign.id), history_pb2.ListChangesResponse,
+    )  # fmt: skip
+    assert [f.new_value for c in changes.changes for f in c.fields if f.field == "status"] == [
+        "COMPLETED", "RUNNING",
+    ]  # fmt: skip
+
+
+async def test_costs_come_in_late_and_versions_are_checked(suite: Any) -> None:
+    campaign = await plan(suite, "Late costs")
+    change = pb.Campaign(id=campaign.id, etag=campaign.etag, actual_cost=Money(currency_code="CNY", units=7))
+    update = campaigns.UpdateCampaignRequest(campaign=change, update_mask=FieldMask(paths=["actual_cost"]))
+    assert (await verb(suite, "UpdateCampaign", update)).actual_cost.units == 7
+    await refused(Code.ABORTED, "ETAG_MISMATCH", verb(suite, "UpdateCampaign", update))
+    status = campaigns.UpdateCampaignRequest(
+        campaign=pb.Campaign(id=campaign.id), update_mask=FieldMask(paths=["status"])
+    )
+    await refused(Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE", verb(suite, "UpdateCampaign", status))
+
+
+async def test_what_cannot_be(suite: Any) -> None:
+    backwards: dict[str, Any] = {
+        "start_date": Date(year=2026, month=3, day=2),
+        "end_date": Date(year=2026, month=3, day=1),
+    }
+    problem = await refused(Code.INVALID_ARGUMENT, "END_BEFORE_START", plan(suite, "Back", **backwards))
+    assert problem.violations[0].field == "campaign.endDate"
+    unsaid = plan(suite, "No channel", channel=pb.CAMPAIGN_CHANNEL_UNSPECIFIED)
+    problem = await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", unsaid)
+    assert problem.violations[0].field == "campaign.channel"
+    owing = plan(suite, "Minus", budget=Money(currency_code="CNY", units=-1))
+    assert (await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", owing)).violations[
+        0
+    ].field == "campaign.budget"
+    await plan(suite, "Keyed", external_key="ERP-1")
+    await refused(Code.ALREADY_EXISTS, "EXTERNAL_KEY_TAKEN", plan(suite, "Keyed twice", external_key="ERP-1"))
+    first = await plan(suite, "Once", request_id="once")
+    assert await plan(suite, "Once", request_id="once") == first
+    await refused(Code.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED", plan(suite, "Twice", request_id="once"))
+
+
+async def test_lists_filter_and_find(suite: Any) -> None:
+    await plan(suite, "深圳展会", channel=pb.CAMPAIGN_CHANNEL_CONFERENCE)
+    assert await found(suite, query="szzh") == ["深圳展会"]
+    assert await found(suite, filter="channel = CAMPAIGN_CHANNEL_CONFERENCE", order_by="name") == ["深圳展会"]
+    await refused(Code.INVALID_ARGUMENT, "FILTER_INVALID", found(suite, filter="colour = 1"))
+
+
+async def test_rights_teams_and_tenants(suite: Any) -> None:
+    team = new_id()
+    ann = somebody("acme", rights={"campaigns": Rights(Reach.TEAM, Reach.OWN)}, team=team)
+    bob = somebody("acme", rights={"campaigns": Rights(Reach.TEAM, Reach.OWN)}, team=team)
+    far = somebody("acme", rights={"campaigns": Rights(Reach.OWN, Reach.OWN)})
+    none = somebody("acme", rights={"leads": Rights(Reach.ALL, Reach.ALL)})
+    campaign = await plan(suite, "Of Ann", ann)
+    assert (campaign.owner_id, campaign.team_id) == (str(ann.person_id), str(team))
+    assert (await get(suite, campaign.id, bob)).name == "Of Ann"
+    for who in (far, somebody("rival")):
+        await refused(Code.NOT_FOUND, "NOT_FOUND", get(suite, campaign.id, who))
+        assert await found(suite, who) == []
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", get(suite, campaign.id, none))
+    start = campaigns.StartCampaignRequest(id=campaign.id)
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", verb(suite, "StartCampaign", start, bob))
+    own = campaigns.AssignCampaignRequest(id=campaign.id, owner_id=str(ann.person_id))
+    assert (await verb(suite, "AssignCampaign", own, ann)).etag == campaign.etag
+    mine = campaigns.AssignCampaignRequest(id=campaign.id, owner_id=str(BOSS.person_id))
+    assert (await verb(suite, "AssignCampaign", mine)).owner_id == str(BOSS.person_id)
+
+
+async def test_leads_and_customers_become_members(suite: Any) -> None:
+    campaign = await plan(suite, "Members")
+    lead = await suite.lead(BOSS, name="王小明", company_name="Ming Ltd")
+    customer = await suite.customer(BOSS, "上海宝钢")
+    contact = await suite.customers.ask(
+        BOSS, "kehu.customers.v1.ContactService/CreateContact",
+        contact_service_pb2.CreateContactRequest(contact=contact_pb2.Contact(customer_id=customer.id, display_name="李")),
+        contact_pb2.Contact,
+    )  # fmt: skip
+    member = await join(suite, campaign_id=campaign.id, lead_id=lead.id, note="met at the fair")
+    assert (member.display_name, member.status) == ("王小明", members_pb.MEMBER_STATUS_PLANNED)
+    assert member.owner_id == campaign.owner_id
+    firm = await join(suite, campaign_id=campaign.id, customer_id=customer.id, contact_id=contact.id)
+    assert (firm.display_name, firm.contact_id) == ("上海宝钢", contact.id)
+    twice = join(suite, campaign_id=campaign.id, lead_id=lead.id)
+    await refused(Code.ALREADY_EXISTS, "MEMBER_EXISTS", twice)
+    both = join(suite, campaign_id=campaign.id, lead_id=lead.id, customer_id=customer.id)
+    await refused(Code.INVALID_ARGUMENT, "MEMBER_AMBIGUOUS", both)
+    nobody = join(suite, campaign_id=campaign.id, lead_id=str(new_id()))
+    await refused(Code.INVALID_ARGUMENT, "LEAD_NOT_FOUND", nobody)
+    nowhere = join(suite, campaign_id=str(new_id()), lead_id=lead.id)
+    problem = await refused(Code.INVALID_ARGUMENT, "CAMPAIGN_NOT_FOUND", nowhere)
+    assert problem.violations[0].field == "campaignMember.campaignId"
+    other = await suite.customer(BOSS, "Another")
+    wrong = join(suite, campaign_id=campaign.id, customer_id=other.id, contact_id=contact.id)
+    await refused(Code.INVALID_ARGUMENT, "CONTACT_NOT_FOUND", wrong)
+
+    answered = await suite.ask(
+        BOSS,
+        "CampaignMemberService/RecordCampaignResponse",
+        members.RecordCampaignResponseRequest(id=firm.id, status=members_pb.MEMBER_STATUS_RESPONDED),
+        members_pb.CampaignMember,
+    )
+    assert answered.HasField("response_time") and answered.etag != firm.etag
+    now = await get(suite, campaign.id)
+    assert (now.member_count, now.responded_count, now.etag) == (2, 1, campaign.etag)
+    assert [m.id for m in await members_of(suite, filter=f'campaignId = "{campaign.id}"', query="wxm")] == [
+        member.id
+    ]
+    status = f'campaignId = "{campaign.id}" AND status = MEMBER_STATUS_RESPONDED'
+    assert [m.id for m in await members_of(suite, filter=status)] == [firm.id]
+    blind = somebody("acme", rights={"campaigns": Rights(Reach.OWN, Reach.OWN)})
+    assert await members_of(suite, blind) == []
+    ask_one = members.GetCampaignMemberRequest(id=member.id)
+    lone = suite.ask(blind, "CampaignMemberService/GetCampaignMember", ask_one, members_pb.CampaignMember)
+    await refused(Code.NOT_FOUND, "NOT_FOUND", lone)
+
+    facts = await suite.ask(
+        BOSS, "CustomerFacetService/GetCustomerFacet", facet.GetCustomerFacetRequest(customer_id=customer.id),
+        facet.CustomerFacet,
+    )  # fmt: skip
+    assert (facts.touch_count, facts.touches[0].campaign_name) == (1, "Members")
+    assert facts.touches[0].status == members_pb.MEMBER_STATUS_RESPONDED
+    unseen = await suite.ask(
+        blind, "CustomerFacetService/GetCustomerFacet", facet.GetCustomerFacetRequest(customer_id=customer.id),
+        facet.CustomerFacet,
+    )  # fmt: skip
+    assert unseen == facet.CustomerFacet()
+
+    out = members.DeleteCampaignMemberRequest(id=firm.id, etag=firm.etag)
+    await refused(
+        Code.ABORTED,
+        "ETAG_MISMATCH",
+        suite.ask(BOSS, "CampaignMemberService/DeleteCampaignMember", out, Empty),
+    )
+    out.etag = answered.etag
+    await suite.ask(BOSS, "CampaignMemberService/DeleteCampaignMember", out, Empty)
+    assert (await get(suite, campaign.id)).member_count == 1
+    again = await join(suite, campaign_id=campaign.id, customer_id=customer.id)
+    assert again.id != firm.id
+
+
+async def test_many_members_at_once(suite: Any) -> None:
+    campaign = await plan(suite, "Many")
+    leads = [await suite.lead(BOSS, name=f"Person {n}") for n in range(12)]
+    customers = [await suite.customer(BOSS, f"Firm {n}") for n in range(3)]
+    stranger, hidden = str(new_id()), await suite.lead(somebody("rival"), name="Rival")
+    await join(suite, campaign_id=campaign.id, lead_id=leads[0].id)
+    request = members.AddCampaignMembersRequest(
+        id=campaign.id, lead_ids=[*(one.id for one in leads), stranger, hidden.id],
+        customer_ids=[one.id for one in customers], request_id="many",
+    )  # fmt: skip
+    for _ in range(2):
+        answer = await suite.ask(
+            BOSS, "CampaignMemberService/AddCampaignMembers", request, members.AddCampaignMembersResponse
+        )
+        assert (answer.added_count, answer.existing_count) == (14, 1)
+        assert set(answer.refused_ids) == {stranger, hidden.id}
+    request.request_id = "once-more"
+    answer = await suite.ask(
+        BOSS, "CampaignMemberService/AddCampaignMembers", request, members.AddCampaignMembersResponse
+    )
+    assert (answer.added_count, answer.existing_count) == (0, 15)
+    assert (await get(suite, campaign.id)).member_count == 15
+
+    mine = somebody("acme")
+    given = campaigns.AssignCampaignRequest(id=campaign.id, owner_id=str(mine.person_id))
+    assert (await verb(suite, "AssignCampaign", given, mine)).owner_id == str(mine.person_id)
+    page = await members_of(suite, filter=f'campaignId = "{campaign.id}"', page_size=20)
+    assert {one.owner_id for one in page} == {str(mine.person_id)}
+
+    await suite.ask(
+        BOSS, "CampaignService/DeleteCampaign", campaigns.DeleteCampaignRequest(id=campaign.id), Empty
+    )
+    await refused(Code.NOT_FOUND, "NOT_FOUND", get(suite, campaign.id))
+    assert await members_of(suite, filter=f'campaignId = "{campaign.id}"') == []
+
+
+async def test_a_campaign_follows_its_leads(suite: Any) -> None:
+    campaign = await plan(suite, "Followed")
+    lead = await suite.lead(BOSS, name="赵六", company_name="北京新公司", campaign_id=campaign.id)
+    lost = await suite.lead(BOSS, name="Lost", campaign_id=campaign.id)
+    member = await join(suite, campaign_id=campaign.id, lead_id=lead.id)
+    await join(suite, campaign_id=campaign.id, lead_id=lost.id)
+
+    async def counts(leads: int, converted: int, members: int) -> bool:
+        now = await get(suite, campaign.id)
+        return (now.lead_count, now.converted_lead_count, now.member_count) == (leads, converted, members)
+
+    await eventually(lambda: counts(2, 0, 2))
+    await suite.leads.ask(
+        BOSS, "kehu.leads.v1.LeadService/DeleteLead", lead_service_pb2.DeleteLeadRequest(id=lost.id), Empty
+    )
+    await eventually(lambda: counts(1, 0, 1))
+    rename = lead_service_pb2.UpdateLeadRequest(
+        lead=lead_pb2.Lead(id=lead.id, name="赵七"), update_mask=FieldMask(paths=["name"])
+    )
+    await suite.leads.ask(BOSS, "kehu.leads.v1.LeadService/UpdateLead", rename, lead_pb2.Lead)
+    conversion = await suite.leads.ask(
+        BOSS,
+        "kehu.leads.v1.LeadService/ConvertLead",
+        lead_service_pb2.ConvertLeadRequest(id=lead.id),
+        conversion_pb2.Conversion,
+    )
+    assert conversion.state == conversion_pb2.CONVERSION_STATE_SUCCEEDED
+    await eventually(lambda: counts(1, 1, 1))
+    (now,) = await members_of(suite, filter=f'leadId = "{lead.id}"')
+    assert (now.id, now.display_name) == (member.id, "赵七")
+    assert (now.customer_id, now.contact_id) == (conversion.customer_id, conversion.contact_id)
+    asked = facet.GetCustomerFacetRequest(customer_id=conversion.customer_id)
+    facts = await suite.ask(BOSS, "CustomerFacetService/GetCustomerFacet", asked, facet.CustomerFacet)
+    assert [touch.campaign_id for touch in facts.touches] == [campaign.id]
+    known = join(suite, campaign_id=campaign.id, customer_id=conversion.customer_id)
+    await refused(Code.ALREADY_EXISTS, "MEMBER_EXISTS", known)
+
+    # Whoever was converted before comes with the customer.
+    second = await plan(suite, "Second")
+    late = await join(suite, campaign_id=second.id, lead_id=lead.id)
+    assert late.customer_id == conversion.customer_id
+
+
+async def test_members_follow_customers(suite: Any) -> None:
+    campaign = await plan(suite, "Customers")
+    customer = await suite.customer(BOSS, "Old name")
+    await join(suite, campaign_id=campaign.id, customer_id=customer.id)
+    rename = customer_service_pb2.UpdateCustomerRequest(
+        customer=customer_pb2.Customer(id=customer.id, display_name="New name"),
+        update_mask=FieldMask(paths=["display_name"]),
+    )
+    path = "kehu.customers.v1.CustomerService/"
+    await suite.customers.ask(BOSS, path + "UpdateCustomer", rename, customer_pb2.Customer)
+    mine = f'campaignId = "{campaign.id}"'
+
+    async def renamed() -> bool:
+        return [m.display_name for m in await members_of(suite, filter=mine, query="new")] == ["New name"]
+
+    await eventually(renamed)
+    await suite.customers.ask(
+        BOSS, path + "DeleteCustomer", customer_service_pb2.DeleteCustomerRequest(id=customer.id), Empty
+    )
+
+    async def gone() -> bool:
+        return not await members_of(suite, filter=mine)
+
+    await eventually(gone)
