@@ -24,8 +24,9 @@ def test_a_form_waits_for_leads(suite: Suite, boss: Any, eventually: Callable[..
     leads = suite.services["leads"]
     leads.kill()
     try:
-        answer = send()
-        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1, answer.text
+        for _ in range(11):  # more than one address may send in a minute: what failed does not count
+            answer = send()
+            assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1, answer.text
         kept = boss.get(f"/v1/forms/{form['id']}")
         assert kept.get("submissionCount", 0) == 0
     finally:

@@ -33,3 +33,11 @@ class Floods:
             raise TooManySubmissions(WITHIN - (now - times[0]))
         times.append(now)
         self._seen.move_to_end(address)
+
+    def take_back(self, address: str) -> None:
+        """One submission of that address did not count: it failed through no fault of the visitor, who will try again."""
+        times = self._seen.get(address)
+        if times:
+            times.pop()
+            if not times:
+                del self._seen[address]

@@ -37,6 +37,15 @@ _FLOODS = Floods()
 @face.process("SubmitWebForm")
 async def submit(request: pb.SubmitWebFormRequest, call: Call) -> pb.SubmitWebFormResponse:
     _FLOODS.check(request.client_address)
+    try:
+        return await _submit(request, call)
+    except Problem as problem:
+        if problem.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+            _FLOODS.take_back(request.client_address)
+        raise
+
+
+async def _submit(request: pb.SubmitWebFormRequest, call: Call) -> pb.SubmitWebFormResponse:
     call, form = await _form(request.public_key, call)
     if not may_carry(form["allowed_origins"], request.origin, request.referrer):
         raise errors.OriginNotAllowed
