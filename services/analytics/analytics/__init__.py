@@ -1,1 +1,1 @@
-"""Facts built from the events of all services, and reports over them."""
+"""Facts from the events of all services, and reports over them."""

@@ -1,0 +1,75 @@
+"""Where leads come from, and what has become of them."""
+
+from collections import Counter, defaultdict
+
+from kehu.analytics.v1 import report_service_pb2 as pb
+
+from analytics.figures import Amounts, percent
+from analytics.rpc.face import face, moments_of, put_as_of, put_money
+from analytics.scope import Scope
+from chassis.rpc import Call
+
+_COUNTS = (
+    "lead_count", "contacted_count", "qualified_count", "converted_count", "disqualified_count", "won_opportunity_count",
+)  # fmt: skip
+# One statement, so that leads and what was won with them are of one moment.
+_STATEMENT = """
+WITH picked AS (SELECT t.id, t.source, t.status, t.contacted, t.qualified FROM leads t WHERE {leads}),
+won AS (
+    SELECT t.origin_lead_id, t.currency, t.amount FROM opportunities t
+    WHERE {reach} AND t.status = 'OPPORTUNITY_STATUS_WON' AND t.origin_lead_id IS NOT NULL
+)
+SELECT source, '' AS currency, count(*) AS lead_count, count(*) FILTER (WHERE contacted) AS contacted_count,
+    count(*) FILTER (WHERE qualified) AS qualified_count,
+    count(*) FILTER (WHERE status = 'LEAD_STATUS_CONVERTED') AS converted_count,
+    count(*) FILTER (WHERE status = 'LEAD_STATUS_DISQUALIFIED') AS disqualified_count,
+    0 AS won_opportunity_count, NULL::numeric AS won_amount
+FROM picked GROUP BY source
+UNION ALL
+SELECT picked.source, won.currency, 0, 0, 0, 0, 0, count(*), sum(won.amount)
+FROM picked JOIN won ON won.origin_lead_id = picked.id GROUP BY picked.source, won.currency
+"""
+
+
+@face.read("GetLeadsBySource")
+async def get_leads_by_source(request: pb.GetLeadsBySourceRequest, call: Call) -> pb.LeadsBySource:
+    begin, end = await moments_of(call, request, request.time_zone)
+    scope = Scope(call.who)
+    leads = " AND ".join([
+        scope.owned(request.owner_id, request.team_id),
+        scope.same("campaign_id", request.campaign_id, "campaignId"),
+        scope.within("captured_at", begin, end),
+    ])  # fmt: skip
+    answer = pb.LeadsBySource()
+    await put_as_of(answer, call, "leads", "sales")
+    rows = await call.database.read(
+        call.who, _STATEMENT.replace("{leads}", leads).replace("{reach}", scope.reach), *scope.values
+    )
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    amounts: defaultdict[str, Amounts] = defaultdict(Amounts)
+    for row in rows:
+        for source in (row["source"], ""):  # the empty source is all together
+            for name in _COUNTS:
+                counts[source][name] += row[name]
+            amounts[source].add(row["won_amount"], row["currency"])
+    answer.total.CopyFrom(_row("", counts[""], amounts[""]))
+    for source in sorted(counts, key=lambda source: (-counts[source]["lead_count"], source)):
+        if source:
+            answer.rows.append(_row(source, counts[source], amounts[source]))
+    return answer
+
+
+def _row(source: str, counts: Counter[str], amounts: Amounts) -> pb.LeadsBySourceRow:
+    row = pb.LeadsBySourceRow(
+        source=source,
+        lead_count=counts["lead_count"],
+        contacted_count=counts["contacted_count"],
+        qualified_count=counts["qualified_count"],
+        converted_count=counts["converted_count"],
+        disqualified_count=counts["disqualified_count"],
+        open_count=counts["lead_count"] - counts["converted_count"] - counts["disqualified_count"],
+        conversion_percent=percent(counts["converted_count"], counts["lead_count"]),
+        won_opportunity_count=counts["won_opportunity_count"],
+    )
+    put_money(row.won_amounts, amounts)
+    return row
