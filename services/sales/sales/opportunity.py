@@ -171,7 +171,7 @@ def told(opportunity: Opportunity) -> dict[str, Any]:
         "opportunity": OpportunitySnapshot(
             name=it.name, customer_id=it.customer_id, contact_id=it.contact_id, product_id=it.product_id,
             amount=None if it.amount is None else Money(it.amount, it.amount_currency), stage_id=it.stage_id,
-            stage_name=it.stage_name, stage_position=it.stage_position, probability=it.probability, status=it.status,
+            stage_name=it.stage_name, stage_position=it.stage_position + 1, probability=it.probability, status=it.status,
             engage_date=it.engage_date, expected_close_date=it.expected_close_date, close_date=it.close_date,
             loss_reason=it.loss_reason or None, campaign_id=it.campaign_id, origin_lead_id=it.origin_lead_id,
             create_time=it.created_at, stage_enter_time=it.stage_enter_time,
