@@ -63,6 +63,7 @@ def service_user(member: Member, password: str) -> User:
             f"$JS.API.CONSUMER.CREATE.{stream}.{name}",
             f"$JS.API.CONSUMER.CREATE.{stream}.{name}.>",
             f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{name}",
+            f"$JS.API.CONSUMER.DELETE.{stream}.{name}",  # to read everything again
             *_reading(stream, name),
         ]
     return User(name, password, tuple(publish), (f"{inbox(name)}.>",))
