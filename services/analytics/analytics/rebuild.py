@@ -13,13 +13,10 @@ import sys
 from typing import Any
 
 import asyncpg
-from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
 
-from analytics.backlog import waiting
 from analytics.facts import FACTS
 from analytics.listens import SUBSCRIPTIONS
-from chassis.events import streams
+from chassis.events import backlog, streams
 from chassis.events.subscriptions import Consumer
 from chassis.service import Running
 from chassis.settings import Settings
@@ -63,9 +60,9 @@ async def begin_anew(settings: Settings, service: str, *, keep: bool = False) ->
     connection: Any = await asyncpg.connect(settings.owner_database_url.get_secret_value())
     try:
         js = client.jetstream(timeout=5)
-        begun_late = [name for name in _streams() if await _begins_late(js, name)]
-        if begun_late and not keep:
-            raise StreamsIncomplete(begun_late)
+        incomplete = await backlog.begun_late(js, SUBSCRIPTIONS.domains)
+        if incomplete and not keep:
+            raise StreamsIncomplete(incomplete)
         async with connection.transaction():
             await connection.execute("SET LOCAL lock_timeout = '30s'")
             # Locks out whoever takes events in. The bus forgets within the transaction: until it ends, nobody can take an
@@ -73,15 +70,10 @@ async def begin_anew(settings: Settings, service: str, *, keep: bool = False) ->
             await connection.execute(f"LOCK TABLE inbox, freshness, {', '.join(_TABLES)}")
             await connection.execute("TRUNCATE inbox, freshness")
             await connection.execute(_outdate() if keep else f"TRUNCATE {', '.join(_TABLES)}")
-            for name in _streams():
-                await _forget(js, name, service)
+            await backlog.forget(js, service, SUBSCRIPTIONS.domains)
     finally:
         await connection.close()
         await streams.close(client)
-
-
-def _streams() -> list[str]:
-    return [streams.stream_of(domain) for domain in SUBSCRIPTIONS.domains]
 
 
 def _outdate() -> str:
@@ -93,24 +85,10 @@ def _outdate() -> str:
     )
 
 
-async def _begins_late(js: JetStreamContext, stream: str) -> bool:
-    try:
-        return (await js.stream_info(stream)).state.first_seq > 1
-    except NotFoundError:
-        return False
-
-
-async def _forget(js: JetStreamContext, stream: str, service: str) -> None:
-    try:
-        await js.delete_consumer(stream, service)
-    except NotFoundError:
-        return
-
-
 async def read_all(running: Running) -> None:
     """Takes in what waits, beside the running service if there is one, until nothing does."""
     settings, name = running.settings, running.service.name
-    pending = await waiting(settings, name, SUBSCRIPTIONS.domains)
+    pending = await backlog.waiting(settings, name, SUBSCRIPTIONS.domains)
     readers = [
         asyncio.create_task(Consumer(settings, running.database, name, domain, SUBSCRIPTIONS).run())
         for domain, count in pending.items()
@@ -119,7 +97,7 @@ async def read_all(running: Running) -> None:
     try:
         while any(count != 0 for count in pending.values()):
             await asyncio.sleep(_LOOK)
-            pending = await waiting(settings, name, SUBSCRIPTIONS.domains)
+            pending = await backlog.waiting(settings, name, SUBSCRIPTIONS.domains)
     finally:
         # As in the service itself: one request to end may be lost on the way.
         left = set(readers)

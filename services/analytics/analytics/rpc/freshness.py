@@ -2,9 +2,9 @@
 
 from kehu.analytics.v1 import report_service_pb2 as pb
 
-from analytics.backlog import waiting
 from analytics.listens import SUBSCRIPTIONS
 from analytics.rpc.face import face
+from chassis.events import backlog
 from chassis.mapping import to_timestamp
 from chassis.rpc import Call
 
@@ -12,7 +12,7 @@ from chassis.rpc import Call
 @face.read("GetFreshness")
 async def get_freshness(request: pb.GetFreshnessRequest, call: Call) -> pb.Freshness:
     # The bus first: what it has handed over by then is in the facts.
-    pending = await waiting(call.settings, call.service, SUBSCRIPTIONS.domains)
+    pending = await backlog.waiting(call.settings, call.service, SUBSCRIPTIONS.domains)
     rows = await call.database.read(call.who, "SELECT domain, last_event_at FROM freshness")
     newest = {row["domain"]: row["last_event_at"] for row in rows}
     answer = pb.Freshness(caught_up=not any(count is None or count for count in pending.values()))

@@ -1,7 +1,8 @@
-"""How many events wait on the bus to be counted in."""
+"""How far a service has read the streams of others: what waits for it, and how to have all of it told again."""
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 import nats.errors
 from nats.js import JetStreamContext
@@ -43,3 +44,23 @@ async def _waiting(js: JetStreamContext, stream: str, service: str) -> int | Non
     except (OSError, TimeoutError, nats.errors.Error):
         return None
     return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+
+async def begun_late(js: JetStreamContext, domains: Iterable[str]) -> list[str]:
+    """The streams among those of the domains that no longer hold their first events."""
+    found: list[str] = []
+    for stream in map(streams.stream_of, domains):
+        with suppress(NotFoundError):
+            if (await js.stream_info(stream)).state.first_seq > 1:
+                found.append(stream)
+    return found
+
+
+async def forget(js: JetStreamContext, service: str, domains: Iterable[str]) -> None:
+    """Has the bus forget how far the service has read; its consumers begin anew, and its inbox should know nothing either.
+
+    Raises nats.errors.Error or TimeoutError; another attempt does the rest.
+    """
+    for domain in domains:
+        with suppress(NotFoundError):
+            await js.delete_consumer(streams.stream_of(domain), service)
