@@ -1,0 +1,26 @@
+"""Events of others: a renamed customer is shown and found by its new name."""
+
+from uuid import UUID
+
+from kehu.customers.v1 import events_pb2 as customers
+from sqlalchemy import select
+from sqlmodel import col
+
+from chassis.database import Transaction
+from chassis.events.event import Envelope
+from chassis.events.subscriptions import Subscriptions
+from service_desk.ticket import Ticket
+
+SUBSCRIPTIONS = Subscriptions()
+
+
+@SUBSCRIPTIONS.on(customers.CustomerUpdated)
+async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
+    if "displayName" not in event.changed_fields:
+        return
+    found = await tx.session.execute(
+        select(Ticket).where(col(Ticket.customer_id) == UUID(event.customer_id)).with_for_update()
+    )
+    for ticket in found.scalars():
+        ticket.customer_name = event.customer.display_name
+        ticket.derive()
