@@ -17,6 +17,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from chassis.money import Money
+from chassis.wire import camel
 
 
 class Event:
@@ -121,10 +122,17 @@ def _shape(kind: type[Any], descriptor: Descriptor) -> Encoder:
 
 
 def _value(hint: Any, field: FieldDescriptor) -> Encoder:
+    if field.name == "changed_fields":
+        return _field_names
     if field.is_repeated:
         one = _one(hint, field)
         return lambda items: [one(item) for item in items]
     return _one(hint, field)
+
+
+def _field_names(columns: list[str]) -> list[str]:
+    """Use cases name columns; the contract names fields, in lowerCamelCase, and an amount with its currency is one field."""
+    return list(dict.fromkeys(camel(name.removesuffix("_currency")) for name in columns))
 
 
 def _one(hint: Any, field: FieldDescriptor) -> Encoder:

@@ -18,7 +18,6 @@ from chassis.owners import Owner
 from chassis.principal import Act
 from chassis.records import Owned
 from chassis.search import Searchable
-from chassis.wire import camel
 from marketing import errors
 
 CHANNELS = (
@@ -176,8 +175,7 @@ def change_campaign(tx: Transaction, campaign: Campaign, values: Mapping[str, An
         setattr(campaign, name, values[name])
     campaign.check()
     campaign.findable()
-    fields = list(dict.fromkeys(camel(name.removesuffix("_currency")) for name in changed))
-    tx.record(CampaignUpdated(**told(campaign), changed_fields=fields), on=campaign)
+    tx.record(CampaignUpdated(**told(campaign), changed_fields=changed), on=campaign)
 
 
 _MEMBERS_TOO = "UPDATE campaign_members SET owner_id = :owner, team_id = :team WHERE campaign_id = :id"
@@ -191,7 +189,7 @@ async def assign_campaign(tx: Transaction, campaign: Campaign, owner: Owner) -> 
     await tx.session.execute(
         text(_MEMBERS_TOO), {"owner": owner.person_id, "team": owner.team_id, "id": campaign.id}
     )
-    tx.record(CampaignUpdated(**told(campaign), changed_fields=["ownerId", "teamId"]), on=campaign)
+    tx.record(CampaignUpdated(**told(campaign), changed_fields=["owner_id", "team_id"]), on=campaign)
 
 
 _OPEN_FORM = (

@@ -33,9 +33,9 @@ async def lead_created(event: leads.LeadCreated, tx: Transaction, envelope: Enve
 async def lead_updated(event: leads.LeadUpdated, tx: Transaction, envelope: Envelope) -> None:
     changed = set(event.changed_fields)
     id = UUID(event.lead_id)
-    moved = bool(changed & {"campaign_id", "campaignId"})
+    moved = "campaignId" in changed
     await note_lead(tx, LeadState(id, envelope.version, _id(event.lead.campaign_id), campaign_changed=moved))
-    if changed & {"name", "company_name", "companyName"}:
+    if changed & {"name", "companyName"}:
         await member.rename_lead(tx, id, event.lead.name or event.lead.company_name)
 
 
@@ -55,7 +55,7 @@ async def lead_deleted(event: leads.LeadDeleted, tx: Transaction, envelope: Enve
 
 @SUBSCRIPTIONS.on(customers.CustomerUpdated)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
-    if set(event.changed_fields) & {"display_name", "displayName"}:
+    if "displayName" in event.changed_fields:
         await member.rename_customer(tx, UUID(event.customer_id), event.customer.display_name)
 
 

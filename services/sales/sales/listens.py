@@ -27,7 +27,7 @@ async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: 
 
 @SUBSCRIPTIONS.on(customers.CustomerUpdated)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
-    if "displayName" in event.changed_fields or "display_name" in event.changed_fields:
+    if "displayName" in event.changed_fields:
         for statement in _RENAME:
             await tx.session.execute(
                 text(statement), {"name": event.customer.display_name, "id": UUID(event.customer_id)}
