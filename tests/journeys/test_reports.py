@@ -3,6 +3,7 @@
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -29,7 +30,9 @@ def _all(person: Any, path: str, name: str) -> list[dict[str, Any]]:
 
 
 def _reports(person: Any) -> dict[str, Any]:
-    names = ("leadsBySource", "pipelineFunnel", "salesByPersonAndMonth", "ordersByProduct")
+    names = (
+        "leadsBySource", "pipelineFunnel", "salesByPersonAndMonth", "ordersByProduct", "ticketsByStatusAndAge",
+    )  # fmt: skip
     return {name: person.get(f"/v1/reports/{name}") for name in names}
 
 
@@ -66,7 +69,16 @@ def test_reports_agree_with_the_services(suite: Suite, boss: Any, eventually: Ca
             reason = {"reason": "LOSS_REASON_PRICE"} if verb == "lose" else {}
             boss.post(f"/v1/opportunities/{deal['id']}:{verb}", reason)
     lead = boss.post("/v1/leads", {"name": "Somebody", "source": "LEAD_SOURCE_PARTNER"})
-    newest = {"sales": deal["createTime"], "leads": lead["createTime"]}
+    ticket: dict[str, Any] = {}
+    for number in range(4):
+        ticket = boss.post("/v1/tickets", {"subject": f"Counted {number}", "customerId": customer})
+        if number % 2:
+            ticket = boss.post(f"/v1/tickets/{ticket['id']}:resolve", {"resolution": "Told"})
+    newest = {
+        "sales": deal["createTime"],
+        "leads": lead["createTime"],
+        "servicedesk": ticket["updateTime"],
+    }
     eventually(lambda: _counted(boss, newest))
 
     reports = _reports(boss)
@@ -115,3 +127,19 @@ def _compare(boss: Any, reports: dict[str, Any]) -> None:
 
     sources = Counter(lead["source"] for lead in _all(boss, "/v1/leads", "leads"))
     assert {row["source"]: row["leadCount"] for row in reports["leadsBySource"]["rows"]} == sources
+
+    tickets = _all(boss, "/v1/tickets", "tickets")
+    by_status: Counter[str] = Counter()
+    for row in reports["ticketsByStatusAndAge"]["rows"]:
+        by_status[row["status"]] += row["ticketCount"]
+    assert by_status == Counter(ticket["status"] for ticket in tickets)
+    waited = [
+        _seconds(ticket["createTime"], ticket["resolveTime"]) for ticket in tickets if "resolveTime" in ticket
+    ]
+    total = reports["ticketsByStatusAndAge"]["total"]
+    assert total["ticketCount"] == len(tickets) and total["resolvedCount"] == len(waited)
+    assert abs(int(total.get("averageResolveSeconds", 0)) - sum(waited) / len(waited)) <= 0.5
+
+
+def _seconds(begin: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
