@@ -189,7 +189,10 @@ _LIVING = (
 async def principal_of(
     database: Database, who: Principal, person_id: UUID, session_id: UUID | None
 ) -> Principal | None:
-    """The active person with their present rights, as a token tells it; None when there is none (any more)."""
+    """The active person with their present rights, as a token tells it; None when there is none (any more).
+
+    Without a session a program asks by an API key: it has no password to change.
+    """
     rows: list[Any] = await database.read(who, _WHO, person_id)
     if not rows:
         return None
@@ -197,7 +200,7 @@ async def principal_of(
     return Principal(
         tenant_id=who.tenant_id, tenant=row["slug"], person_id=row["id"], name=row["display_name"], team_id=row["team_id"],
         team_ids=frozenset(row["team_ids"] or ()), rights=together(row["tables"]), session_id=session_id,
-        must_change_password=row["must_change_password"],
+        must_change_password=row["must_change_password"] and session_id is not None,
     )  # fmt: skip
 
 
