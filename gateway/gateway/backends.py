@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from chassis.channels import PATIENCE, RECONNECTION, Link
 from gateway.contracts import Contracts, Method
 from gateway.problems import Refusal, of_call
 
@@ -57,7 +58,7 @@ class Backends:
     contracts: Contracts
     addresses: Mapping[str, str]
     """Domain → host:port. A domain without an address is not installed."""
-    _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict[str, grpc.aio.Channel])
+    _links: dict[str, Link] = field(default_factory=dict[str, Link])
     _calls: dict[str, Unary] = field(default_factory=dict[str, Unary])
 
     def open(self) -> None:
@@ -66,7 +67,7 @@ class Backends:
         """
         for domain, address in self.addresses.items():
             methods = [method for method in self.contracts.methods if method.domain == domain]
-            channel = self._channels[domain] = grpc.aio.insecure_channel(
+            channel = grpc.aio.insecure_channel(
                 target(address),
                 options=[
                     ("grpc.service_config", service_config(methods)),
@@ -74,9 +75,7 @@ class Backends:
                     ("grpc.keepalive_time_ms", 30_000),
                     ("grpc.keepalive_timeout_ms", 20_000),
                     ("grpc.keepalive_permit_without_calls", 1),
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 100),
-                    ("grpc.max_reconnect_backoff_ms", 1_000),
+                    *RECONNECTION,
                     ("grpc.max_receive_message_length", MAX_MESSAGE),
                     ("grpc.max_send_message_length", MAX_MESSAGE),
                     # Services of a suite talk to each other directly, whatever proxy the machine is set to
@@ -84,6 +83,7 @@ class Backends:
                     ("grpc.enable_http_proxy", 0),
                 ],
             )
+            self._links[domain] = Link(channel)
             for method in methods:
                 self._calls[method.path] = channel.unary_unary(
                     method.path,
@@ -93,9 +93,9 @@ class Backends:
 
     async def close(self) -> None:
         """Ends all channels; calls still in work fail."""
-        for channel in self._channels.values():
-            await channel.close(grace=None)
-        self._channels.clear()
+        for link in self._links.values():
+            await link.close()
+        self._links.clear()
         self._calls.clear()
 
     def installed(self, domain: str) -> bool:
@@ -107,13 +107,19 @@ class Backends:
         `TRANSIENT_FAILURE`).
         """
         return {
-            domain: channel.get_state(try_to_connect=True).name for domain, channel in self._channels.items()
+            domain: link.channel.get_state(try_to_connect=True).name for domain, link in self._links.items()
         }
 
     async def call(
-        self, method: Method, request: Message, metadata: Metadata, timeout: float | None = None
+        self,
+        method: Method,
+        request: Message,
+        metadata: Metadata,
+        timeout: float | None = None,
+        patience: float = PATIENCE,
     ) -> Message:
-        """The answer of an RPC. `timeout` in seconds; None takes the contract's deadline.
+        """The answer of an RPC. `timeout` in seconds; None takes the contract's deadline. `patience` in seconds is for
+        a service that has just come back and is about to be reached again.
 
         Raises Refusal: 404 MODULE_NOT_INSTALLED when the service is not installed, else what the failed
         call says.
@@ -122,6 +128,7 @@ class Backends:
         if call is None:
             raise not_installed(method.domain)
         try:
+            await self._links[method.domain].reached(patience)
             return await call(request, timeout=timeout or method.deadline + _GRACE, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise of_call(error) from None

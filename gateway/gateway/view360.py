@@ -71,4 +71,7 @@ class View360:
 
     async def _section(self, method: Method, id: str, metadata: Metadata) -> Any:
         timeout = min(self._deadline, method.deadline)
-        return await self._backends.call(method, method.request(customer_id=id), metadata, timeout)
+        # A section may be missing: nobody waits longer for the view because one of its services is away.
+        return await self._backends.call(
+            method, method.request(customer_id=id), metadata, timeout, patience=0.0
+        )

@@ -11,6 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from chassis import telemetry
+from chassis.channels import PATIENCE, RECONNECTION, Link
 from chassis.errors import Code, DeadlineExceeded, Problem, Unavailable
 from chassis.rpc.status import problem_of
 from chassis.settings import Settings
@@ -48,39 +49,43 @@ class Clients:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._links: dict[str, Link] = {}
 
     def installed(self, domain: str) -> bool:
         """Whether that domain's service is part of this installation."""
         return self._settings.address(domain) is not None
 
-    def channel(self, domain: str) -> grpc.aio.Channel:
+    def link(self, domain: str) -> Link:
         """The channel to that domain's service. Raises Unavailable when it is not installed."""
-        channel = self._channels.get(domain)
-        if channel is None:
+        link = self._links.get(domain)
+        if link is None:
             address = self._settings.address(domain)
             if address is None:
                 raise Unavailable(
                     f"The module '{domain}' is not installed here.", reason="MODULE_NOT_INSTALLED"
                 )
-            channel = self._channels[domain] = grpc.aio.insecure_channel(
-                address if ":///" in address else f"dns:///{address}",
-                options=[
-                    ("grpc.service_config", SERVICE_CONFIG),
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 100),
-                    ("grpc.max_reconnect_backoff_ms", 1000),
-                    ("grpc.max_receive_message_length", self._settings.max_message_bytes),
-                    ("grpc.max_send_message_length", self._settings.max_message_bytes),
-                    *KEEPALIVE,
-                ],
+            link = self._links[domain] = Link(
+                grpc.aio.insecure_channel(
+                    address if ":///" in address else f"dns:///{address}",
+                    options=[
+                        ("grpc.service_config", SERVICE_CONFIG),
+                        ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+                        ("grpc.max_send_message_length", self._settings.max_message_bytes),
+                        *RECONNECTION,
+                        *KEEPALIVE,
+                    ],
+                )
             )
-        return channel
+        return link
+
+    def channel(self, domain: str) -> grpc.aio.Channel:
+        """The same without its wait. Raises Unavailable when the service is not installed."""
+        return self.link(domain).channel
 
     async def close(self) -> None:
         """Ends all channels."""
-        for channel in self._channels.values():
-            await channel.close(None)
+        for link in self._links.values():
+            await link.close()
 
 
 async def ask(
@@ -105,7 +110,9 @@ async def ask(
     parent = telemetry.traceparent()
     if parent:
         metadata.append(("traceparent", parent))
-    channel: Any = clients.channel(domain)
+    link = clients.link(domain)
+    timeout -= await link.reached(min(PATIENCE, timeout / 2))
+    channel: Any = link.channel
     call = channel.unary_unary(
         path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
     )
