@@ -10,7 +10,7 @@ import asyncpg
 
 from chassis.database import Database
 from chassis.errors import NotFound
-from chassis.events.subscriptions import Subscriptions, envelope_of, take_in
+from chassis.events.subscriptions import Subscriptions, arrival, envelope_of, take_in
 from chassis.settings import Settings
 
 
@@ -44,9 +44,11 @@ async def replay(
 
         envelope = envelope_of(row["subject"], orjson.loads(row["headers"]))
         listener = subscriptions.listener(envelope.type)
-        done = listener is not None and await take_in(database, service, listener, envelope, row["data"])
+        done = 0
+        if listener is not None:
+            done = await take_in(database, service, [arrival(listener, envelope, row["data"])])
         await connection.execute("DELETE FROM dead_letters WHERE id = $1", id)
-        return done
+        return bool(done)
     finally:
         await connection.close()
 

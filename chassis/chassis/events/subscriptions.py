@@ -1,13 +1,15 @@
 """From the bus into a service: each event takes effect once.
 
-The event's id and its effect commit in one transaction; a repeat finds the id and changes nothing. The broker is told only
-after the commit. What fails is tried again with growing delays; after `MAX_DELIVERIES` it goes to the dead letters with the
-reason, where it can be looked at, replayed or discarded, and the flow goes on.
+The event's id and its effect commit in one transaction; a repeat finds the id and changes nothing. Events that one person
+caused in a row, as an import does, share a transaction. The broker is told only after the commit. What fails is tried again
+with growing delays; after `MAX_DELIVERIES` it goes to the dead letters with the reason, where it can be looked at, replayed or
+discarded, and the flow goes on.
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -122,31 +124,54 @@ def envelope_of(subject: str, headers: dict[str, str]) -> Envelope:
         raise Poison(f"the envelope is not readable: {error!r}") from error
 
 
-async def take_in(
-    database: Database, service: str, listener: Listener, envelope: Envelope, data: bytes
-) -> bool:
-    """Lets one event take effect, in one transaction with its mark in the inbox. False when it had its effect before."""
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event that has come, understood."""
+
+    listener: Listener
+    envelope: Envelope
+    event: Message
+
+
+def arrival(listener: Listener, envelope: Envelope, data: bytes) -> Arrival:
+    """Reads the event. Raises Poison when it does not fit its contract."""
     try:
-        event = wire.from_json(listener.message, data)
+        return Arrival(listener, envelope, wire.from_json(listener.message, data))
     except Problem as error:
         raise Poison(f"the event does not fit its contract: {error}") from error
+
+
+_MARK = text(
+    "INSERT INTO inbox (tenant_id, consumer, event_id) SELECT :tenant, :consumer, unnest(CAST(:events AS uuid[]))"
+    " ON CONFLICT DO NOTHING RETURNING event_id"
+)
+
+
+async def take_in(database: Database, service: str, arrivals: Sequence[Arrival]) -> int:
+    """Lets events that one person caused take effect in their order, in one transaction with their marks in the inbox.
+
+    Answers how many had not had their effect before. When one fails, none has taken effect.
+    """
+    first = arrivals[0].envelope
     who = Principal(
-        tenant_id=envelope.tenant_id, tenant=envelope.tenant, person_id=envelope.person_id,
-        name=envelope.person_name, service=service,
+        tenant_id=first.tenant_id, tenant=first.tenant, person_id=first.person_id, name=first.person_name, service=service
     )  # fmt: skip
-    with telemetry.span(f"consume {envelope.type}", SpanKind.CONSUMER, {"traceparent": envelope.traceparent}):
-        async with database.transaction(who, origin="event") as tx:
-            fresh = await tx.session.execute(
-                text(
-                    "INSERT INTO inbox (tenant_id, consumer, event_id) VALUES (:tenant, :consumer, :event)"
-                    " ON CONFLICT DO NOTHING RETURNING event_id"
-                ),
-                {"tenant": envelope.tenant_id, "consumer": service, "event": envelope.event_id},
-            )
-            if fresh.first() is None:
-                return False
-            await listener.handle(event, tx, envelope)
-    return True
+    done = 0
+    async with database.transaction(who, origin="event") as tx:
+        events = [one.envelope.event_id for one in arrivals]
+        found = await tx.session.execute(
+            _MARK, {"tenant": first.tenant_id, "consumer": service, "events": events}
+        )
+        fresh = set(found.scalars())
+        for one in arrivals:
+            if one.envelope.event_id not in fresh:
+                continue
+            fresh.discard(one.envelope.event_id)
+            headers = {"traceparent": one.envelope.traceparent}
+            with telemetry.span(f"consume {one.envelope.type}", SpanKind.CONSUMER, headers):
+                await one.listener.handle(one.event, tx, one.envelope)
+            done += 1
+    return done
 
 
 class Consumer:
@@ -203,8 +228,27 @@ class Consumer:
                         self._stream, self._service
                     )  # raises when the broker has forgotten it
                 continue
+            for run in _runs(messages):
+                if len(run) == 1 or not await self._take_together(run):
+                    for message in run:
+                        await self._take(message)
+
+    async def _take_together(self, messages: list[Msg]) -> bool:
+        """One transaction for many events. False when that does not go: each is then taken by itself."""
+        try:
+            arrivals: list[Arrival] = []
             for message in messages:
-                await self._take(message)
+                envelope = envelope_of(message.subject, dict(message.headers or {}))
+                listener = self._subscriptions.listener(envelope.type)
+                if listener is not None:
+                    arrivals.append(arrival(listener, envelope, message.data))
+            if arrivals:
+                await take_in(self._database, self._service, arrivals)
+        except Exception as error:  # whatever a handler raises: the one that cannot be taken is found alone
+            log.info("%d events are taken one by one: %r", len(messages), error)
+            return False
+        await asyncio.gather(*(message.ack_sync(timeout=2) for message in messages))
+        return True
 
     async def _take(self, message: Msg) -> None:
         headers = dict(message.headers or {})
@@ -212,7 +256,7 @@ class Consumer:
             envelope = envelope_of(message.subject, headers)
             listener = self._subscriptions.listener(envelope.type)
             if listener is not None:
-                await take_in(self._database, self._service, listener, envelope, message.data)
+                await take_in(self._database, self._service, [arrival(listener, envelope, message.data)])
             await message.ack_sync(timeout=2)
         except Poison as error:
             await self._bury(message, headers, str(error))
@@ -249,6 +293,16 @@ class Consumer:
             )  # fmt: skip
         log.error("dead letter: %s", reason, extra={"subject": message.subject})
         await message.term()
+
+
+def _runs(messages: Iterable[Msg]) -> list[list[Msg]]:
+    """Messages in their order, those of one tenant and person that follow each other together."""
+
+    def cause(message: Msg) -> tuple[str, str]:
+        headers = message.headers or {}
+        return headers.get("ce-tenantid", ""), headers.get("kehu-person", "")
+
+    return [list(run) for _, run in itertools.groupby(messages, cause)]
 
 
 def _json(headers: dict[str, str]) -> str:
