@@ -23,6 +23,7 @@ from chassis.imports.importer import (
     ImportRow,
     Options,
     Outcome,
+    RowReader,
     by_name,
     created,
     refused,
@@ -30,7 +31,7 @@ from chassis.imports.importer import (
     updated,
 )
 from chassis.imports.mapping import Target
-from chassis.imports.reading import read_csv
+from chassis.imports.reading import Row, read_csv
 from chassis.imports.runs import ImportEnded, ImportNotReady, Run
 from chassis.imports.tables import CREATE, RUNNING, UPSERT, ImportRun, install_import_tables
 from chassis.imports.values import Amount, Choice, Day, Phone, Reference, Refused, Text
@@ -231,6 +232,17 @@ async def test_rows_are_made_refused_and_repaired_one_by_one(database: Database)
     assert await database.read(WHO, "SELECT 1 FROM import_files") == []
     history = await database.read(WHO, "SELECT action, by, by_name FROM history")
     assert [tuple(row) for row in history] == [("created", ANN, "Ann")] * 2
+
+
+def test_amounts_without_a_currency_are_in_that_of_the_import() -> None:
+    for said, cell, meant in (
+        ("", "5", "CNY"),
+        ("USD", "5", "USD"),
+        ("USD", "€5", "EUR"),
+        ("JPY", "¥5", "JPY"),
+    ):
+        reader = RowReader(PARTS, {0: "code", 1: "price"}, 2, {}, said)
+        assert reader.read(Row(2, ["A", cell])).values["price"].currency == meant
 
 
 async def test_repaired_rows_are_taken_and_noted(database: Database) -> None:

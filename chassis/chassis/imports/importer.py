@@ -52,7 +52,7 @@ from chassis.imports.mapping import Target
 from chassis.imports.reading import Row
 from chassis.imports.refused import Problem, restored
 from chassis.imports.tables import CREATE
-from chassis.imports.values import Day, Moment, Reference, Refused, date_order, shown
+from chassis.imports.values import Amount, Day, Moment, Reference, Refused, date_order, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,12 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the person wants it. `mode` is CREATE or UPSERT; `owner_id` owns what names no owner."""
+    """How the person wants it. `mode` is CREATE or UPSERT; `owner_id` owns what names no owner; `currency` is that of amounts
+    that name none, empty for the field's own."""
 
     mode: str = CREATE
     owner_id: UUID | None = None
+    currency: str = ""
 
     @property
     def upsert(self) -> bool:
@@ -184,19 +186,26 @@ class RowReader:
     """Reads rows with a mapping. Made once for an import, since it looks up the targets."""
 
     def __init__(
-        self, importer: Importer, mapping: Mapping[int, str], columns: int, orders: Mapping[str, str]
+        self,
+        importer: Importer,
+        mapping: Mapping[int, str],
+        columns: int,
+        orders: Mapping[str, str],
+        currency: str = "",
     ) -> None:
         by_name = {target.field: target for target in importer.targets}
         self._columns = columns
         self._mapped = [
-            (column, name, self._ordered(by_name[name].value, orders.get(name, "")))
+            (column, name, self._told(by_name[name].value, orders.get(name, ""), currency))
             for column, name in mapping.items()
         ]
         self._required = [(t.field, t.label) for t in importer.targets if t.required]
 
     @staticmethod
-    def _ordered(value: Any, order: str) -> Any:
-        return replace(value, order=order) if order and isinstance(value, Day | Moment) else value
+    def _told(value: Any, order: str, currency: str) -> Any:
+        if order and isinstance(value, Day | Moment):
+            return replace(value, order=order)
+        return replace(value, currency=currency) if currency and isinstance(value, Amount) else value
 
     def read(self, row: Row) -> Draft:
         """The row's values, and whatever is wrong with its cells. References are still texts."""

@@ -149,7 +149,8 @@ class Imports:
         mode = UPSERT if request.mode == pb.IMPORT_MODE_UPSERT else CREATE
         owner = parse_id(request.owner_id, "ownerId") if request.owner_id else None
         pairs = [(m.column, m.field) for m in request.mapping]
-        await start(tx, self._importers[run.kind], run, pairs, Options(mode, owner or tx.who.person_id))
+        options = Options(mode, owner or tx.who.person_id, request.currency_code)
+        await start(tx, self._importers[run.kind], run, pairs, options)
         return await self._changed(tx, run)
 
     async def cancel(self, request: pb.CancelImportRequest, tx: Transaction) -> pb.Import:

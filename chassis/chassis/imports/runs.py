@@ -155,6 +155,7 @@ async def start(
     run.orders = await asyncio.to_thread(orders_of, importer, mapping, unpack(packed))
     run.mode = options.mode
     run.records_owner_id = options.owner_id
+    run.currency_code = options.currency
     run.started_by = tx.who.person_id
     run.started_name = tx.who.name
     run.rights = {right: f"{int(r.read)}{int(r.write)}" for right, r in tx.who.rights.items()}
@@ -215,11 +216,10 @@ class Run:
             if run is None or run.state != RUNNING:
                 return
             self._who = starter(run, self._who)
-            self._options = Options(run.mode, run.records_owner_id)
+            self._options = Options(run.mode, run.records_owner_id, run.currency_code)
             self._done = run.processed_rows
-            reader = RowReader(
-                self._importer, {int(c): str(f) for c, f in run.mapping}, len(run.columns), run.orders
-            )
+            mapping = {int(c): str(f) for c, f in run.mapping}
+            reader = RowReader(self._importer, mapping, len(run.columns), run.orders, run.currency_code)
             packed = await _packed(tx, self._id)
         rows = unpack(packed, self._done)
         call = self._call_for(self._who)

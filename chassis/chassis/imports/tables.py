@@ -51,6 +51,8 @@ class ImportRun(Record, table=True):
     mode: str = ""
     records_owner_id: UUID | None = None
     """Who shall own the records of rows that name no owner."""
+    currency_code: str = ""
+    """The currency of amounts whose cells name none; empty for the field's own."""
     started_by: UUID | None = None
     started_name: str = ""
     rights: dict[str, str] = Field(default_factory=dict[str, str], sa_type=JSONB)
@@ -103,6 +105,11 @@ def install_import_tables() -> None:
         protect(table)
 
 
+def add_import_currency() -> None:
+    """For databases made before an import could name its currency; does nothing to others."""
+    op.execute("ALTER TABLE import_runs ADD COLUMN IF NOT EXISTS currency_code text NOT NULL DEFAULT ''")
+
+
 _TABLES = (
     """CREATE TABLE import_runs (
         tenant_id uuid NOT NULL,
@@ -129,6 +136,7 @@ _TABLES = (
         preview jsonb NOT NULL,
         mode text NOT NULL CHECK (mode IN ('', 'CREATE', 'UPSERT')),
         records_owner_id uuid,
+        currency_code text NOT NULL,
         started_by uuid,
         started_name text NOT NULL,
         rights jsonb NOT NULL,
