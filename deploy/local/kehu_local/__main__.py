@@ -69,7 +69,15 @@ def _load_demo(suite: Suite) -> None:
         return
     _say("Loading the demonstration company")
     # A part of its own, which an installation may leave out.
-    import_module("kehu_local.demo").load(suite.base_url, suite.sign_in.email, suite.sign_in.password)
+    sign_in = suite.sign_in
+    demo = import_module("kehu_local.demo")
+    try:
+        loaded = demo.load(suite.base_url, sign_in.tenant, sign_in.email, sign_in.password)
+    except StartFailed as problem:
+        raise StartFailed(
+            f"{problem}\nHalf of the data may be there: remove {suite.var} and start again."
+        ) from None
+    print(f"\n{loaded}")
 
 
 def _closing_block(suite: Suite) -> str:
