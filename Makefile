@@ -35,8 +35,9 @@ check: $(TEST_READY) ## Check format, style, types, the rooms of the house, cont
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
-	@set -e; for script in proto/check.py deploy/k8s/check.py; do \
-		if [ -f $$script ]; then echo "$(BIN)/python $$script"; $(BIN)/python $$script; fi; done
+	$(BIN)/hadolint deploy/docker/Dockerfile
+	$(BIN)/python proto/check.py
+	$(BIN)/python deploy/k8s/check.py
 
 format: $(TEST_READY) ## Bring the sources into the agreed format
 	$(BIN)/ruff format .

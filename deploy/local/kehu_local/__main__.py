@@ -1,4 +1,4 @@
-"""`python -m kehu_local run`: the suite on this machine, until Ctrl-C."""
+"""`python -m kehu_local run`: the suite on this machine, until Ctrl-C; `prepare`: what containers of it need."""
 
 import argparse
 import logging
@@ -8,6 +8,7 @@ import threading
 from importlib import import_module
 from pathlib import Path
 
+from kehu_local.prepare import prepare
 from kehu_local.processes import StartFailed
 from kehu_local.suite import EMAIL, TENANT, Suite, start_suite
 from kehu_local.supervisor import watch
@@ -22,8 +23,19 @@ def main() -> int:
     run.add_argument("--var", type=Path, default=Path("var"), help="folder of data, keys and logs (var)")
     run.add_argument("--port", type=int, default=8080, help="port of the gateway (8080); 0 takes a free one")
     run.add_argument("--services", help="those to run, joined by commas; all that are installed by default")
+    make = commands.add_parser("prepare", help="write what containers need before they start")
+    make.add_argument("--dir", type=Path, required=True, help="folder of keys, passwords and settings")
+    make.add_argument("--server", required=True, help="PostgreSQL's address as an administrator")
+    make.add_argument("--nats", default="nats", help="host of the broker (nats)")
+    make.add_argument(
+        "--erp", action="append", default=[], help="tenant whose ERP reads orders; may be repeated"
+    )
     said = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if said.command == "prepare":
+        prepare(said.dir, said.server, said.nats, said.erp)
+        print(f"Prepared {said.dir}")
+        return 0
     services = said.services.split(",") if said.services else None
     return _run(said.var, said.port, services, demo=said.demo)
 

@@ -227,7 +227,9 @@ class Nats:
             raise StartFailed(f"An earlier NATS still runs on {self.folder} and does not end.") from None
 
 
-def configuration(port: int, monitor_port: int, store: Path, pid_file: Path, users: Iterable[User]) -> str:
+def configuration(
+    port: int, monitor_port: int, store: Path, pid_file: Path, users: Iterable[User], host: str = "127.0.0.1"
+) -> str:
     """The broker's configuration file. JSON is a subset of its language, so nothing needs quoting by hand."""
     grouped: dict[str, list[Mapping[str, object]]] = {}
     for user in users:
@@ -236,8 +238,8 @@ def configuration(port: int, monitor_port: int, store: Path, pid_file: Path, use
         grouped.setdefault(user.account, []).append(entry)
     config: dict[str, object] = {
         "server_name": "kehu",
-        "listen": f"127.0.0.1:{port}",
-        "http": f"127.0.0.1:{monitor_port}",
+        "listen": f"{host}:{port}",
+        "http": f"{host}:{monitor_port}",
         "pid_file": str(pid_file),
         # An acknowledged message is on disk: the default flushes every two minutes.
         "jetstream": {"store_dir": str(store), "sync_interval": "always"},
