@@ -1,0 +1,87 @@
+"""What must hold after faults, as plain functions from what was acknowledged and what was found to the faults in it."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from tests.faults.found import LeadFound, Message
+
+
+@dataclass(frozen=True)
+class OrderFound:
+    """An order as the database has it."""
+
+    id: str
+    key: str
+    """What the one who asked for it calls it."""
+    number: str
+    status: str
+
+
+def untouched(lead: LeadFound, status: str = "NEW") -> bool:
+    """Whether nothing at all has happened to the lead, which had that status."""
+    made = (*lead.customers, *lead.contacts, *lead.opportunities)
+    return lead.status == status and not any(lead.links) and not made and lead.events == 0
+
+
+def conversion_faults(lead: LeadFound, *, may_be_untouched: bool = False) -> list[str]:
+    """What keeps the conversion of that lead with contact and opportunity from being whole and done once."""
+    if may_be_untouched and untouched(lead):
+        return []
+    faults: list[str] = []
+    if lead.status != "CONVERTED":
+        faults.append(f"lead {lead.id} is {lead.status}")
+    kinds = ("customer", "contact", "opportunity")
+    for kind, link, made in zip(
+        kinds, lead.links, (lead.customers, lead.contacts, lead.opportunities), strict=True
+    ):
+        if len(made) != 1:
+            faults.append(f"lead {lead.id} has become {len(made)} of kind {kind}")
+        elif made[0] != link:
+            faults.append(f"lead {lead.id} names {kind} {link or 'none'}, and {made[0]} was made")
+    if lead.events != 1:
+        faults.append(f"lead {lead.id} was told of as converted {lead.events} times")
+    return faults
+
+
+def order_faults(
+    acknowledged: Mapping[str, tuple[str, str]], asked: Collection[str], found: Iterable[OrderFound]
+) -> list[str]:
+    """Orders lost or doubled. `acknowledged` maps the key of each placed order to the id and number its answers named;
+    `asked` holds those of all requests, whether or not an answer came.
+    """
+    orders = list(found)
+    by_key: dict[str, list[OrderFound]] = {key: [] for key in asked}
+    faults: list[str] = []
+    for order in orders:
+        if order.key in by_key:
+            by_key[order.key].append(order)
+        else:
+            faults.append(f"order {order.number} was asked for by nobody")
+    for key, made in by_key.items():
+        if len(made) > 1:
+            faults.append(f"{key} has become {len(made)} orders")
+        if key in acknowledged:
+            if not any((order.id, order.number) == acknowledged[key] for order in made):
+                faults.append(f"{key} was acknowledged as order {acknowledged[key][1]}, which is not there")
+            elif all(order.status == "DRAFT" for order in made):
+                faults.append(f"{key} was acknowledged as placed, and is not")
+    numbers = Counter(order.number for order in orders)
+    faults += [f"{many} orders bear the number {number}" for number, many in numbers.items() if many > 1]
+    return faults
+
+
+def message_faults(records: Iterable[str], messages: Iterable[Message]) -> list[str]:
+    """Changes without their one message, and messages without a change. `records` are the ids of what has changed once."""
+    told = Counter(message.record_id for message in messages)
+    changed = set(records)
+    return [f"{id} was told of {told[id]} times" for id in sorted(changed) if told[id] != 1] + [
+        f"{id} was told of and has not changed" for id in sorted(told.keys() - changed)
+    ]
+
+
+def effect_faults(messages: Iterable[Message], effects: Iterable[str]) -> list[str]:
+    """Events without their one effect. `effects` holds an event's id once for each time it took effect."""
+    counted = Counter(effects)
+    ids = {message.event_id for message in messages}
+    return [f"event {id} took effect {counted[id]} times" for id in sorted(ids) if counted[id] != 1]

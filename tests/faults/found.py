@@ -1,0 +1,171 @@
+"""What the services and the broker really hold, read past the services."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import asyncpg
+import nats
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from kehu_local.nats import ADMIN, inbox
+from kehu_local.suite import Suite
+
+
+@dataclass(frozen=True)
+class Message:
+    """One event as the broker has it."""
+
+    event_id: str
+    record_id: str
+
+
+@dataclass(frozen=True)
+class LeadFound:
+    """What there is of one lead and what came of it, by ids. Deleted records count: they were made."""
+
+    id: str
+    status: str
+    links: tuple[str, str, str]
+    """Customer, contact and opportunity as the lead names them; empty where there is none."""
+    customers: tuple[str, ...]
+    contacts: tuple[str, ...]
+    opportunities: tuple[str, ...]
+    events: int
+    """Messages `lead.converted` about it in the stream."""
+
+
+def rows(suite: Suite, domain: str, sql: str, *values: object) -> list[dict[str, Any]]:
+    """Rows of that service's database, whatever tenant they belong to."""
+
+    async def read() -> list[dict[str, Any]]:
+        connection = await asyncpg.connect(_administrator(suite, domain))
+        try:
+            return [dict(row) for row in await connection.fetch(sql, *values)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(read())
+
+
+def _administrator(suite: Suite, domain: str) -> str:
+    assert suite.postgres is not None
+    server, database = urlsplit(suite.postgres.url), urlsplit(suite.databases[domain].app)
+    return urlunsplit(server._replace(path=database.path))
+
+
+@asynccontextmanager
+async def _broker(suite: Suite) -> AsyncGenerator[JetStreamContext]:
+    assert suite.nats is not None
+    client = await nats.connect(suite.nats.url_for(ADMIN), inbox_prefix=inbox(ADMIN).encode())
+    try:
+        yield client.jetstream()
+    finally:
+        await client.close()
+
+
+def messages(suite: Suite, subject: str) -> list[Message]:
+    """All messages in the streams on that subject, in their order."""
+    return asyncio.run(_messages(suite, subject))
+
+
+async def _messages(suite: Suite, subject: str) -> list[Message]:
+    async with _broker(suite) as js:
+        stream = await js.find_stream_name_by_subject(subject)
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, filter_subject=subject
+        )
+        made = await js.add_consumer(stream, config)
+        left = made.num_pending or 0
+        pull = await js.pull_subscribe_bind(made.name, stream)
+        found: list[Message] = []
+        while left:
+            for message in await pull.fetch(min(left, 200), timeout=5):
+                headers = dict(message.headers or {})
+                found.append(Message(headers["ce-id"], headers["ce-subject"]))
+                left -= 1
+        await js.delete_consumer(stream, made.name)
+        return found
+
+
+def waiting(suite: Suite, stream: str, service: str) -> int:
+    """Messages of that stream which the service has not acknowledged."""
+
+    async def read() -> int:
+        async with _broker(suite) as js:
+            info = await js.consumer_info(stream, service)
+            return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+    return asyncio.run(read())
+
+
+def leads(suite: Suite, ids: list[str], tenant: str) -> dict[str, LeadFound]:
+    """What there is of those leads, by id. Raises KeyError for a lead that is not there."""
+    wanted = [UUID(id) for id in ids]
+    own = {
+        str(row["id"]): row
+        for row in rows(
+            suite,
+            "leads",
+            "SELECT id, status, customer_id, contact_id, opportunity_id FROM leads WHERE id = ANY($1)",
+            wanted,
+        )
+    }
+    sql = "SELECT id, origin_lead_id FROM {} WHERE origin_lead_id = ANY($1)"
+    made = {
+        table: rows(suite, domain, sql.format(table), wanted)
+        for domain, table in (
+            ("customers", "customers"),
+            ("customers", "contacts"),
+            ("sales", "opportunities"),
+        )
+    }
+    told = [message.record_id for message in messages(suite, f"kehu.{tenant}.leads.lead.converted")]
+
+    def of(table: str, id: str) -> tuple[str, ...]:
+        return tuple(str(row["id"]) for row in made[table] if str(row["origin_lead_id"]) == id)
+
+    return {
+        id: LeadFound(
+            id=id,
+            status=own[id]["status"],
+            links=(
+                str(own[id]["customer_id"] or ""),
+                str(own[id]["contact_id"] or ""),
+                str(own[id]["opportunity_id"] or ""),
+            ),
+            customers=of("customers", id),
+            contacts=of("contacts", id),
+            opportunities=of("opportunities", id),
+            events=told.count(id),
+        )
+        for id in ids
+    }
+
+
+def unsent(suite: Suite) -> int:
+    """Events that wait in the outboxes of all services."""
+    sql = "SELECT count(*) AS many FROM outbox WHERE sent_at IS NULL"
+    return sum(rows(suite, domain, sql)[0]["many"] for domain in suite.services)
+
+
+@contextmanager
+def tallied(suite: Suite, domain: str) -> Generator[None]:
+    """The table in which a service under the plant `tally` notes each effect of an event."""
+    rows(suite, domain, "DROP TABLE IF EXISTS tally")
+    rows(suite, domain, "CREATE TABLE tally (event_id uuid NOT NULL, record_id uuid NOT NULL)")
+    rows(suite, domain, f"GRANT INSERT ON tally TO kehu_{domain}")
+    try:
+        yield
+    finally:
+        rows(suite, domain, "DROP TABLE tally")
+
+
+def effects(suite: Suite, domain: str) -> list[str]:
+    """Ids of the events that took effect in that service, one for each time."""
+    return [str(row["event_id"]) for row in rows(suite, domain, "SELECT event_id FROM tally")]

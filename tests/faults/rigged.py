@@ -1,0 +1,234 @@
+"""Started as a program: a service as `python -m` starts it, which counts its steps, dies at one of them when told to, and has
+the bugs that are planted into it. Nothing of this is in the services; it is put around them in this process.
+
+    python rigged.py MODULE FOLDER [PLANT …]
+
+A step is what can be seen from outside when the process dies there: before and after each commit of a call, each call to
+another service, each message to the broker. Their names are written to FOLDER/passed while that file exists. When FOLDER/armed
+holds the name of the step that comes next, the process takes the file away and kills itself there.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nats.aio.msg import Msg
+from sqlalchemy import text
+
+import chassis.database
+import chassis.events.relay
+import chassis.rpc.call
+import chassis.rpc.server
+from chassis.database import Transaction
+from chassis.events import subscriptions
+from chassis.events.relay import Relay
+from chassis.ids import new_id
+from chassis.service import Service, main
+
+_call: ContextVar[tuple[str, Counter[str]] | None] = ContextVar("call", default=None)
+"""The running call's method and how often each kind of step was taken in it; None in background work."""
+folder: Path
+
+
+def step(name: str) -> None:
+    """Passes a step, or dies there."""
+    passed, armed = folder / "passed", folder / "armed"
+    if passed.exists():
+        with passed.open("a") as file:
+            file.write(name + "\n")
+    with suppress(FileNotFoundError):
+        if armed.read_text() == name:
+            armed.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _numbered(kind: str) -> str:
+    within = _call.get()
+    if within is None:
+        return f"{kind} in the background"
+    method, counts = within
+    counts[kind] += 1
+    return f"{method}, {kind} {counts[kind]}"
+
+
+def count_steps() -> None:
+    """Puts steps around everything that leaves a trace outside the process."""
+    serve, commit, ask = (
+        chassis.rpc.server.serve_call,
+        chassis.database.__dict__["_unbroken"],
+        chassis.rpc.call.ask,
+    )
+    publish: Callable[..., Awaitable[None]] = Relay.__dict__["_publish"].__func__
+
+    async def served(method: Any, *rest: Any) -> Any:
+        _call.set((method.name, Counter()))
+        return await serve(method, *rest)
+
+    async def committed(work: Any) -> None:
+        name = _numbered("commit")
+        step(f"before {name}")
+        await commit(work)
+        step(f"after {name}")
+
+    async def asked(clients: Any, token: Any, path: str, *rest: Any) -> Any:
+        name = _numbered(path.rpartition("/")[2])
+        step(f"before {name}")
+        answer = await ask(clients, token, path, *rest)
+        step(f"after {name}")
+        return answer
+
+    async def published(js: Any, row: Any) -> None:
+        event = str(row["subject"]).split(".", 3)[3]
+        step(f"before sending {event}")
+        await publish(js, row)
+        step(f"after sending {event}")
+
+    chassis.rpc.server.serve_call = served
+    setattr(chassis.database, "_unbroken", committed)  # noqa: B010 (private to its module)
+    chassis.rpc.call.ask = asked
+    setattr(Relay, "_publish", staticmethod(published))  # noqa: B010
+
+
+def tally(service: Service) -> None:
+    """Every event that takes effect leaves a row in the table `tally`, in the same transaction. Two effects, two rows."""
+    listeners: dict[str, Any] = vars(service.subscriptions)["_listeners"]
+    for name, listener in listeners.items():
+        handle = listener.handle
+
+        async def counted(event: Any, tx: Transaction, envelope: Any, handle: Any = handle) -> None:
+            await handle(event, tx, envelope)
+            await tx.session.execute(_TALLY, {"event": envelope.event_id, "record": envelope.record_id})
+
+        listeners[name] = replace(listener, handle=counted)
+
+
+_TALLY = text("INSERT INTO tally (event_id, record_id) VALUES (:event, :record)")
+
+
+def fresh_ids(service: Service) -> None:
+    """A conversion whose ids are not fixed beforehand: each attempt makes a customer of its own."""
+    asked = chassis.rpc.call.ask
+    made: dict[str, str] = {}
+
+    async def ask(clients: Any, token: Any, path: str, request: Any, *rest: Any) -> Any:
+        match path.rpartition("/")[2]:
+            case "CreateCustomer":
+                made[request.customer_id] = str(new_id())
+                request.customer_id = made[request.customer_id]
+            case "CreateContact":
+                request.contact.customer_id = made[request.contact.customer_id]
+            case "CreateOpportunity":
+                request.opportunity.customer_id = made[request.opportunity.customer_id]
+            case _:
+                pass
+        return await asked(clients, token, path, request, *rest)
+
+    chassis.rpc.call.ask = ask
+
+
+def sent_before_publishing(service: Service) -> None:
+    """A relay that takes events off the outbox first and publishes them then."""
+    relay: Any = Relay
+    publish = relay._publish
+
+    async def pass_on(self: Any, connection: Any, js: Any) -> bool:
+        sql = vars(chassis.events.relay)
+        rows: list[Any] = await connection.fetch(sql["_UNSENT"], sql["BATCH"])
+        await connection.execute(sql["_SENT"], [r["tenant_id"] for r in rows], [r["id"] for r in rows])
+        for row in rows:
+            await publish(js, row)
+        return bool(rows)
+
+    relay._pass_on = pass_on
+
+
+def unnamed_messages(service: Service) -> None:
+    """A relay whose messages bear no id by which the broker could know a repeat."""
+
+    class Anonymous:
+        def __init__(self, js: Any) -> None:
+            self._js = js
+
+        async def publish(self, subject: str, data: bytes, *, headers: dict[str, str], **rest: Any) -> None:
+            await self._js.publish(
+                subject, data, headers={k: v for k, v in headers.items() if k != "Nats-Msg-Id"}, **rest
+            )
+
+    relay: Any = Relay
+    publish = relay._publish
+
+    async def publish_unnamed(js: Any, row: Any) -> None:
+        await publish(Anonymous(js), row)
+
+    relay._publish = staticmethod(publish_unnamed)
+
+
+def lost_acks(service: Service) -> None:
+    """The first ack of each message is lost on its way, so that the broker delivers it again. No bug, but what finds one."""
+    ack_sync: Any = Msg.ack_sync
+
+    async def ack(self: Msg, timeout: float = 1.0) -> Msg:
+        if self.metadata.num_delivered == 1:
+            await self.nak()
+            return self
+        return await ack_sync(self, timeout)
+
+    Msg.ack_sync = ack
+
+
+def no_inbox(service: Service) -> None:
+    """A consumer without a memory: each event seems new to its inbox."""
+    marks = (
+        "SELECT unnest(CAST(:events AS uuid[])) WHERE CAST(:tenant AS uuid) IS NOT NULL AND :consumer <> ''"
+    )
+    setattr(subscriptions, "_MARK", text(marks))  # noqa: B010
+
+
+def ack_before_commit(service: Service) -> None:
+    """A consumer that tells the broker before its own database has the effect."""
+    consumer: Any = subscriptions.Consumer
+
+    async def take(self: Any, message: Msg) -> None:
+        envelope = subscriptions.envelope_of(message.subject, dict(message.headers or {}))
+        listener = self._subscriptions.listener(envelope.type)
+        await message.ack_sync()
+        step(f"between the ack of {message.subject.split('.', 3)[3]} and its effect")
+        arrival = subscriptions.arrival(listener, envelope, message.data)
+        await subscriptions.take_in(self._database, self._service, [arrival])
+
+    async def one_by_one(self: Any, messages: list[Msg]) -> bool:
+        return False
+
+    consumer._take, consumer._take_together = take, one_by_one
+
+
+PLANTS: dict[str, Callable[[Service], None]] = {
+    plant.__name__: plant
+    for plant in (
+        tally,
+        fresh_ids,
+        sent_before_publishing,
+        unnamed_messages,
+        lost_acks,
+        no_inbox,
+        ack_before_commit,
+    )
+}
+
+if __name__ == "__main__":
+    module, where, *plants = sys.argv[1:]
+    folder = Path(where)
+    sys.argv = [module]
+    rigged: Service = importlib.import_module(f"{module}.service").SERVICE
+    count_steps()
+    for plant in plants:
+        PLANTS[plant](rigged)
+    main(rigged)

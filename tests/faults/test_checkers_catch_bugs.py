@@ -1,0 +1,147 @@
+"""Each checker of faults finds a bug that is planted into a running service, and finds nothing in the same service without it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from kehu_local.suite import Suite
+from tests.faults import found
+from tests.faults.checkers import OrderFound, conversion_faults, effect_faults, message_faults, order_faults
+from tests.faults.found import Message
+from tests.faults.rig import rigged
+
+PLACED = "kehu.demo.sales.order.placed"
+
+
+@pytest.fixture(autouse=True)
+def signed_in(boss: Any) -> None:
+    boss.sign_in()
+
+
+def _placed(boss: Any) -> str:
+    product = {"name": f"Pump {uuid4()}", "listPrice": {"currencyCode": "CNY", "units": "10"}}
+    customer = boss.post("/v1/customers", {"displayName": "Buyer"})["id"]
+    line = {"productId": boss.post("/v1/products", product)["id"], "quantity": "1"}
+    return boss.post("/v1/orders", {"customerId": customer, "lines": [line]}, params={"place": "true"})["id"]
+
+
+@pytest.mark.parametrize(
+    ("plants", "faults"),
+    [([], []), (["fresh_ids"], ["lead {} has become 2 of kind customer"])],
+    ids=["sound", "conversion without fixed ids"],
+)
+def test_a_conversion_that_makes_two_customers_is_seen(
+    suite: Suite,
+    boss: Any,
+    eventually: Callable[..., Any],
+    tmp_path: Path,
+    plants: Sequence[str],
+    faults: list[str],
+) -> None:
+    lead = boss.post("/v1/leads", {"name": "Li Lei", "companyName": f"Twice {uuid4()}"})["id"]
+    convert: dict[str, Any] = {"url": f"/v1/leads/{lead}:convert", "json": {"opportunity": {}}}
+    with rigged(suite, "leads", tmp_path / "rig", plants) as rig:
+        rig.arm("after ConvertLead, CreateCustomer 1")
+        assert boss.http.post(**convert, headers=boss.headers).status_code == 503
+        rig.died()
+        rig.part.start()
+        eventually(lambda: found.leads(suite, [lead], "demo")[lead].events, 30)
+    assert conversion_faults(found.leads(suite, [lead], "demo")[lead]) == [
+        fault.format(lead) for fault in faults
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plants", "step", "faults"),
+    [
+        ([], "before sending order.placed", []),
+        ([], "after sending order.placed", []),
+        (["sent_before_publishing"], "before sending order.placed", ["{} was told of 0 times"]),
+        (["unnamed_messages"], "after sending order.placed", ["{} was told of 2 times"]),
+    ],
+    ids=["sound before", "sound after", "marked before it is sent", "without a message id"],
+)
+def test_a_relay_that_loses_or_doubles_is_seen(
+    suite: Suite,
+    boss: Any,
+    eventually: Callable[..., Any],
+    tmp_path: Path,
+    plants: Sequence[str],
+    step: str,
+    faults: list[str],
+) -> None:
+    with rigged(suite, "sales", tmp_path / "rig", plants) as rig:
+        rig.arm(step)
+        order = _placed(boss)
+        rig.died()
+        rig.part.start()
+        eventually(lambda: found.unsent(suite) == 0, 30)
+        told = [message for message in found.messages(suite, PLACED) if message.record_id == order]
+    assert message_faults([order], told) == [fault.format(order) for fault in faults]
+
+
+@pytest.mark.parametrize(
+    ("plants", "times"),
+    [(["lost_acks"], 1), (["lost_acks", "no_inbox"], 2)],
+    ids=["sound", "without an inbox"],
+)
+def test_an_effect_that_is_doubled_is_seen(
+    suite: Suite, boss: Any, eventually: Callable[..., Any], tmp_path: Path, plants: Sequence[str], times: int
+) -> None:
+    with found.tallied(suite, "customers"), rigged(suite, "customers", tmp_path / "rig", ["tally", *plants]):
+        order = _placed(boss)
+        told = _told(suite, order, eventually)
+        eventually(lambda: found.effects(suite, "customers") and _all_acknowledged(suite), 30)
+        faults = effect_faults(told, found.effects(suite, "customers"))
+    assert faults == ([] if times == 1 else [f"event {told[0].event_id} took effect {times} times"])
+
+
+@pytest.mark.parametrize("plants", [[], ["ack_before_commit"]], ids=["sound", "ack before commit"])
+def test_an_effect_that_is_lost_is_seen(
+    suite: Suite, boss: Any, eventually: Callable[..., Any], tmp_path: Path, plants: Sequence[str]
+) -> None:
+    with (
+        found.tallied(suite, "customers"),
+        rigged(suite, "customers", tmp_path / "rig", ["tally", *plants]) as rig,
+    ):
+        if plants:
+            rig.arm("between the ack of order.placed and its effect")
+        order = _placed(boss)
+        told = _told(suite, order, eventually)
+        if plants:
+            rig.died()
+            rig.part.start()
+        eventually(lambda: _all_acknowledged(suite), 30)
+        faults = effect_faults(told, found.effects(suite, "customers"))
+    assert faults == ([f"event {told[0].event_id} took effect 0 times"] if plants else [])
+
+
+def _told(suite: Suite, order: str, eventually: Callable[..., Any]) -> list[Message]:
+    return eventually(lambda: [one for one in found.messages(suite, PLACED) if one.record_id == order])
+
+
+def _all_acknowledged(suite: Suite) -> bool:
+    return found.waiting(suite, "SALES", "customers") == 0
+
+
+def test_orders_lost_doubled_or_numbered_twice_are_seen() -> None:
+    kept = [OrderFound("1", "a", "SO-1", "PLACED"), OrderFound("2", "b", "SO-2", "PLACED")]
+    answered = {"a": ("1", "SO-1"), "b": ("2", "SO-2")}
+    assert order_faults(answered, ["a", "b", "c"], kept) == []
+    assert order_faults(answered, ["a", "b"], kept[:1]) == [
+        "b was acknowledged as order SO-2, which is not there"
+    ]
+    twice = [*kept, OrderFound("3", "c", "SO-3", "DRAFT"), OrderFound("4", "c", "SO-3", "DRAFT")]
+    assert order_faults(answered, ["a", "b", "c"], twice) == [
+        "c has become 2 orders",
+        "2 orders bear the number SO-3",
+    ]
+    draft = [kept[0], OrderFound("2", "b", "SO-2", "DRAFT")]
+    assert order_faults(answered, ["a", "b"], draft) == ["b was acknowledged as placed, and is not"]
+    assert order_faults({}, [], kept[:1]) == ["order SO-1 was asked for by nobody"]
+    assert message_faults(["1"], [Message("e", "1"), Message("f", "2")]) == [
+        "2 was told of and has not changed"
+    ]
