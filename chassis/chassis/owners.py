@@ -11,7 +11,7 @@ from kehu.identity.v1 import person_pb2, person_service_pb2
 
 from chassis.errors import Denied, Invalid
 from chassis.ids import parse_id
-from chassis.principal import Act, Reach
+from chassis.principal import Act, Principal, Reach
 from chassis.rpc import Call
 
 LOOK_UP = "kehu.identity.v1.PersonService/LookUpPeople"
@@ -42,8 +42,17 @@ async def owner_for(call: Call, owner_id: str, right: str, field: str) -> Owner:
     person = next((p for p in answer.people if p.status == person_pb2.PERSON_STATUS_ACTIVE), None)
     if person is None:
         raise Invalid(field, f"there is no active person {owner_id}", reason="OWNER_NOT_FOUND")
-    team = UUID(person.team_id) if person.team_id else None
-    reach = who.reach(right, Act.WRITE)
-    if reach < Reach.TEAM or (reach is Reach.TEAM and team not in who.team_ids):
+    owner = Owner(UUID(person.id), UUID(person.team_id) if person.team_id else None)
+    if not reaches(who, right, owner):
         raise Denied(f"Your rights do not reach {person.display_name}.", reason="OWNER_OUT_OF_REACH")
-    return Owner(UUID(person.id), team)
+    return owner
+
+
+def reaches(who: Principal, right: str, owner: Owner) -> bool:
+    """Whether the caller's write reach lets them give records to that person."""
+    reach = who.reach(right, Act.WRITE)
+    return (
+        owner.person_id == who.person_id
+        or reach is Reach.ALL
+        or (reach is Reach.TEAM and owner.team_id in who.team_ids)
+    )

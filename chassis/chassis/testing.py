@@ -1,7 +1,7 @@
 """A service under test: real database, real broker, real gRPC, on free ports of the loopback interface."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,6 +173,37 @@ async def running_service(
             await running.stop()
 
 
+@asynccontextmanager
+async def answering(
+    answers: Mapping[str, tuple[type[Message], Callable[[Any], Message]]],
+) -> AsyncGenerator[str]:
+    """A gRPC server in the place of another service, for what a service asks of it: method
+    (`kehu.customers.v1.CustomerService/LookUpCustomers`) -> class of its requests, and what it answers. Its address."""
+
+    handler: Any = grpc.unary_unary_rpc_method_handler
+
+    def served(request: type[Message], answer: Callable[[Any], Message]) -> Any:
+        async def serve(asked: Any, context: Any) -> bytes:
+            return answer(asked).SerializeToString()
+
+        return handler(serve, request_deserializer=request.FromString)
+
+    methods: dict[str, dict[str, Any]] = {}
+    for path, (request, answer) in answers.items():
+        service, _, method = path.partition("/")
+        methods.setdefault(service, {})[method] = served(request, answer)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(service, served) for service, served in methods.items()]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
 async def upgraded(url: str, upgrade: Callable[[], None]) -> None:
     """Runs one function that migrates, as the role of `url`, which owns the tables."""
     from alembic.migration import MigrationContext
@@ -212,6 +243,7 @@ __all__ = [
     "Harness",
     "Keys",
     "Problem",
+    "answering",
     "eventually",
     "running_service",
     "somebody",

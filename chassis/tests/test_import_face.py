@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
+from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.imports.v1 import imports_pb2 as pb
 from kehu.leads.v1 import import_service_pb2
 
@@ -16,10 +17,11 @@ from chassis.imports.importer import Importer, ImportRow, Options, Outcome, crea
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports, import_face
 from chassis.imports.values import Phone, Text
+from chassis.owners import LOOK_UP
 from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
 from chassis.service import Service
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, answering, eventually, running_service, somebody
 
 SERVICE = "kehu.leads.v1.ImportService/"
 assert import_service_pb2.DESCRIPTOR
@@ -89,8 +91,19 @@ async def leads(leads_urls: DatabaseUrls, nats_url: str, tmp_path: Path) -> Asyn
         migrations=versions.parent,
         jobs=IMPORTS.jobs,
     )
-    async with running_service(service, leads_urls, nats_url, Keys(tmp_path)) as harness:
+    async with (
+        answering({LOOK_UP: (person_service_pb2.LookUpPeopleRequest, people)}) as identity,
+        running_service(
+            service, leads_urls, nats_url, Keys(tmp_path), addresses={"identity": identity}
+        ) as harness,
+    ):
         yield harness
+
+
+def people(asked: person_service_pb2.LookUpPeopleRequest) -> person_service_pb2.LookUpPeopleResponse:
+    active = person_pb2.PERSON_STATUS_ACTIVE
+    known = [person_service_pb2.PersonCard(id=id, display_name="Bob", status=active) for id in asked.ids]
+    return person_service_pb2.LookUpPeopleResponse(people=known)
 
 
 async def ask(leads: Harness, who: Principal, method: str, request: Any, answer: Any = pb.Import) -> Any:

@@ -162,7 +162,7 @@ async def taken_in(database: Database, text: str, who: Principal = WHO) -> UUID:
 async def started(database: Database, text: str, mode: str = CREATE, who: Principal = WHO) -> UUID:
     id = await taken_in(database, text, who)
     async with database.transaction(who) as tx:
-        run = await runs.own_run(tx, id, "parts")
+        run = await runs.own_run(tx, id, {"part": "parts"})
         await runs.start(tx, PARTS, run, [], Options(mode, who.person_id))
     return id
 
@@ -264,10 +264,10 @@ async def test_nothing_is_made_before_the_start_and_only_once_after(database: Da
     await carried_on(database, id)
     assert counts(await state(database, id)) == (1, 0, 0, 0, 0, 0, 0)
     async with database.transaction(WHO) as tx:
-        await runs.start(tx, PARTS, await runs.own_run(tx, id, "parts"), [(0, "code")], Options())
+        await runs.start(tx, PARTS, await runs.own_run(tx, id, {"part": "parts"}), [(0, "code")], Options())
     with pytest.raises(ImportNotReady):
         async with database.transaction(WHO) as tx:
-            await runs.start(tx, PARTS, await runs.own_run(tx, id, "parts"), [], Options())
+            await runs.start(tx, PARTS, await runs.own_run(tx, id, {"part": "parts"}), [], Options())
     await carried_on(database, id)
     await carried_on(database, id)
     assert counts(await state(database, id)) == (1, 1, 1, 0, 0, 0, 0)
@@ -277,7 +277,7 @@ async def test_a_file_without_a_column_that_is_required_is_not_started(database:
     id = await taken_in(database, "what,name\nA1,x\n")
     with pytest.raises(Invalid) as wrong:
         async with database.transaction(WHO) as tx:
-            await runs.start(tx, PARTS, await runs.own_run(tx, id, "parts"), [], Options())
+            await runs.start(tx, PARTS, await runs.own_run(tx, id, {"part": "parts"}), [], Options())
     assert wrong.value.reason == "MAPPING_INVALID"
     assert (await state(database, id))["state"] == "READY"
 
@@ -287,7 +287,7 @@ async def test_a_cancelled_import_keeps_what_it_made_and_makes_no_more(database:
 
     async def cancel() -> None:
         async with database.transaction(WHO) as tx:
-            await runs.cancel(tx, await runs.own_run(tx, id, "parts"))
+            await runs.cancel(tx, await runs.own_run(tx, id, {"part": "parts"}))
 
     class Cancelling(Run):
         async def _batch(self, drafts: list[Any]) -> None:
@@ -342,9 +342,9 @@ async def test_people_reach_their_own_imports(database: Database) -> None:
     for who in (bob, stranger):
         with pytest.raises(NotFound):
             async with database.transaction(who) as tx:
-                await runs.own_run(tx, id, "parts")
+                await runs.own_run(tx, id, {"part": "parts"})
     async with database.transaction(Principal(TENANT, "acme", BOB, rights=ALL)) as tx:
-        await runs.own_run(tx, id, "parts")
+        await runs.own_run(tx, id, {"part": "parts"})
 
 
 async def test_the_rows_are_made_as_the_person_who_started(database: Database) -> None:

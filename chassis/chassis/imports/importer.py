@@ -53,6 +53,8 @@ from chassis.imports.reading import Row
 from chassis.imports.refused import Problem, restored
 from chassis.imports.tables import CREATE
 from chassis.imports.values import Amount, Day, Moment, Reference, Refused, date_order, shown
+from chassis.owners import Owner
+from chassis.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,19 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the person wants it. `mode` is CREATE or UPSERT; `owner_id` owns what names no owner; `currency` is that of amounts
-    that name none, empty for the field's own."""
+    """How the person wants it. `mode` is CREATE or UPSERT; `owner_id` owns what names no owner, `team_id` is that person's team;
+    `currency` is that of amounts that name none, empty for the field's own."""
 
     mode: str = CREATE
     owner_id: UUID | None = None
     currency: str = ""
+    team_id: UUID | None = None
+
+    def owner(self, who: Principal) -> Owner:
+        """Who owns what names no owner: whom the import was started for, else `who`."""
+        if self.owner_id is None:
+            return Owner(who.person_id, who.team_id)
+        return Owner(self.owner_id, self.team_id)
 
     @property
     def upsert(self) -> bool:

@@ -36,10 +36,11 @@ from chassis.imports.runs import (
 )
 from chassis.imports.tables import CREATE, UPSERT, ImportRun
 from chassis.listing import Listing
+from chassis.owners import Owner, owner_for
 from chassis.principal import Act, Reach
 from chassis.records import etag
 from chassis.rpc.call import Call
-from chassis.rpc.face import Face
+from chassis.rpc.face import Face, need
 
 _STATES = ("READY", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED")
 _MOST_ANSWER = 24 * 1024 * 1024
@@ -89,7 +90,7 @@ _WHOLE = Listing(
 
 
 class Imports:
-    """The importers of one service, by record type. All of them stand under one right."""
+    """The importers of one service, by record type, each under a right of its own."""
 
     def __init__(self, *importers: Importer) -> None:
         if not importers:
@@ -125,6 +126,7 @@ class Imports:
         made."""
         importer = self.importer(request.record_type)
         who = call.who
+        need(who, importer.right, Act.WRITE)
         id = (
             uuid5(_REQUESTS, f"{who.tenant_id} {who.person_id} {request.request_id}")
             if request.request_id
@@ -143,13 +145,19 @@ class Imports:
                 raise IdempotencyKeyReused
         return await self._answer(call, id)
 
-    async def start(self, request: pb.StartImportRequest, tx: Transaction) -> pb.Import:
+    async def owner(self, request: pb.StartImportRequest, call: Call) -> Owner:
+        """Who shall own what names no owner. Raises Denied (RIGHT_MISSING, OWNER_OUT_OF_REACH), Invalid (OWNER_NOT_FOUND)."""
+        run = await self._seen(call, parse_id(request.id, "id"))
+        right = self._importers[run["kind"]].right
+        need(call.who, right, Act.WRITE)
+        return await owner_for(call, request.owner_id, right, "ownerId")
+
+    async def start(self, request: pb.StartImportRequest, tx: Transaction, owner: Owner) -> pb.Import:
         """Confirms the mapping; the job takes over when the transaction has committed."""
         run = await self._locked(tx, request.id, request.etag)
         mode = UPSERT if request.mode == pb.IMPORT_MODE_UPSERT else CREATE
-        owner = parse_id(request.owner_id, "ownerId") if request.owner_id else None
         pairs = [(m.column, m.field) for m in request.mapping]
-        options = Options(mode, owner or tx.who.person_id, request.currency_code)
+        options = Options(mode, owner.person_id, request.currency_code, team_id=owner.team_id)
         await start(tx, self._importers[run.kind], run, pairs, options)
         return await self._changed(tx, run)
 
@@ -197,8 +205,8 @@ class Imports:
         return self._whole(await self._seen(call, id))
 
     async def _locked(self, tx: Transaction, id: str, expected: str) -> ImportRun:
-        right = next(iter(self._importers.values())).right
-        run = await own_run(tx, parse_id(id, "id"), right)
+        rights = {kind: importer.right for kind, importer in self._importers.items()}
+        run = await own_run(tx, parse_id(id, "id"), rights)
         tx.check_etag(run, expected)
         return run
 
@@ -278,7 +286,7 @@ def import_face(service: str, imports: Imports) -> Face:
     """The face of that ImportService (`kehu.leads.v1.ImportService`)."""
     face = Face(service)
     face.process("CreateImport")(imports.create)
-    face.write("StartImport")(imports.start)
+    face.write("StartImport", prepare=imports.owner)(imports.start)
     face.read("GetImport")(imports.get)
     face.read("ListImports")(imports.list)
     face.write("CancelImport")(imports.cancel)

@@ -9,7 +9,7 @@ took the job over stops at once, and a cancel takes effect between two batches.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -125,11 +125,11 @@ async def keep(tx: Transaction, run: ImportRun, packed: bytes) -> None:
     )
 
 
-async def own_run(tx: Transaction, id: UUID, right: str) -> ImportRun:
-    """The run, locked. People reach their own runs, those who may write all records everyone's. Raises
-    NotFound."""
+async def own_run(tx: Transaction, id: UUID, rights: Mapping[str, str]) -> ImportRun:
+    """The run, locked. People reach their own runs, those who may write all its records everyone's; `rights` says by record
+    type under which right they stand. Raises NotFound."""
     run = await tx.find(ImportRun, id)
-    if run is None or not may_see(tx.who, run.created_by, right):
+    if run is None or not may_see(tx.who, run.created_by, rights[run.kind]):
         raise NotFound("import", id)
     return run
 
@@ -155,6 +155,7 @@ async def start(
     run.orders = await asyncio.to_thread(orders_of, importer, mapping, unpack(packed))
     run.mode = options.mode
     run.records_owner_id = options.owner_id
+    run.records_team_id = options.team_id
     run.currency_code = options.currency
     run.started_by = tx.who.person_id
     run.started_name = tx.who.name
@@ -216,7 +217,9 @@ class Run:
             if run is None or run.state != RUNNING:
                 return
             self._who = starter(run, self._who)
-            self._options = Options(run.mode, run.records_owner_id, run.currency_code)
+            self._options = Options(
+                run.mode, run.records_owner_id, run.currency_code, team_id=run.records_team_id
+            )
             self._done = run.processed_rows
             mapping = {int(c): str(f) for c, f in run.mapping}
             reader = RowReader(self._importer, mapping, len(run.columns), run.orders, run.currency_code)

@@ -51,6 +51,8 @@ class ImportRun(Record, table=True):
     mode: str = ""
     records_owner_id: UUID | None = None
     """Who shall own the records of rows that name no owner."""
+    records_team_id: UUID | None = None
+    """That person's team."""
     currency_code: str = ""
     """The currency of amounts whose cells name none; empty for the field's own."""
     started_by: UUID | None = None
@@ -136,6 +138,7 @@ _TABLES = (
         preview jsonb NOT NULL,
         mode text NOT NULL CHECK (mode IN ('', 'CREATE', 'UPSERT')),
         records_owner_id uuid,
+        records_team_id uuid,
         currency_code text NOT NULL,
         started_by uuid,
         started_name text NOT NULL,

@@ -178,13 +178,18 @@ def admit(method: Method, who: Principal | None) -> Principal:
     if access.signed_in:
         return who
     act = Act.READ if access.act == rules_pb2.ACT_READ else Act.WRITE
-    if access.right and who.reach(access.right, act) is not Reach.NONE:
-        return who
-    raise Denied(
-        f"Your roles do not let you {act.value} {access.right or 'this'}.",
-        reason="RIGHT_MISSING",
-        metadata={"right": access.right, "act": act.value},
-    )
+    need(who, access.right, act)
+    return who
+
+
+def need(who: Principal, right: str, act: Act) -> None:
+    """Raises Denied (RIGHT_MISSING) when the caller has no reach at all under that right."""
+    if not right or who.reach(right, act) is Reach.NONE:
+        raise Denied(
+            f"Your roles do not let you {act.value} {right or 'this'}.",
+            reason="RIGHT_MISSING",
+            metadata={"right": right, "act": act.value},
+        )
 
 
 ANYBODY = Principal(tenant_id=NOBODY, tenant="", person_id=NOBODY)
@@ -281,4 +286,4 @@ _RESERVE = text(
 _FIND = text("SELECT request_hash, response FROM idempotency" + _WHERE)
 _STORE = text("UPDATE idempotency SET response = :response" + _WHERE)
 
-__all__ = ["ANYBODY", "Code", "Face", "Kind", "Method", "Problem", "admit", "serve_call"]
+__all__ = ["ANYBODY", "Code", "Face", "Kind", "Method", "Problem", "admit", "need", "serve_call"]

@@ -11,17 +11,12 @@ from chassis.imports.importer import Found, Importer, ImportRow, Options, Outcom
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Number, Phone, Reference, Refused, Tags, Text
-from chassis.owners import Owner
 from chassis.rpc import Call
 from customers.contact import introduce
 from customers.customer import Customer, enrolled
 
 _KIND = Choice({"COMPANY": ("company", "公司", "企业"), "PERSON": ("person", "consumer", "个人")})
 _LEVEL = Choice({"A": (), "B": (), "C": (), "D": ()})
-
-
-def _owner(tx: Transaction, options: Options) -> Owner:
-    return Owner(options.owner_id or tx.who.person_id, tx.who.team_id)
 
 
 async def save_customers(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
@@ -40,7 +35,7 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
             out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
             continue
         taken.add(key)
-        customer = enrolled(tx, _customer_columns(values), _owner(tx, options))
+        customer = enrolled(tx, _customer_columns(values), options.owner(tx.who))
         out.append(created(customer.id))
     return out
 

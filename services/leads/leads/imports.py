@@ -9,7 +9,6 @@ from chassis.imports.importer import Importer, ImportRow, Options, Outcome, crea
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Phone, Tags, Text
-from chassis.owners import Owner
 from leads.lead import capture
 
 _SOURCE = Choice({
@@ -33,7 +32,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
         {"keys": keys},
     )
     taken = {row.external_key for row in found}
-    owner = Owner(options.owner_id or tx.who.person_id, tx.who.team_id)
+    owner = options.owner(tx.who)
     out: list[Outcome] = []
     for row in rows:
         values = row.values

@@ -3,53 +3,93 @@
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 
 from chassis.database import Transaction
-from chassis.imports.importer import Found, Importer, ImportRow, Options, Outcome, by_name, created, refused
+from chassis.imports.importer import (
+    Found,
+    Importer,
+    ImportRow,
+    Options,
+    Outcome,
+    by_name,
+    created,
+    refused,
+    unchanged,
+    updated,
+)
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports
-from chassis.imports.values import Amount, Day, Number, Reference, Refused, Text
-from chassis.owners import Owner
+from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text
+from chassis.owners import reaches
 from chassis.rpc import Call
-from sales.opportunity import LOST, OPEN, WON, register
-from sales.pipeline import stages_for
-from sales.product import offer
+from sales.errors import OpportunityClosed
+from sales.opportunity import (
+    LOST,
+    OPEN,
+    WON,
+    Opportunity,
+    assign_opportunity,
+    change_opportunity,
+    lose,
+    move,
+    register,
+    win,
+)
+from sales.pipeline import Stage, stages_for
+from sales.product import Product, change_product, offer
 from sales.rpc.peers import customers_named, people_named
 
 _ENDS = {"won": WON, "赢单": WON, "lost": LOST, "输单": LOST}
 
 
+_PRODUCT_COLUMNS = {
+    "name": "name", "sku": "sku", "series": "series", "unit": "unit", "description": "description", "taxPercent": "tax_percent",
+}  # fmt: skip
+
+
 async def save_products(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    """New products. A row whose name or article number is taken is refused."""
+    """New products; with UPSERT, one whose number, or without one whose name, is there already is changed. Otherwise a row
+    whose name or number is taken is refused."""
     found = await tx.session.execute(
-        text("SELECT lower(name) AS name, sku FROM products WHERE deleted_at IS NULL")
+        text("SELECT id, lower(name) AS name, sku FROM products WHERE deleted_at IS NULL")
     )
-    taken = [(row.name, row.sku) for row in found]
-    names, skus = {name for name, _ in taken}, {sku for _, sku in taken if sku}
+    taken = [(row.id, row.name, row.sku) for row in found]
+    names, skus = {name: id for id, name, _ in taken}, {sku: id for id, _, sku in taken if sku}
     out: list[Outcome] = []
     for row in rows:
         values = row.values
         name, sku = values["name"], values.get("sku", "")
-        if name.lower() in names:
+        named, numbered = names.get(name.lower()), skus.get(sku)
+        there = (numbered or named) if options.upsert else None
+        if named not in (None, there):
             out.append(refused("PRODUCT_NAME_TAKEN", f"there is a product {name} already", "name"))
-            continue
-        if sku and sku in skus:
+        elif numbered not in (None, there):
             out.append(refused("SKU_TAKEN", f"there is a product with the number {sku} already", "sku"))
-            continue
-        names.add(name.lower())
-        skus.add(sku)
-        columns = {
-            key: values[key] for key in ("name", "sku", "series", "unit", "description") if key in values
-        }
-        if "listPrice" in values:
-            columns["list_price"] = values["listPrice"].minor
-            columns["list_price_currency"] = values["listPrice"].currency
-        if "taxPercent" in values:
-            columns["tax_percent"] = values["taxPercent"]
-        out.append(created(offer(tx, columns).id))
+        elif there is not None:
+            product = await tx.get(Product, there, right="products")
+            del names[product.name.lower()]
+            skus.pop(product.sku, None)
+            changed = await change_product(tx, product, _product_columns(values))
+            names[product.name.lower()] = there
+            skus[product.sku] = there
+            out.append(updated(there) if changed else unchanged(there))
+        else:
+            id = offer(tx, _product_columns(values)).id
+            names[name.lower()] = skus[sku] = id
+            out.append(created(id))
+        skus.pop("", None)
     return out
+
+
+def _product_columns(values: dict[str, Any]) -> dict[str, Any]:
+    columns = {column: values[name] for name, column in _PRODUCT_COLUMNS.items() if name in values}
+    if "listPrice" in values:
+        columns["list_price"] = values["listPrice"].minor
+        columns["list_price_currency"] = values["listPrice"].currency
+    return columns
 
 
 async def find_customers(call: Call, names: Sequence[str]) -> dict[str, Found | Refused]:
@@ -67,63 +107,119 @@ async def find_products(call: Call, names: Sequence[str]) -> dict[str, Found | R
 
 
 async def find_people(call: Call, names: Sequence[str]) -> dict[str, Found | Refused]:
-    """People by name."""
-    return dict(by_name(names, await people_named(call, names), "person"))
+    """People by name, to whom the person who imports may give opportunities."""
+    found = dict(by_name(names, await people_named(call, names), "person"))
+    for name, one in found.items():
+        if isinstance(one, Found) and not reaches(call.who, "opportunities", one.value):
+            found[name] = Refused("OWNER_OUT_OF_REACH", f"your rights do not reach {name}")
+    return found
 
 
 async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    """New opportunities, open, won or lost. A row whose external key is taken, or whose stage is unknown, is refused."""
+    """New opportunities, open, won or lost; with UPSERT, the one that has the external key already is changed. A row whose key
+    is taken otherwise, whose stage is unknown, or that ended on a day yet to come, is refused."""
     keys = [row.values["externalKey"] for row in rows if row.values.get("externalKey")]
     found = await tx.session.execute(
-        text("SELECT external_key FROM opportunities WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
+        text(
+            "SELECT id, external_key FROM opportunities WHERE external_key = ANY(:keys) AND deleted_at IS NULL"
+        ),
         {"keys": keys},
     )
-    taken = {row.external_key for row in found}
+    taken: dict[str, UUID] = {row.external_key: row.id for row in found}
     stages = await stages_for(tx)
     by_stage = {stage.name.casefold(): stage for stage in stages}
-    mine = Owner(options.owner_id or tx.who.person_id, tx.who.team_id)
+    mine = options.owner(tx.who)
     out: list[Outcome] = []
     for row in rows:
         values = row.values
         key = values.get("externalKey", "")
         written = str(values.get("stage", "")).strip()
-        status = _ENDS.get(written.casefold(), OPEN)
-        stage = (
-            by_stage.get(written.casefold())
-            if written and status == OPEN
-            else stages[-1 if status != OPEN else 0]
-        )
-        if key and key in taken:
+        status = _ENDS.get(written.casefold(), OPEN) if written else ""
+        stage = by_stage.get(written.casefold()) if status == OPEN else None
+        if key in taken and not options.upsert:
             out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
-        elif stage is None:
+        elif status == OPEN and stage is None:
             out.append(refused("STAGE_NOT_FOUND", f"the pipeline has no stage {written}", "stage"))
+        elif status in (WON, LOST) and values.get("closeDate", date.min) > tx.now.date():
+            out.append(refused("INVALID_FIELD", "is yet to come", "closeDate"))
+        elif key in taken:
+            out.append(await _changed(tx, taken[key], values, status, stage))
         else:
-            taken.add(key)
-            columns = _columns(values, status, tx.now.date())
-            columns["stage_id"] = stage.id
-            out.append(created(register(tx, columns, values.get("owner", mine), stages).id))
+            columns = _columns(values, status or OPEN, tx.now.date())
+            columns["stage_id"] = (stage or stages[-1 if status in (WON, LOST) else 0]).id
+            id = register(tx, columns, values.get("owner", mine), stages).id
+            if key:
+                taken[key] = id
+            out.append(created(id))
     return out
+
+
+async def _changed(
+    tx: Transaction, id: UUID, values: dict[str, Any], status: str, stage: Stage | None
+) -> Outcome:
+    """Makes an opportunity that is there what the row says; what the row leaves empty stays."""
+    opportunity = await tx.get(Opportunity, id, right="opportunities")
+    await tx.session.flush()
+    version = opportunity.version
+    if opportunity.status != OPEN and status not in ("", opportunity.status):
+        return refused("OPPORTUNITY_CLOSED", f"the opportunity is {opportunity.status} already", "stage")
+    columns = _columns(values, opportunity.status, tx.now.date())
+    if opportunity.status == OPEN and status in (WON, LOST):
+        columns.pop("expected_close_date", None)
+    if not values.get("name"):
+        del columns["name"]
+    for name in _NEVER_IMPORTED:
+        columns.pop(name, None)
+    try:
+        await change_opportunity(tx, opportunity, columns, values["customer"][1])
+    except OpportunityClosed:
+        return refused("OPPORTUNITY_CLOSED", f"the opportunity is {opportunity.status} already")
+    if "owner" in values:
+        assign_opportunity(tx, opportunity, values["owner"])
+    if opportunity.status == OPEN:
+        if stage is not None:
+            await move(tx, opportunity, stage.id, 0)
+        elif status == WON:
+            win(tx, opportunity, values.get("closeDate"), None, "")
+        elif status == LOST:
+            lose(tx, opportunity, values.get("lossReason", _NOT_SAID), values.get("closeDate"), "", "")
+    await tx.session.flush()
+    return unchanged(id) if opportunity.version == version else updated(id)
+
+
+_NEVER_IMPORTED = ("status", "close_date", "loss_reason", "customer_name", "product_name")
+_NOT_SAID = "NO_DECISION"
+_LONGEST_NAME = 200
 
 
 def _columns(values: dict[str, Any], status: str, today: date) -> dict[str, Any]:
     customer_id, customer = values["customer"]
     product_id, product = values.get("product", (None, ""))
+    name = values.get("name") or " - ".join(part for part in (customer, product) if part)
     columns: dict[str, Any] = {
-        "name": values.get("name") or " - ".join(part for part in (customer, product) if part), "status": status,
-        "customer_id": customer_id, "customer_name": customer, "product_id": product_id, "product_name": product,
-        "external_key": values.get("externalKey", ""), "engage_date": values.get("engageDate"),
-        "expected_close_date": values.get("expectedCloseDate"), "notes": values.get("notes", ""),
+        "name": name[:_LONGEST_NAME], "status": status, "customer_id": customer_id, "customer_name": customer,
     }  # fmt: skip
+    if product_id is not None:
+        columns["product_id"], columns["product_name"] = product_id, product
+    columns |= {column: values[name] for name, column in _OPPORTUNITY_COLUMNS.items() if name in values}
     if status != OPEN:
         columns["close_date"] = values.get("closeDate") or today
-        columns["loss_reason"] = "NO_DECISION" if status == LOST else ""
-    elif "closeDate" in values and columns["expected_close_date"] is None:
-        columns["expected_close_date"] = values["closeDate"]
+        columns["loss_reason"] = values.get("lossReason", _NOT_SAID) if status == LOST else ""
+    elif "closeDate" in values:
+        columns.setdefault("expected_close_date", values["closeDate"])
     if "amount" in values:
         columns["amount"], columns["amount_currency"] = values["amount"].minor, values["amount"].currency
     return columns
 
 
+_OPPORTUNITY_COLUMNS = {
+    "externalKey": "external_key", "engageDate": "engage_date", "expectedCloseDate": "expected_close_date", "notes": "notes",
+}  # fmt: skip
+_LOSS_REASON = Choice({
+    "PRICE": ("price", "价格"), "COMPETITOR": ("competitor", "竞争对手"), "NO_BUDGET": ("no budget", "预算不足"),
+    "NO_NEED": ("no need", "无需求"), "TIMING": ("timing", "时机不合适"), "FEATURES": ("features", "产品不合适"),
+    "NO_DECISION": ("no decision", "未决定"), "OTHER": ("other", "其他"),
+})  # fmt: skip
 PRODUCTS = Importer(
     record_type="product",
     right="products",
@@ -159,6 +255,7 @@ OPPORTUNITIES = Importer(
         Target("engageDate", "Engage date", Day(), aliases=("接触日期", "start date")),
         Target("expectedCloseDate", "Expected close date", Day(), aliases=("预计成交日期",)),
         Target("closeDate", "Close date", Day(), aliases=("成交日期",)),
+        Target("lossReason", "Loss reason", _LOSS_REASON, aliases=("输单原因", "lost reason")),
         Target("externalKey", "External key", Text(100), aliases=("编号", "opportunity id", "id")),
         Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "remark")),
     ),

@@ -225,6 +225,7 @@ async def create_opportunity(
 ) -> Opportunity:
     """A new open opportunity. Raises Invalid for a product or stage that does not exist."""
     columns = {**values, "customer_name": customer_name}
+    columns["engage_date"] = columns.get("engage_date") or tx.now.date()
     await _with_product(tx, columns)
     return register(tx, columns, owner, await stages_for(tx), id)
 

@@ -102,11 +102,11 @@ def offer(tx: Transaction, values: Mapping[str, Any], id: UUID | None = None) ->
     return product
 
 
-async def change_product(tx: Transaction, product: Product, values: Mapping[str, Any]) -> None:
-    """Changes fields; opportunities show the new name, orders keep theirs."""
+async def change_product(tx: Transaction, product: Product, values: Mapping[str, Any]) -> bool:
+    """Changes fields; opportunities show the new name, orders keep theirs. Whether anything was another than before."""
     changed = change(product, values)
     if not changed:
-        return
+        return False
     product.findable()
     if "name" in changed:
         await tx.session.execute(
@@ -114,6 +114,7 @@ async def change_product(tx: Transaction, product: Product, values: Mapping[str,
             {"name": product.name, "id": product.id},
         )
     tx.record(ProductUpdated(**told(product), changed_fields=changed), on=product)
+    return True
 
 
 def set_status(tx: Transaction, product: Product, status: str) -> None:

@@ -1,13 +1,16 @@
 """Customers and people as sales needs them, asked of the services that keep them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from kehu.customers.v1 import customer_service_pb2 as pb
-from kehu.identity.v1 import person_service_pb2
+from kehu.identity.v1 import person_pb2, person_service_pb2
 
 from chassis.owners import LOOK_UP, Owner
+from chassis.principal import Act
 from chassis.rpc import Call
+from chassis.visibility import covers
 from sales.errors import customer_not_found
 
 _LOOK_UP = "kehu.customers.v1.CustomerService/LookUpCustomers"
@@ -22,19 +25,35 @@ async def customer_name(call: Call, id: UUID, field: str) -> str:
 
 
 async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, UUID]]:
-    """Name and id of the customers with these names that the caller may see."""
+    """Name and id of the customers with these names that the person of the call may see."""
     answer = await call.ask(_LOOK_UP, pb.LookUpCustomersRequest(names=names), pb.LookUpCustomersResponse)
-    return [(card.display_name, UUID(card.id)) for card in answer.customers]
+    # A job asks as this service, which sees all of them: so the person's own reach is measured here.
+    return [
+        (card.display_name, UUID(card.id))
+        for card in answer.customers
+        if covers(_Holder(_id(card.owner_id), _id(card.team_id)), call.who, "customers", Act.READ)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    owner_id: UUID | None
+    team_id: UUID | None
+
+
+def _id(text: str) -> UUID | None:
+    return UUID(text) if text else None
 
 
 async def people_named(call: Call, names: Sequence[str]) -> list[tuple[str, Owner]]:
-    """The people with these names, as owners."""
+    """The active people with these names, as owners."""
     answer = await call.ask(
         LOOK_UP,
         person_service_pb2.LookUpPeopleRequest(names=names),
         person_service_pb2.LookUpPeopleResponse,
     )
     return [
-        (card.display_name, Owner(UUID(card.id), UUID(card.team_id) if card.team_id else None))
+        (card.display_name, Owner(UUID(card.id), _id(card.team_id)))
         for card in answer.people
+        if card.status == person_pb2.PERSON_STATUS_ACTIVE
     ]

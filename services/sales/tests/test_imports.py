@@ -1,0 +1,313 @@
+"""Importing products and opportunities: names for ids, repaired names, ends with dates, refused rows, rights."""
+
+import csv
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import xlsxwriter
+from google.type.date_pb2 import Date
+from google.type.money_pb2 import Money
+from kehu.imports.v1 import imports_pb2 as pb
+from kehu.sales.v1 import opportunity_pb2 as opp
+from kehu.sales.v1 import opportunity_service_pb2 as opps
+from kehu.sales.v1 import product_pb2, product_service_pb2
+
+from chassis.errors import Code
+from chassis.ids import new_id
+from chassis.principal import Principal, Reach, Rights
+from chassis.testing import EVERYTHING, eventually, somebody
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+I = "ImportService/"  # noqa: E741
+HEADER = [
+    "opportunity_id",
+    "sales_agent",
+    "product",
+    "account",
+    "deal_stage",
+    "engage_date",
+    "close_date",
+    "close_value",
+]
+
+
+def text_file(*rows: list[str]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue().encode()
+
+
+def workbook(*rows: list[Any]) -> bytes:
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out) as book:
+        sheet = book.add_worksheet("Pipeline")
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+    return out.getvalue()
+
+
+async def taken_in(
+    sales: Any, kind: str, filename: str, content: bytes, who: Principal | None = None, request_id: str = ""
+) -> pb.Import:
+    request = pb.CreateImportRequest(
+        record_type=kind, filename=filename, content=content, request_id=request_id
+    )
+    return await sales.ask(I + "CreateImport", request, pb.Import, who)
+
+
+async def imported(
+    sales: Any, kind: str, filename: str, content: bytes, who: Principal | None = None, **options: Any
+) -> pb.Import:
+    ready = await taken_in(sales, kind, filename, content, who)
+    await sales.ask(I + "StartImport", pb.StartImportRequest(id=ready.id, **options), pb.Import, who)
+    return await ended(sales, ready.id, who)
+
+
+async def ended(sales: Any, id: str, who: Principal | None = None) -> pb.Import:
+    done = pb.Import()
+
+    async def over() -> bool:
+        nonlocal done
+        done = await sales.ask(I + "GetImport", pb.GetImportRequest(id=id), pb.Import, who)
+        return done.state not in (pb.IMPORT_STATE_READY, pb.IMPORT_STATE_RUNNING)
+
+    await eventually(over, 30)
+    assert done.state == pb.IMPORT_STATE_SUCCEEDED, done
+    assert done.total_rows == (
+        done.created_rows + done.updated_rows + done.unchanged_rows + done.refused_rows
+    )
+    return done
+
+
+async def refused_rows(sales: Any, id: str, who: Principal | None = None) -> dict[int, str]:
+    """Row number -> what was wrong."""
+    from google.api.httpbody_pb2 import HttpBody
+
+    body = await sales.ask(I + "GetRefusedRows", pb.GetRefusedRowsRequest(id=id), HttpBody, who)
+    rows = list(csv.reader(io.StringIO(body.data.decode("utf-8-sig"))))[1:]
+    return {int(row[0]): " ".join(row[1:3]) for row in rows}
+
+
+async def by_key(sales: Any, key: str) -> opp.Opportunity:
+    request = opps.ListOpportunitiesRequest(filter=f'externalKey = "{key}"')
+    answer = await sales.ask("OpportunityService/ListOpportunities", request, opps.ListOpportunitiesResponse)
+    [one] = answer.opportunities
+    return one
+
+
+async def test_a_pipeline_as_it_comes(sales: Any) -> None:
+    product = await sales.product("GTX Pro", 4821)
+    cancity = sales.names.customer("Cancity")
+    moses = sales.names.person("Moses Frase")
+    sales.names.person("Twin")
+    sales.names.person("Twin")
+    sales.names.person("Gone", active=False)
+    content = text_file(
+        HEADER,
+        ["A1", "Moses Frase", "GTXPro", "Cancity", "Won", "2016-10-20", "2017-03-01", "1054"],
+        ["A2", "", "GTX Pro", "cancity", "Lost", "2016-10-25", "2017-03-11", "0"],
+        ["A3", "Moses Frase", "GTX Pro", "Cancity", "Engaging", "2016-11-01", "", ""],
+        ["A4", "Moses Frase", "GTX Pro", "Nowhere", "Won", "2016-11-01", "2017-03-01", "1"],
+        ["A5", "Moses Frase", "GTX Pro", "", "Won", "2016-11-01", "2017-03-01", "1"],
+        ["A6", "Moses Frase", "GTX Pro", "Cancity", "Dreaming", "", "", ""],
+        ["A7", "Twin", "GTX Pro", "Cancity", "Engaging", "", "", ""],
+        ["A8", "Gone", "GTX Pro", "Cancity", "Engaging", "", "", ""],
+        ["A9", "Moses Frase", "GTX Pro", "Cancity", "Won", "2016-11-01", "2999-01-01", "1"],
+        ["A10", "Moses Frase", "GTX Pro", "Cancity", "Won", "soon", "2017-03-01", "-5"],
+        ["A1", "Moses Frase", "GTX Pro", "Cancity", "Engaging", "", "", ""],
+    )
+    done = await imported(sales, "opportunity", "sales_pipeline.csv", content, currency_code="USD")
+    assert (done.created_rows, done.refused_rows, done.repaired_rows) == (3, 8, 2), done
+    won = await by_key(sales, "A1")
+    assert (won.status, won.probability, won.customer_id, won.product_id) == (
+        opp.OPPORTUNITY_STATUS_WON, 100, cancity, product.id,
+    )  # fmt: skip
+    assert (won.owner_id, won.amount) == (str(moses), Money(currency_code="USD", units=1054))
+    assert (won.engage_date, won.close_date) == (
+        Date(year=2016, month=10, day=20), Date(year=2017, month=3, day=1),
+    )  # fmt: skip
+    assert (won.name, won.product_name, won.customer_name) == ("Cancity - GTX Pro", "GTX Pro", "Cancity")
+    lost = await by_key(sales, "A2")
+    assert (lost.status, lost.probability, lost.owner_id) == (
+        opp.OPPORTUNITY_STATUS_LOST, 0, str(sales.boss.person_id),
+    )  # fmt: skip
+    still = await by_key(sales, "A3")
+    assert (still.status, still.stage_name, still.HasField("close_date")) == (
+        opp.OPPORTUNITY_STATUS_OPEN, "Engaging", False,
+    )  # fmt: skip
+    assert await sales.outbox(won.id) == ["OpportunityCreated", "OpportunityWon"]
+    assert await sales.outbox(still.id) == ["OpportunityCreated"]
+    said = await refused_rows(sales, done.id)
+    assert set(said) == {2, 3, *range(5, 13)}
+    assert "GTXPro" in said[2] and "cancity" in said[3]
+    words = ("Nowhere", "required", "Dreaming", "2 records", "Gone", "yet to come", "soon", "A1")
+    for row, word in enumerate(words, 5):
+        assert word in said[row], said[row]
+
+
+async def test_a_workbook_and_the_same_again(sales: Any) -> None:
+    sales.names.customer("Betatech")
+    content = workbook(
+        ["编号", "客户", "阶段", "金额", "成交日期", "输单原因"],
+        ["W1", "Betatech", "赢单", 1234.5, "2017-03-01", ""],
+        ["W2", "Betatech", "输单", 10, "2017-03-01", "价格"],
+        ["W3", "Betatech", "", 10, "", ""],
+    )
+    ready = await taken_in(sales, "opportunity", "商机.xlsx", content, request_id="book")
+    assert ready.state == pb.IMPORT_STATE_READY and ready.sheets == ["Pipeline"]
+    assert (await taken_in(sales, "opportunity", "商机.xlsx", content, request_id="book")).id == ready.id
+    other = pb.CreateImportRequest(
+        record_type="opportunity", filename="b.csv", content=b"a\nb\n", request_id="book"
+    )
+    await sales.refused(Code.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED", I + "CreateImport", other, pb.Import)
+    start = pb.StartImportRequest(id=ready.id, request_id="start", etag=ready.etag)
+    started = await sales.ask(I + "StartImport", start, pb.Import)
+    assert await sales.ask(I + "StartImport", start, pb.Import) == started
+    stale = pb.StartImportRequest(id=ready.id, etag=ready.etag)
+    await sales.refused(Code.ABORTED, "ETAG_MISMATCH", I + "StartImport", stale, pb.Import)
+    done = await ended(sales, ready.id)
+    assert (done.created_rows, done.refused_rows) == (3, 0)
+    again = pb.StartImportRequest(id=ready.id)
+    await sales.refused(Code.FAILED_PRECONDITION, "IMPORT_NOT_READY", I + "StartImport", again, pb.Import)
+    cancel = pb.CancelImportRequest(id=ready.id)
+    await sales.refused(Code.FAILED_PRECONDITION, "IMPORT_ENDED", I + "CancelImport", cancel, pb.Import)
+    assert (await by_key(sales, "W1")).amount == Money(currency_code="CNY", units=1234, nanos=500_000_000)
+    assert (await by_key(sales, "W2")).loss_reason == opp.LOSS_REASON_PRICE
+    assert (await by_key(sales, "W3")).stage_name == "Prospecting"
+    twice = await imported(sales, "opportunity", "商机.xlsx", content)
+    assert (twice.created_rows, twice.refused_rows) == (0, 3)
+    assert all("there already" in said for said in (await refused_rows(sales, twice.id)).values())
+
+
+async def test_rows_that_change_what_is_there(sales: Any) -> None:
+    sales.names.customer("Upsert Ltd")
+    first = text_file(
+        HEADER,
+        ["U1", "", "", "Upsert Ltd", "Engaging", "", "2027-01-31", "100"],
+        ["U2", "", "", "Upsert Ltd", "Engaging", "", "", "100"],
+        ["U3", "", "", "Upsert Ltd", "Won", "2016-01-01", "2017-01-01", "100"],
+    )
+    assert (await imported(sales, "opportunity", "a.csv", first)).created_rows == 3
+    before = await by_key(sales, "U1")
+    second = text_file(
+        HEADER,
+        ["U1", "", "", "Upsert Ltd", "", "", "", "150"],
+        ["U2", "", "", "Upsert Ltd", "Won", "", "2017-05-01", "120"],
+        ["U3", "", "", "Upsert Ltd", "Won", "2016-01-01", "2017-01-01", "100"],
+        ["U4", "", "", "Upsert Ltd", "Engaging", "", "", ""],
+        ["U3", "", "", "Upsert Ltd", "Engaging", "", "", ""],
+        ["U3", "", "", "Upsert Ltd", "Won", "", "", "999"],
+    )
+    done = await imported(sales, "opportunity", "b.csv", second, mode=pb.IMPORT_MODE_UPSERT)
+    assert (done.created_rows, done.updated_rows, done.unchanged_rows, done.refused_rows) == (1, 2, 1, 2)
+    now = await by_key(sales, "U1")
+    assert (now.id, now.amount.units, now.stage_name) == (before.id, 150, "Engaging")
+    assert (now.name, now.expected_close_date) == (before.name, Date(year=2027, month=1, day=31))
+    won = await by_key(sales, "U2")
+    assert (won.status, won.amount.units) == (opp.OPPORTUNITY_STATUS_WON, 120)
+    assert won.close_date == Date(year=2017, month=5, day=1)
+    assert (await by_key(sales, "U3")).amount.units == 100
+    assert await sales.outbox(won.id) == ["OpportunityCreated", "OpportunityUpdated", "OpportunityWon"]
+
+
+async def test_products(sales: Any) -> None:
+    await sales.product("Old one", 10, sku="P-1")
+    content = text_file(
+        ["product", "series", "sales_price", "sku", "税率"],
+        ["GTX Plus", "GTX", "1096", "P-2", "13"],
+        ["gtx plus", "GTX", "1", "P-3", ""],
+        ["New one", "GTX", "1", "P-1", ""],
+        ["Dear", "GTX", "¥ 55,000.10", "", "101"],
+        ["MG Special", "MG", "¥ 55,000.10", "", ""],
+    )
+    done = await imported(sales, "product", "products.csv", content)
+    assert (done.created_rows, done.refused_rows) == (2, 3)
+    said = await refused_rows(sales, done.id)
+    assert set(said) == {3, 4, 5}
+    better = text_file(
+        ["product", "sku", "price"],
+        ["GTX Plus", "P-2", "1100"], ["Older one", "P-1", "10"], ["mg special", "", ""], ["Old one", "P-9", "1"],
+    )  # fmt: skip
+    done = await imported(sales, "product", "more.csv", better, mode=pb.IMPORT_MODE_UPSERT)
+    assert (done.created_rows, done.updated_rows, done.refused_rows) == (1, 3, 0), await refused_rows(sales, done.id)  # fmt: skip
+    request = product_service_pb2.ListProductsRequest(filter='sku = "P-2"')
+    found = await sales.ask("ProductService/ListProducts", request, product_service_pb2.ListProductsResponse)
+    assert [p.list_price for p in found.products] == [Money(currency_code="CNY", units=1100)]
+    assert await sales.outbox(found.products[0].id) == ["ProductCreated", "ProductUpdated"]
+    assert found.products[0].status == product_pb2.PRODUCT_STATUS_ACTIVE
+
+
+async def test_who_may_import_what_for_whom(sales: Any) -> None:
+    reader = somebody("acme", rights={**EVERYTHING, "products": Rights(Reach.ALL, Reach.NONE)})
+    content = text_file(["product"], ["Forbidden"])
+    request = pb.CreateImportRequest(record_type="product", filename="a.csv", content=content)
+    await sales.refused(
+        Code.PERMISSION_DENIED, "RIGHT_MISSING", I + "CreateImport", request, pb.Import, reader
+    )
+    mine = await taken_in(sales, "product", "a.csv", content)
+    start = pb.StartImportRequest(id=mine.id)
+    await sales.refused(Code.NOT_FOUND, "NOT_FOUND", I + "StartImport", start, pb.Import, reader)
+    stranger = somebody("other")
+    await sales.refused(
+        Code.NOT_FOUND, "NOT_FOUND", I + "GetImport", pb.GetImportRequest(id=mine.id), pb.Import, stranger
+    )
+    team = new_id()
+    sales.names.customer("Hidden Ltd", owner=new_id())
+    seller = somebody(
+        "acme",
+        team=team,
+        rights={"opportunities": Rights(Reach.TEAM, Reach.TEAM), "customers": Rights(Reach.OWN, Reach.OWN)},
+    )
+    sales.names.customer("Own Ltd", owner=seller.person_id)
+    mate = sales.names.person("Team Mate", team)
+    other = sales.names.person("Other Team", new_id())
+    rows = text_file(
+        HEADER,
+        ["R1", "Team Mate", "", "Own Ltd", "Engaging", "", "", ""],
+        ["R2", "Other Team", "", "Own Ltd", "Engaging", "", "", ""],
+        ["R3", "", "", "Hidden Ltd", "Engaging", "", "", ""],
+        ["R4", "", "", "Own Ltd", "Engaging", "", "", ""],
+    )
+    done = await imported(sales, "opportunity", "r.csv", rows, seller, owner_id=str(mate))
+    assert (done.created_rows, done.refused_rows) == (2, 2)
+    said = await refused_rows(sales, done.id, seller)
+    assert "reach" in said[3] and "Hidden Ltd" in said[4]
+    for key in ("R1", "R4"):
+        given = await by_key(sales, key)
+        assert (given.owner_id, given.team_id) == (str(mate), str(team))
+    ready = await taken_in(sales, "opportunity", "s.csv", rows, seller)
+    for owner, code, reason in (
+        (other, Code.PERMISSION_DENIED, "OWNER_OUT_OF_REACH"), (new_id(), Code.INVALID_ARGUMENT, "OWNER_NOT_FOUND"),
+    ):  # fmt: skip
+        start = pb.StartImportRequest(id=ready.id, owner_id=str(owner))
+        await sales.refused(code, reason, I + "StartImport", start, pb.Import, seller)
+    none = replace(seller, rights={"opportunities": Rights(Reach.ALL, Reach.NONE)})
+    start = pb.StartImportRequest(id=ready.id)
+    await sales.refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", I + "StartImport", start, pb.Import, none)
+
+
+async def test_an_import_is_carried_on_by_the_next_process(sales: Any) -> None:
+    """The process that began it has died behind the first batch: the job goes on from there and makes no row twice."""
+    sales.names.customer("Many Ltd")
+    rows = [[f"M{n}", "", "", "Many Ltd", "Engaging", "", "", "1"] for n in range(1200)]
+    ready = await taken_in(sales, "opportunity", "many.csv", text_file(HEADER, *rows))
+    database = sales.harness.running.database
+    from chassis.imports.runs import Run
+    from sales.imports import OPPORTUNITIES
+
+    call = sales.harness.running.call(sales.boss)
+    await sales.ask(I + "StartImport", pb.StartImportRequest(id=ready.id), pb.Import)
+    # A second worker takes it up at once, as after a lease has ended: one of the two is overtaken.
+    from uuid import UUID
+
+    await Run(
+        OPPORTUNITIES, database, sales.boss, UUID(ready.id), lambda who: replace(call, who=who, token="")
+    ).carry_on()
+    done = await ended(sales, ready.id)
+    assert (done.created_rows, done.refused_rows) == (1200, 0)
+    counted = await database.read(
+        sales.boss, "SELECT count(*) AS n, count(DISTINCT external_key) AS keys FROM opportunities WHERE external_key LIKE 'M%'"
+    )  # fmt: skip
+    assert (counted[0]["n"], counted[0]["keys"]) == (1200, 1200)
