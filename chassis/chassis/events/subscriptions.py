@@ -44,7 +44,8 @@ MAX_DELIVERIES = 6
 _DELAYS = (0.2, 1.0, 5.0, 15.0, 30.0)
 _PATIENCE = 0.9
 """Seconds one fetch waits; longer ones are known to stall in the client."""
-_ACK_WAIT = 60.0
+_ACK_WAIT = 20.0
+"""Seconds after which the broker delivers again what a service that has died had taken."""
 _PAUSE = 0.5
 _EMPTY_BEFORE_LOOK = 20
 
