@@ -1,6 +1,8 @@
 """The whole suite as real processes, once for all tests across services."""
 
 import itertools
+import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -67,6 +69,27 @@ def boss(suite: Suite, http: httpx.Client) -> Person:
     """The first administrator."""
     assert suite.sign_in is not None
     return Person(http, suite.sign_in.tenant, suite.sign_in.email, suite.sign_in.password).sign_in()
+
+
+@pytest.fixture(scope="session")
+def founded(suite: Suite, http: httpx.Client) -> Callable[[str], Person]:
+    """Founds a tenant of that name, so that a test has one of its own; its first administrator, signed in."""
+
+    def found(tenant: str) -> Person:
+        part = suite.services["identity"].process
+        asked = ["first-admin", "--tenant", tenant, "--email", f"boss@{tenant}.example", "--keep-password"]
+        done = subprocess.run(
+            [*part.command, *asked],
+            env=part.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        made = json.loads(done.stdout)
+        return Person(http, made["tenant"], made["email"], made["password"]).sign_in()
+
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
-"""An ERP beside Kehu: books every order of its tenant once and reports its delivery. Needs nats-py and nothing else of Kehu's.
+"""An ERP beside Kehu: books every order of its tenant once and reports its delivery. Needs nats-py and nothing of Kehu's.
 
-What it has done stands in a file of its own (SQLite): an order is booked before its message is acknowledged, so a crash
-anywhere brings the message again, and the order's id, which is the key, keeps it from being booked twice. The delivery is
-reported with the same Idempotency-Key at every try, so Kehu records it once.
+An order is in the books, a SQLite file of its own, before its message is acknowledged. So a crash anywhere brings the message
+again; the order's id, which is the key of the books, keeps it from being booked twice, and the Idempotency-Key, the same at
+every try, keeps its delivery from being recorded twice.
 """
 
 import asyncio
@@ -14,54 +14,51 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import nats
+from nats.errors import Error as BrokerError
 
-TABLE = (
-    "CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, number TEXT, currency TEXT, total TEXT,"
-    " cancelled INTEGER DEFAULT 0, delivered INTEGER DEFAULT 0)"
-)
+TABLE = """CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, number TEXT, currency TEXT, total TEXT,
+    cancelled INTEGER DEFAULT 0, delivered INTEGER DEFAULT 0)"""
 
 
 def book(books: sqlite3.Connection, order_id: str, order: dict[str, Any]) -> None:
-    """Writes the order down, durably; an order already there stays as it is."""
+    """Writes the order down, durably; one that is there already stays as it is."""
     total = order["total"]
     amount = f"{int(total.get('units', 0))}.{total.get('nanos', 0):09d}"
+    row = (order_id, order["number"], total["currencyCode"], amount)
     with books:
-        row = (order_id, order["number"], total["currencyCode"], amount)
         books.execute("INSERT OR IGNORE INTO orders (id, number, currency, total) VALUES (?, ?, ?, ?)", row)
 
 
-def report_delivery(order_id: str) -> None:
-    """Tells Kehu that all of the order was delivered. Raises URLError when Kehu is away: the message comes again."""
-    request = Request(
-        f"{os.environ['KEHU_URL']}/v1/orders/{order_id}:recordDelivery",
-        json.dumps({"delivery": {"number": f"DN-{order_id[:8]}", "carrier": "SF Express"}}).encode(),
-        {
-            "x-api-key": os.environ["KEHU_API_KEY"],
-            "content-type": "application/json",
-            "idempotency-key": f"erp-delivery-{order_id}",
-        },
-    )
+def report_delivery(order_id: str) -> bool:
+    """Tells Kehu that all of the order was delivered; False when it was cancelled. Raises OSError when Kehu is away."""
+    headers = {
+        "x-api-key": os.environ["KEHU_API_KEY"],
+        "content-type": "application/json",
+        "idempotency-key": f"erp-delivery-{order_id}",
+    }
+    delivery = {"delivery": {"number": f"DN-{order_id}", "carrier": "SF Express"}}
+    url = f"{os.environ['KEHU_URL']}/v1/orders/{order_id}:recordDelivery"
     try:
-        with urlopen(request, timeout=10):
-            pass
+        with urlopen(Request(url, json.dumps(delivery).encode(), headers), timeout=10):
+            return True
     except HTTPError as error:
-        if (
-            json.load(error).get("reason") != "ORDER_NOT_DELIVERABLE"
-        ):  # cancelled meanwhile: nothing to deliver
+        if json.load(error).get("reason") != "ORDER_NOT_DELIVERABLE":
             raise
+        return False
 
 
 def handle(books: sqlite3.Connection, subject: str, event: dict[str, Any]) -> None:
-    """Books a placed order and delivers it; notes that one was cancelled. Other events of orders do not concern an ERP."""
+    """Books and delivers a placed order, notes a cancelled one. Other events of orders do not concern an ERP."""
     order_id = event["orderId"]
-    if subject.endswith(".order.placed"):
+    happened = subject.rpartition(".")[2]
+    if happened in ("placed", "cancelled"):
         book(books, order_id, event["order"])
-        report_delivery(order_id)
-        with books:
-            books.execute("UPDATE orders SET delivered = 1 WHERE id = ?", (order_id,))
-    elif subject.endswith(".order.cancelled"):
+    if happened == "cancelled":
         with books:
             books.execute("UPDATE orders SET cancelled = 1 WHERE id = ?", (order_id,))
+    elif happened == "placed" and report_delivery(order_id):
+        with books:
+            books.execute("UPDATE orders SET delivered = 1 WHERE id = ?", (order_id,))
 
 
 async def main() -> None:
@@ -69,26 +66,26 @@ async def main() -> None:
     books = sqlite3.connect(os.environ["ERP_BOOKS"])
     books.execute("PRAGMA synchronous = FULL")
     books.execute(TABLE)
-    consumer = os.environ["NATS_CONSUMER"]
-    client = await nats.connect(
-        os.environ["NATS_URL"], inbox_prefix=f"_INBOX_{consumer}".encode(), max_reconnect_attempts=-1
-    )
-    orders = await client.jetstream().pull_subscribe_bind(durable=consumer, stream="SALES")
+    stream, consumer = os.environ.get("NATS_STREAM", "SALES"), os.environ["NATS_CONSUMER"]
+    # Answers come on inboxes that bear the user's name; on others the broker lets nobody listen.
+    inbox = f"_INBOX_{consumer}".encode()
+    client = await nats.connect(os.environ["NATS_URL"], inbox_prefix=inbox, max_reconnect_attempts=-1)
+    orders = await client.jetstream().pull_subscribe_bind(durable=consumer, stream=stream)
     print("waiting for orders", flush=True)
     while True:
         try:
-            messages = await orders.fetch(10, timeout=5)
-        except TimeoutError:  # nothing new, or the broker is away
+            for message in await orders.fetch(1, timeout=5):
+                try:
+                    handle(books, message.subject, json.loads(message.data))
+                    await message.ack_sync()
+                except OSError as problem:  # Kehu is away: this one again in a while, others meanwhile
+                    print(f"{message.subject}: {problem}", flush=True)
+                    await message.nak(delay=2)
+        except TimeoutError:  # nothing new
             continue
-        for message in messages:
-            try:
-                handle(books, message.subject, json.loads(message.data))
-                await message.ack_sync()
-            except (
-                OSError
-            ) as problem:  # Kehu or the broker is away: again in a while, and the next one meanwhile
-                print(f"{message.subject}: {problem}", flush=True)
-                await message.nak(delay=2)
+        except BrokerError as problem:
+            print(f"the broker: {problem!r}", flush=True)
+            await asyncio.sleep(1)
 
 
 if __name__ == "__main__":
