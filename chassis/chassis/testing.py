@@ -180,7 +180,8 @@ async def answering(
     """A gRPC server in the place of another service, for what a service asks of it: method
     (`kehu.customers.v1.CustomerService/LookUpCustomers`) -> class of its requests, and what it answers. Its address."""
 
-    handler: Any = grpc.unary_unary_rpc_method_handler
+    library: Any = grpc
+    handler = library.unary_unary_rpc_method_handler
 
     def served(request: type[Message], answer: Callable[[Any], Message]) -> Any:
         async def serve(asked: Any, context: Any) -> bytes:

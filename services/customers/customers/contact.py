@@ -17,7 +17,7 @@ from chassis.phones import normalised_phone
 from chassis.records import Owned
 from chassis.search import Searchable
 from customers.customer import Customer
-from customers.errors import ContactCircle, superior_not_found
+from customers.errors import ContactCircle, CustomerTouched, superior_not_found
 
 DECISION_ROLES = ("DECIDER", "INFLUENCER", "USER", "OPPONENT")
 Entries = list[dict[str, str]]
@@ -194,6 +194,19 @@ async def dismiss(tx: Transaction, contact: Contact) -> None:
             tx.record(ContactUpdated(**told(other), changed_fields=["reports_to_id"]), on=other)
     tx.delete(contact)
     tx.record(ContactDeleted(**told(contact)), on=contact)
+
+
+async def check_untouched(tx: Transaction, customer: Customer, made_with: UUID | None) -> None:
+    """Raises CustomerTouched unless customer and contacts are as they were created: none but `made_with`, which may be gone."""
+    others = await tx.session.execute(
+        text(
+            "SELECT 1 FROM contacts WHERE customer_id = :id AND deleted_at IS NULL"
+            " AND (id IS DISTINCT FROM :made_with OR version > 1) LIMIT 1"
+        ),
+        {"id": customer.id, "made_with": made_with},
+    )
+    if customer.version > 1 or others.first() is not None:
+        raise CustomerTouched
 
 
 async def dismiss_all(tx: Transaction, customer: Customer) -> None:

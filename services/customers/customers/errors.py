@@ -1,6 +1,6 @@
 """What customers refuses, by reason."""
 
-from chassis.errors import AlreadyExists, Invalid, Precondition
+from chassis.errors import AlreadyExists, Conflict, Invalid, Precondition
 
 
 class CustomerHasChildren(Precondition):
@@ -8,6 +8,13 @@ class CustomerHasChildren(Precondition):
 
     def __init__(self) -> None:
         super().__init__("Other customers belong to this one: move them first.")
+
+
+class CustomerTouched(Conflict):
+    reason = "CUSTOMER_TOUCHED"
+
+    def __init__(self) -> None:
+        super().__init__("Somebody has changed the customer, or added something to it, since it was created.")
 
 
 class CustomerCircle(Precondition):

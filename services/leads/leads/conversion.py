@@ -7,13 +7,15 @@
     finish     lead CONVERTED, conversion SUCCEEDED, lead.converted goes out              (one transaction)
 
 Each step between may be repeated: a record that is there already under its fixed id counts as made. So a crash anywhere is
-mended by running all steps again, which the job does. A step that is refused for good leads to
+mended by running all steps again, which the job does. What does not answer is asked until it does. A step that is refused for
+good, or that has failed by a fault of the suite too often, leads to
 
-    undo       conversion marked; what was made is deleted, if nobody has touched it since
+    undo       conversion marked; what was made is deleted, if nobody has touched it or added something to it since
     fail       lead what it was before, conversion FAILED                                 (one transaction)
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
@@ -28,13 +30,17 @@ from chassis.principal import Principal
 from chassis.records import Record
 from leads.lead import CONVERTED, CONVERTING, Lead, LeadConverted, LeadUpdated, told
 
+log = logging.getLogger(__name__)
+
 RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
 JOB = "conversion"
 _JOB_WAITS = timedelta(seconds=5)
 """How long the call that asked has for doing it itself."""
-_PASSING = (
-    Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.INTERNAL, Code.UNAUTHENTICATED,
-)  # fmt: skip
+_PASSING = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
+_FAULTS = (Code.INTERNAL, Code.UNAUTHENTICATED)
+"""What may be mended by a repeat, and may not."""
+_MOST_FAULTS = 15
+"""Faults until a conversion is undone, and again as many until what cannot be taken back is left: about ten minutes each."""
 
 
 class Conversion(Record, table=True):
@@ -52,6 +58,7 @@ class Conversion(Record, table=True):
     customer_existed: bool = False
     contact_existed: bool = False
     attempts: int = 0
+    faults: int = 0
     failure_reason: str = ""
     failure_message: str = ""
     end_time: datetime | None = None
@@ -67,6 +74,11 @@ class Peers(Protocol):
     async def make_contact(self, conversion: Conversion) -> None: ...
     async def make_opportunity(self, conversion: Conversion) -> None: ...
     async def take_back(self, conversion: Conversion) -> None: ...
+
+
+def _fault(error: Exception) -> Problem:
+    log.error("a step of a conversion failed", exc_info=error)
+    return Problem("A fault of the service stopped this step.", code=Code.INTERNAL, reason="INTERNAL")
 
 
 async def begin(
@@ -119,22 +131,37 @@ async def carry_on(database: Database, who: Principal, id: UUID, peers: Peers) -
     conversion = await _attempt(database, who, id)
     if conversion is None:
         return
-    try:
-        if not conversion.undoing:
-            if not conversion.customer_existed:
-                await peers.make_customer(conversion)
-            if conversion.contact_id is not None and not conversion.contact_existed:
-                await peers.make_contact(conversion)
-            if conversion.opportunity_id is not None:
-                await peers.make_opportunity(conversion)
+    if not conversion.undoing:
+        problem = await _trouble(_make(conversion, peers))
+        if problem is None:
             await _finish(database, who, id)
             return
-    except Problem as problem:
-        await _note(database, who, id, problem)
-        if problem.code in _PASSING:
-            raise
-    await peers.take_back(conversion)
+        if not await _given_up(database, who, id, problem, _MOST_FAULTS):
+            raise problem
+    problem = await _trouble(peers.take_back(conversion))
+    if problem is not None and not await _given_up(database, who, id, problem, 2 * _MOST_FAULTS):
+        raise problem
     await _fail(database, who, id)
+
+
+async def _make(conversion: Conversion, peers: Peers) -> None:
+    if not conversion.customer_existed:
+        await peers.make_customer(conversion)
+    if conversion.contact_id is not None and not conversion.contact_existed:
+        await peers.make_contact(conversion)
+    if conversion.opportunity_id is not None:
+        await peers.make_opportunity(conversion)
+
+
+async def _trouble(step: Awaitable[None]) -> Problem | None:
+    """What went wrong in a step; None when it went well."""
+    try:
+        await step
+    except Problem as problem:
+        return problem
+    except Exception as error:  # whatever it is, it may not hold the lead for ever
+        return _fault(error)
+    return None
 
 
 async def _locked(tx: Transaction, id: UUID) -> Conversion:
@@ -153,13 +180,17 @@ async def _attempt(database: Database, who: Principal, id: UUID) -> Conversion |
     return conversion
 
 
-async def _note(database: Database, who: Principal, id: UUID, problem: Problem) -> None:
+async def _given_up(database: Database, who: Principal, id: UUID, problem: Problem, most: int) -> bool:
+    """Notes what went wrong; whether it is to be tried no more. The failure that began the undoing stays readable."""
     async with database.transaction(who) as tx:
         conversion = await _locked(tx, id)
-        conversion.failure_reason = problem.reason
-        conversion.failure_message = problem.message[:1000]
-        if problem.code not in _PASSING:
-            conversion.undoing = True
+        conversion.faults += problem.code in _FAULTS
+        if not conversion.undoing:
+            conversion.failure_reason = problem.reason
+            conversion.failure_message = problem.message[:1000]
+        given_up = problem.code not in _PASSING and (problem.code not in _FAULTS or conversion.faults >= most)
+        conversion.undoing = conversion.undoing or given_up
+    return given_up
 
 
 async def _finish(database: Database, who: Principal, id: UUID) -> None:

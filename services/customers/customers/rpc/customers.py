@@ -14,7 +14,7 @@ from chassis.owners import Owner, owner_for
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from customers.contact import dismiss_all
+from customers.contact import check_untouched, dismiss_all
 from customers.customer import (
     KINDS,
     LEVELS,
@@ -107,6 +107,11 @@ async def update(request: service_pb.UpdateCustomerRequest, tx: Transaction) -> 
 async def delete(request: service_pb.DeleteCustomerRequest, tx: Transaction) -> Empty:
     customer = await _customer(tx, request.id, request.etag)
     await check_no_children(tx, customer)
+    if request.untouched_only:
+        made_with = (
+            parse_id(request.created_contact_id, "createdContactId") if request.created_contact_id else None
+        )
+        await check_untouched(tx, customer, made_with)
     await dismiss_all(tx, customer)
     tx.delete(customer)
     tx.record(CustomerDeleted(**told(customer)), on=customer)

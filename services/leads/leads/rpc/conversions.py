@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
@@ -10,7 +11,7 @@ from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, cu
 from kehu.leads.v1 import conversion_pb2 as pb
 from kehu.leads.v1 import lead_service_pb2 as service_pb
 
-from chassis.errors import Code, IdempotencyKeyReused, Invalid, NotFound, Problem
+from chassis.errors import Code, IdempotencyKeyReused, Invalid, NotFound, Problem, Unavailable
 from chassis.ids import new_id, parse_id
 from chassis.mapping import to_date, to_value
 from chassis.principal import Act
@@ -35,12 +36,9 @@ async def convert(request: service_pb.ConvertLeadRequest, call: Call) -> pb.Conv
     asked = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
     if not (request.request_id and await _begun(call, id, asked)):
         await _begin(request, call, id, asked)
-    try:
+    with suppress(Problem):
+        # When something needed does not answer now, the job goes on by itself; the answer says RUNNING and why.
         await carry_on(call.database, who, id, Suite(call))
-    except Problem as problem:
-        if problem.code is Code.INTERNAL:
-            raise
-        # Something needed does not answer now. The job goes on by itself; the answer says RUNNING.
     return await _conversion(call, id)
 
 
@@ -165,4 +163,8 @@ async def get_conversion(request: service_pb.GetConversionRequest, call: Call) -
 
 async def conversion_job(payload: Mapping[str, Any], call: Call) -> None:
     """Goes on with a conversion whose call has died or could not end it."""
-    await carry_on(call.database, call.who, UUID(payload["conversion_id"]), Suite(call))
+    try:
+        await carry_on(call.database, call.who, UUID(payload["conversion_id"]), Suite(call))
+    except Problem as problem:
+        # The conversion counts its faults and ends by itself: the job may not be given up before.
+        raise Unavailable(problem.message, reason=problem.reason) from problem

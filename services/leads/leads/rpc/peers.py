@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.type.date_pb2 import Date
 from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
-from kehu.sales.v1 import opportunity_pb2, opportunity_service_pb2
+from kehu.sales.v1 import customer_facet_pb2, opportunity_pb2, opportunity_service_pb2
 
 from chassis.errors import Code, Problem
 from chassis.mapping import to_money
@@ -17,10 +17,12 @@ from leads.conversion import Conversion
 
 _CUSTOMERS = "kehu.customers.v1.CustomerService/"
 _CONTACTS = "kehu.customers.v1.ContactService/"
+_FACET = "kehu.sales.v1.CustomerFacetService/GetCustomerFacet"
 _OPPORTUNITIES = "kehu.sales.v1.OpportunityService/"
 _FIRST = "1"
 """The etag of a record that nobody has touched since it was made."""
-_STAYS = ("ETAG_MISMATCH", "CUSTOMER_HAS_CHILDREN")
+_STAYS = ("ETAG_MISMATCH", "CUSTOMER_TOUCHED")
+_REFUSED = (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED)
 
 
 class Suite:
@@ -95,33 +97,49 @@ class Suite:
         await self._make(_OPPORTUNITIES + "CreateOpportunity", request, opportunity_pb2.Opportunity)
 
     async def take_back(self, conversion: Conversion) -> None:
-        # A customer takes its contacts along when it goes, so it stays when something of it stays.
-        kept = False
+        # All or nothing: a customer somebody works with already keeps its contact and opportunity, too.
+        if await self._in_use(conversion):
+            return
         if conversion.opportunity_id is not None:
-            kept |= not await self._drop(
-                _OPPORTUNITIES + "DeleteOpportunity",
-                opportunity_service_pb2.DeleteOpportunityRequest(
-                    id=str(conversion.opportunity_id), etag=_FIRST
-                ),
+            request = opportunity_service_pb2.DeleteOpportunityRequest(
+                id=str(conversion.opportunity_id), etag=_FIRST
             )
-        if conversion.contact_id is not None and not conversion.contact_existed:
-            kept |= not await self._drop(
-                _CONTACTS + "DeleteContact",
-                contact_service_pb2.DeleteContactRequest(id=str(conversion.contact_id), etag=_FIRST),
+            if not await self._drop(_OPPORTUNITIES + "DeleteOpportunity", request):
+                return
+        contact_id = "" if conversion.contact_existed else str(conversion.contact_id or "")
+        if not conversion.customer_existed:
+            # Its contact goes with it.
+            request = customer_service_pb2.DeleteCustomerRequest(
+                id=str(conversion.customer_id), untouched_only=True, created_contact_id=contact_id
             )
-        if not conversion.customer_existed and not kept:
-            await self._drop(
-                _CUSTOMERS + "DeleteCustomer",
-                customer_service_pb2.DeleteCustomerRequest(id=str(conversion.customer_id), etag=_FIRST),
-            )
+            await self._drop(_CUSTOMERS + "DeleteCustomer", request)
+        elif contact_id:
+            request = contact_service_pb2.DeleteContactRequest(id=contact_id, etag=_FIRST)
+            await self._drop(_CONTACTS + "DeleteContact", request)
+
+    async def _in_use(self, conversion: Conversion) -> bool:
+        """Whether sales has something that hangs on what was made."""
+        request = customer_facet_pb2.GetCustomerFacetRequest(customer_id=str(conversion.customer_id))
+        try:
+            facet = await self._call.ask(_FACET, request, customer_facet_pb2.CustomerFacet)
+        except Problem as problem:
+            if problem.reason == "MODULE_NOT_INSTALLED":
+                return False
+            raise
+        own = str(conversion.opportunity_id or "")
+        if conversion.customer_existed:
+            return bool(own) and any(one.opportunity_id == own for one in (*facet.activities, *facet.orders))
+        others = any(one.id != own for one in facet.opportunities)
+        return others or bool(facet.activity_count or facet.orders)
 
     async def _drop(self, method: str, request: Any) -> bool:
-        """Whether it is gone; it stays when somebody has touched it."""
+        """Whether it is gone; it stays when somebody has touched it or it is refused for another reason."""
         try:
             await self._call.ask(method, request, Empty)
         except Problem as problem:
-            if problem.reason in _STAYS:
+            if problem.code is Code.NOT_FOUND:
+                return True
+            if problem.reason in _STAYS or problem.code in _REFUSED:
                 return False
-            if problem.code is not Code.NOT_FOUND:
-                raise
+            raise
         return True

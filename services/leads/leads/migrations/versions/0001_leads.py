@@ -78,6 +78,7 @@ _CONVERSIONS = """
     customer_existed boolean NOT NULL,
     contact_existed boolean NOT NULL,
     attempts integer NOT NULL,
+    faults integer NOT NULL,
     failure_reason text NOT NULL,
     failure_message text NOT NULL,
     end_time timestamptz,
