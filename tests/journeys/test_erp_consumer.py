@@ -200,6 +200,7 @@ def consumer(suite: Suite, access: erp.Access) -> ConsumerInfo:
     return asyncio.run(ask())
 
 
+@pytest.mark.timeout(300)  # twice 30 s pass before the broker gives a message again
 def test_an_erp_killed_in_the_middle_books_and_delivers_every_order_once(
     suite: Suite, company: Company, wire: Wire, program: Program, eventually: Callable[..., Any]
 ) -> None:

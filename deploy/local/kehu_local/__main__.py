@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -13,13 +14,18 @@ from kehu_local.processes import StartFailed
 from kehu_local.suite import EMAIL, TENANT, Suite, start_suite
 from kehu_local.supervisor import watch
 
+PASSWORD = "KEHU_DEMO_PASSWORD"
+"""The administrator's password, for loading the demonstration company into data that are there already."""
+
 
 def main() -> int:
     """Parses the command line and runs; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m kehu_local")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="start the suite and keep it running")
-    run.add_argument("--demo", action="store_true", help="load the demonstration company at the first start")
+    run.add_argument(
+        "--demo", action="store_true", help="load the demonstration company, or what is missing of it"
+    )
     run.add_argument("--var", type=Path, default=Path("var"), help="folder of data, keys and logs (var)")
     run.add_argument("--port", type=int, default=8080, help="port of the gateway (8080); 0 takes a free one")
     run.add_argument("--services", help="those to run, joined by commas; all that are installed by default")
@@ -42,6 +48,7 @@ def main() -> int:
 
 def _run(var: Path, port: int, services: list[str] | None, *, demo: bool) -> int:
     ended = threading.Event()
+    password = os.environ.pop(PASSWORD, "")  # no service needs to know it
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         suite = start_suite(var, services=services, port=port, keep_password=demo, tell=_say)
@@ -54,7 +61,7 @@ def _run(var: Path, port: int, services: list[str] | None, *, demo: bool) -> int
     code = 0
     try:
         if demo:
-            _load_demo(suite)
+            _load_demo(suite, password)
         print(_closing_block(suite), flush=True)
         watch(suite, ended)
     except KeyboardInterrupt:
@@ -75,20 +82,23 @@ def _say(line: str) -> None:
     print(f"{line} …" if not line.endswith("ed") else line, flush=True)
 
 
-def _load_demo(suite: Suite) -> None:
-    if suite.sign_in is None:
-        print("The data are there already: the demonstration company is loaded at the first start only.")
+def _load_demo(suite: Suite, password: str) -> None:
+    made = suite.sign_in
+    password = made.password if made else password
+    if not password:
+        print(
+            f"There are data in {suite.var} already, and only their administrator can load more: {PASSWORD}=… make demo\n"
+            "loads what is missing of the demonstration company, and nothing twice."
+        )
         return
     _say("Loading the demonstration company")
     # A part of its own, which an installation may leave out.
-    sign_in = suite.sign_in
     demo = import_module("kehu_local.demo")
     try:
-        loaded = demo.load(suite.base_url, sign_in.tenant, sign_in.email, sign_in.password)
+        loaded = demo.load(suite.base_url, TENANT, EMAIL, password)
     except StartFailed as problem:
-        raise StartFailed(
-            f"{problem}\nHalf of the data may be there: remove {suite.var} and start again."
-        ) from None
+        shown = password if made else "…"
+        raise StartFailed(f"{problem}\nTo go on where it ended: {PASSWORD}={shown} make demo") from None
     print(f"\n{loaded}")
 
 

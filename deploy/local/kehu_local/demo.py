@@ -3,16 +3,20 @@
 Accounts become customers, sales teams people with their managers, products products; the 8,800 rows of the pipeline become
 opportunities with their stages and dates, and what was won becomes orders. What does not fit is refused row by row by the
 import, what can be understood is repaired, and the sums are told at the end.
+
+Loading looks for what is there before it makes anything: it may be cut off anywhere and done again.
 """
 
 import csv
 import io
 import secrets
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,32 +34,60 @@ Row = dict[str, str]
 
 @dataclass
 class Loaded:
-    """What came of it: rows of the pipeline by what became of them, and who can sign in."""
+    """What is there of the demonstration company, now or since an earlier time; money in its currency."""
 
     rows: int = 0
+    """Rows of the pipeline: imported + refused."""
     imported: int = 0
     repaired: int = 0
+    """Some of the imported."""
     refused: int = 0
-    refused_reasons: dict[str, int] = field(default_factory=dict[str, int])
-    customers: int = 0
+    noted: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """Rows by what was done with them, `refused` or `repaired`, and why."""
+    report: str = ""
+    """Path of the file of those rows, in the API."""
     people: int = 0
+    products: int = 0
+    customers: int = 0
+    won: int = 0
+    won_amount: Decimal = Decimal(0)
     orders: int = 0
+    orders_amount: Decimal = Decimal(0)
     leads: int = 0
     tickets: int = 0
+    made: int = 0
+    """Records that were not there before, without those of imports."""
     seconds: float = 0.0
     sign_ins: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
-    """What they are, e-mail, password."""
+    """What they are, e-mail, password; empty for one who had chosen a password before."""
 
     def __str__(self) -> str:
         lines = [
-            f"Loaded {self.people} people, {self.customers} customers, {self.leads} leads, {self.orders:,} orders and"
-            f" {self.tickets} tickets in {self.seconds:.0f} s.",
-            f"Of {self.rows:,} rows of the pipeline",
-            f"  {self.imported:>6,} became opportunities, {self.repaired:,} of them repaired (GTXPro was taken for GTX Pro)",
-            f"  {self.refused:>6,} were refused:",
-            *(f"  {number:>14,} {reason}" for reason, number in self.refused_reasons.items()),
+            f"The demonstration company is there, after {self.seconds:.0f} s.",
+            "",
+            f"  {self.people:>6,} people in their teams",
+            f"  {self.customers:>6,} customers",
+            f"  {self.products:>6,} products",
+            f"  {self.leads:>6,} leads, {self.tickets} tickets",
+            f"  {self.orders:>6,} placed orders, {CURRENCY} {self.orders_amount:,.2f}, of {self.won:,} deals won for"
+            f" {CURRENCY} {self.won_amount:,.2f}",
+            "",
+            "Rows of the pipeline:",
+            f"  {self.imported:>6,} became opportunities",
+            *(
+                f"  {number:>14,} of them repaired, {why}"
+                for (what, why), number in self.noted.items()
+                if what != "refused"
+            ),
+            f"  {self.refused:>6,} were refused",
+            *(f"  {number:>14,} {why}" for (what, why), number in self.noted.items() if what == "refused"),
+            f"  {self.imported + self.refused:>6,} of {self.rows:,}; GET {self.report} has those refused or repaired",
+            "",
             "Others who can sign in:",
-            *(f"  {what:<26}{email:<36}{password}" for what, email, password in self.sign_ins),
+            *(
+                f"  {what:<28}{email:<36}{password or '(as shown before)'}"
+                for what, email, password in self.sign_ins
+            ),
         ]
         return "\n".join(lines)
 
@@ -67,12 +99,14 @@ class Api:
         self._who = {"tenant": tenant, "email": email, "password": password}
         self._http = httpx.Client(base_url=base_url, timeout=60)
         self._until = 0.0
+        self._signing_in = threading.Lock()
 
     def ask(self, method: str, path: str, *, key: str = "", **sent: Any) -> Any:
         """The JSON of a good answer; asked again when the gateway wants it slower. Raises StartFailed with the problem."""
         while True:
-            if time.monotonic() > self._until:
-                self._sign_in()
+            with self._signing_in:
+                if time.monotonic() > self._until:
+                    self._sign_in()
             headers = {"idempotency-key": key} if key else {}
             answer = self._http.request(method, path, headers=headers, **sent)
             if answer.status_code not in (429, 503):
@@ -107,22 +141,34 @@ class Api:
         said = {"currentPassword": self._who["password"], "newPassword": new}
         self.ask("POST", "/v1/me:changePassword", json=said)
 
-    def load(self, path: str, record_type: str, rows: Sequence[Row], mapping: dict[str, str]) -> Any:
-        """Imports rows; `mapping` names the field of each column. The import as it ended. Raises StartFailed."""
+    def load(
+        self, path: str, record_type: str, filename: str, rows: Sequence[Row], mapping: Mapping[str, str]
+    ) -> Any:
+        """Imports rows, unless a file of that name was imported before; `mapping` names the field of each column.
+
+        The import as it ended. Raises StartFailed.
+        """
         columns = list(rows[0])
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        file = {"file": (f"{record_type}.csv", text.getvalue().encode(), "text/csv")}
-        made = self.ask("POST", path, data={"recordType": record_type}, files=file)
-        pairs = [{"column": columns.index(column), "field": name} for column, name in mapping.items()]
-        self.ask("POST", f"{path}/{made['id']}:start", json={"mapping": pairs, "currencyCode": CURRENCY})
-        while True:
-            state = self.ask("GET", f"{path}/{made['id']}")
-            if state["state"] in _ENDED:
-                break
+        known = [
+            one
+            for one in self.all(path, "imports", filter=f'recordType = "{record_type}"')
+            if one["filename"] == filename and one["state"] not in _ENDED[1:]
+        ]
+        if known:
+            (state, *_) = known
+        else:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+            file = {"file": (filename, text.getvalue().encode(), "text/csv")}
+            state = self.ask("POST", path, data={"recordType": record_type}, files=file)
+        if state["state"] == "IMPORT_STATE_READY":
+            pairs = [{"column": columns.index(column), "field": name} for column, name in mapping.items()]
+            self.ask("POST", f"{path}/{state['id']}:start", json={"mapping": pairs, "currencyCode": CURRENCY})
+        while state["state"] not in _ENDED:
             time.sleep(0.1)
+            state = self.ask("GET", f"{path}/{state['id']}")
         if state["state"] != "IMPORT_STATE_SUCCEEDED":
             raise StartFailed(f"The import of {record_type}s did not succeed: {state}")
         return state
@@ -138,13 +184,13 @@ class Api:
 def load(base_url: str, tenant: str, email: str, password: str, *, most_orders: int | None = None) -> Loaded:
     """Loads everything as that administrator; of the orders, those of the earliest deals up to `most_orders`.
 
-    Raises StartFailed, OSError when the data are not there.
+    What is there already stays as it is. Raises StartFailed, OSError when the data are not there.
     """
     began = time.monotonic()
     api = Api(base_url, tenant, email, password)
     done = Loaded()
     people = _people(api, base_url, tenant, done)
-    _products(api)
+    _products(api, done)
     _customers(api, done)
     _give_customers(api, people)
     _pipeline(api, done)
@@ -166,40 +212,64 @@ def address(name: str) -> str:
 
 
 def _people(api: Api, base_url: str, tenant: str, done: Loaded) -> dict[str, str]:
-    """Teams with their people. Ids of people by name."""
-    people: dict[str, str] = {}
-    roles = {role["name"]: role["id"] for role in api.all("/v1/roles", "roles")}
+    """Teams with their people, some of whom get a password. Ids of people by name."""
     rows = _read("sales_teams.csv")
-    teams: dict[str, str] = {}
-    for office in sorted({row["regional_office"] for row in rows}):
-        teams[office] = api.post("/v1/teams", {"name": f"{office} office"}, f"team-{office}")["id"]
-    show = {rows[0]["manager"]: "Manager", rows[0]["sales_agent"]: "Salesperson"}
+    roles = {role["name"]: role["id"] for role in api.all("/v1/roles", "roles")}
+    teams = {team["name"]: team for team in api.all("/v1/teams", "teams")}
+    known = {person["email"]: person for person in api.all("/v1/people", "people")}
+    managers = {row["manager"]: row["regional_office"] for row in rows}
+    first = rows[0]["manager"]
+    elsewhere = next(name for name, office in managers.items() if office != managers[first])
+    shown = {
+        first: "Manager",
+        rows[0]["sales_agent"]: "Salesperson of theirs",
+        elsewhere: "Manager elsewhere",
+    }
 
-    def person(name: str, team: str, role: str) -> None:
-        body = {"email": address(name), "displayName": name, "teamId": team, "roleIds": [roles[role]]}
-        made = api.post("/v1/people", body, f"person-{name}")
+    def team(name: str, parent: str = "") -> str:
+        if name not in teams:
+            body = {"name": name, **({"parentId": parent} if parent else {})}
+            teams[name] = api.post("/v1/teams", body, f"team-{name}")
+            done.made += 1
+        return teams[name]["id"]
+
+    def person(name: str, team_id: str, role: str) -> str:
+        email = address(name)
+        found, one_time = known.get(email), ""
+        if found is None:
+            body = {"email": email, "displayName": name, "teamId": team_id, "roleIds": [roles[role]]}
+            made = api.post("/v1/people", body, f"person-{name}")
+            found, one_time = made["person"], made["oneTimePassword"]
+            done.made += 1
+        elif name in shown and found.get("mustChangePassword"):  # cut off before it was chosen
+            one_time = api.ask("POST", f"/v1/people/{found['id']}:resetPassword", json={})["oneTimePassword"]
+        if name in shown:
+            chosen = secrets.token_urlsafe(9) if one_time else ""
+            if chosen:
+                Api(base_url, tenant, email, one_time).choose_password(chosen)
+            done.sign_ins.append((f"{shown[name]} {name}", email, chosen))
         done.people += 1
-        if name in show:
-            chosen = secrets.token_urlsafe(9)
-            Api(base_url, tenant, address(name), made["oneTimePassword"]).choose_password(chosen)
-            done.sign_ins.append((f"{show[name]} {name}", address(name), chosen))
-        people[name] = made["person"]["id"]
+        return found["id"]
 
-    for row in {row["manager"]: row for row in rows}.values():
-        manager = row["manager"]
-        body = {"name": f"Team {manager}", "parentId": teams[row["regional_office"]]}
-        team = api.post("/v1/teams", body, f"team-{manager}")["id"]
-        person(manager, team, "Manager")
-        api.ask("PATCH", f"/v1/teams/{team}", json={"managerId": people[manager]})
-        for agent in rows:
-            if agent["manager"] == manager:
-                person(agent["sales_agent"], team, "Member")
+    people: dict[str, str] = {}
+    for manager, office in managers.items():
+        name = f"Team {manager}"
+        id = team(name, team(f"{office} office"))
+        people[manager] = person(manager, id, "Manager")
+        if teams[name].get("managerId") != people[manager]:
+            api.ask("PATCH", f"/v1/teams/{id}", json={"managerId": people[manager]})
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        agents = [row["sales_agent"] for row in rows]
+        homes = [teams[f"Team {row['manager']}"]["id"] for row in rows]
+        people.update(zip(agents, pool.map(person, agents, homes, ["Member"] * len(rows)), strict=True))
+    done.sign_ins.sort()
     return people
 
 
-def _products(api: Api) -> None:
+def _products(api: Api, done: Loaded) -> None:
     mapping = {"product": "name", "series": "series", "sales_price": "listPrice"}
-    api.load("/v1/sales/imports", "product", _read("products.csv"), mapping)
+    rows = _read("products.csv")
+    done.products = api.load("/v1/sales/imports", "product", "products.csv", rows, mapping)["createdRows"]
 
 
 def _customers(api: Api, done: Loaded) -> None:
@@ -211,18 +281,24 @@ def _customers(api: Api, done: Loaded) -> None:
         "year_established": "yearEstablished", "revenue": "annualRevenue", "subsidiary_of": "parent",
     }  # fmt: skip
     # A parent has to be there before its subsidiaries name it.
-    for part in ([r for r in rows if not r["subsidiary_of"]], [r for r in rows if r["subsidiary_of"]]):
-        done.customers += api.load("/v1/customers/imports", "customer", part, mapping)["createdRows"]
+    for filename, part in (
+        ("accounts.csv", [row for row in rows if not row["subsidiary_of"]]),
+        ("accounts-subsidiaries.csv", [row for row in rows if row["subsidiary_of"]]),
+    ):
+        ended = api.load("/v1/customers/imports", "customer", filename, part, mapping)
+        done.customers += ended["createdRows"]
 
 
-def _give_customers(api: Api, people: dict[str, str]) -> None:
+def _give_customers(api: Api, people: Mapping[str, str]) -> None:
     """A customer goes to whoever sold most to it: the source names no owner."""
+    me = api.ask("GET", "/v1/me")["person"]["id"]
     sold: dict[str, Counter[str]] = {}
     for row in _read("sales_pipeline.csv"):
         sold.setdefault(row["account"], Counter())[row["sales_agent"]] += int(row["close_value"] or 0)
     for customer in list(api.all("/v1/customers", "customers")):
-        seller = sold[customer["displayName"]].most_common(1)[0][0]
-        api.ask("POST", f"/v1/customers/{customer['id']}:assign", json={"ownerId": people[seller]})
+        if customer["ownerId"] == me and customer["displayName"] in sold:
+            seller = sold[customer["displayName"]].most_common(1)[0][0]
+            api.ask("POST", f"/v1/customers/{customer['id']}:assign", json={"ownerId": people[seller]})
 
 
 def _pipeline(api: Api, done: Loaded) -> None:
@@ -231,45 +307,61 @@ def _pipeline(api: Api, done: Loaded) -> None:
         "opportunity_id": "externalKey", "sales_agent": "owner", "product": "product", "account": "customer",
         "deal_stage": "stage", "engage_date": "engageDate", "close_date": "closeDate", "close_value": "amount",
     }  # fmt: skip
-    ended = api.load("/v1/sales/imports", "opportunity", rows, mapping)
+    ended = api.load("/v1/sales/imports", "opportunity", "sales_pipeline.csv", rows, mapping)
     done.rows, done.imported = len(rows), ended["createdRows"]
     done.repaired, done.refused = ended.get("repairedRows", 0), ended.get("refusedRows", 0)
-    noted = csv.DictReader(io.StringIO(api.text(f"/v1/sales/imports/{ended['id']}/refusedRows")))
-    done.refused_reasons = dict(Counter(row["Reasons"] for row in noted if row["Verdict"] == "refused"))
+    done.report = f"/v1/sales/imports/{ended['id']}/refusedRows"
+    noted = csv.DictReader(io.StringIO(api.text(done.report)))
+    done.noted = dict(Counter((row["Verdict"], row["Reasons"]) for row in noted))
 
 
 def _orders(api: Api, done: Loaded, most: int | None) -> None:
-    def order(deal: dict[str, Any]) -> None:
-        body = {
-            "customerId": deal["customerId"], "opportunityId": deal["id"], "ownerId": deal["ownerId"],
-            "orderDate": deal["closeDate"], "externalKey": deal["externalKey"],
-            "lines": [{"productId": deal["productId"], "quantity": "1", "unitPrice": deal["amount"]}],
-        }  # fmt: skip
-        api.ask(
-            "POST", "/v1/orders", params={"place": "true"}, json=body, key=f"demo-order-{deal['externalKey']}"
-        )
+    """Each deal that was won becomes an order of the day it was closed."""
+    there = {
+        order["externalKey"]: order for order in api.all("/v1/orders", "orders") if "externalKey" in order
+    }
 
-    won = api.all(
-        "/v1/opportunities", "opportunities", filter='status = "OPPORTUNITY_STATUS_WON"', orderBy="closeDate"
+    def order(deal: dict[str, Any]) -> Decimal:
+        key = deal["externalKey"]
+        if key not in there:
+            body = {
+                "customerId": deal["customerId"], "opportunityId": deal["id"], "ownerId": deal["ownerId"],
+                "orderDate": deal["closeDate"], "externalKey": key,
+                "lines": [{"productId": deal["productId"], "quantity": "1", "unitPrice": deal["amount"]}],
+            }  # fmt: skip
+            sent = {"params": {"place": "true"}, "json": body}
+            there[key] = api.ask("POST", "/v1/orders", key=f"demo-order-{key}", **sent)
+            done.made += 1
+        return amount(there[key]["total"])
+
+    won = list(
+        api.all(
+            "/v1/opportunities",
+            "opportunities",
+            filter='status = "OPPORTUNITY_STATUS_WON"',
+            orderBy="closeDate",
+        )
     )
+    won = [deal for deal in won if deal.get("externalKey")]
+    done.won, done.won_amount = len(won), sum((amount(deal["amount"]) for deal in won), Decimal(0))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(order, list(won)[:most]):
+        for total in pool.map(order, won[:most]):
             done.orders += 1
+            done.orders_amount += total
+
+
+def amount(money: Mapping[str, Any]) -> Decimal:
+    """The number of an amount of money."""
+    return Decimal(money.get("units", "0")) + Decimal(money.get("nanos", 0)) / 10**9
 
 
 def _leads(api: Api, done: Loaded) -> None:
     """Leads as a Chinese company writes them down; phone numbers and people are invented."""
     mapping = {
-        "姓名": "name",
-        "公司": "companyName",
-        "职位": "title",
-        "手机": "phone",
-        "来源": "source",
-        "备注": "notes",
-    }
-    done.leads = api.load("/v1/leads/imports", "lead", _read("leads.csv", DATA / "leads"), mapping)[
-        "createdRows"
-    ]
+        "姓名": "name", "公司": "companyName", "职位": "title", "手机": "phone", "来源": "source", "备注": "notes",
+    }  # fmt: skip
+    rows = _read("leads.csv", DATA / "leads")
+    done.leads = api.load("/v1/leads/imports", "lead", "leads.csv", rows, mapping)["createdRows"]
 
 
 _COMPLAINTS = (
@@ -279,11 +371,19 @@ _COMPLAINTS = (
 
 
 def _tickets(api: Api, done: Loaded) -> None:
+    there = {(one.get("customerId"), one["subject"]): one for one in api.all("/v1/tickets", "tickets")}
     customers = list(api.all("/v1/customers", "customers", orderBy="displayName"))
     for number, customer in enumerate(customers[::7]):
         subject, priority, resolution = _COMPLAINTS[number % len(_COMPLAINTS)]
-        body = {"subject": subject, "priority": priority, "customerId": customer["id"]}
-        ticket = api.post("/v1/tickets", body, f"ticket-{number}")
-        if resolution:
-            api.post(f"/v1/tickets/{ticket['id']}:resolve", {"resolution": resolution}, f"resolve-{number}")
+        ticket = there.get((customer["id"], subject))
+        if ticket is None:
+            body = {"subject": subject, "priority": priority, "customerId": customer["id"]}
+            ticket = api.post("/v1/tickets", body, f"ticket-{customer['id']}")
+            done.made += 1
+            if resolution:
+                api.post(
+                    f"/v1/tickets/{ticket['id']}:resolve",
+                    {"resolution": resolution},
+                    f"resolve-{ticket['id']}",
+                )
         done.tickets += 1
