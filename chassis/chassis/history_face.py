@@ -14,6 +14,7 @@ from kehu.history.v1 import history_pb2 as pb
 
 from chassis.errors import Invalid, NotFound
 from chassis.ids import parse_id
+from chassis.listing import DEFAULT_PAGE, MOST_PAGE
 from chassis.mapping import to_timestamp
 from chassis.principal import NOBODY, Act
 from chassis.records import Owned, Record
@@ -74,7 +75,7 @@ def history_face(service: str, kept: Mapping[str, Kept]) -> Face:
             ["history", str(call.who.tenant_id), str(call.who.person_id), request.record_type, str(id)]
         )
         before, last = _place(call, binding, request.page_token)
-        size = request.page_size or 50
+        size = min(request.page_size or DEFAULT_PAGE, MOST_PAGE)
         found = await call.database.read(call.who, _PAGE, request.record_type, id, before, last, size + 1)
         answer = pb.ListChangesResponse(changes=[_change(row) for row in found[:size]])
         if len(found) > size:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -248,7 +249,8 @@ def _update(descriptor: Descriptor, resource: FieldDescriptor, inner: Descriptor
         each = _each(id_field)
         if each is not None:
             naming.present[id_field] = (id_field.json_name, each)
-        naming.required.append((id_field, id_field.json_name, _missing(id_field), []))
+        if not _only_one(descriptor):
+            naming.required.append((id_field, id_field.json_name, _missing(id_field), []))
 
     def run(message: Message) -> Found:
         found: Found = []
@@ -264,6 +266,18 @@ def _update(descriptor: Descriptor, resource: FieldDescriptor, inner: Descriptor
         return found[:MAX_VIOLATIONS]
 
     return run
+
+
+def _only_one(request: Descriptor) -> bool:
+    """Whether the method of that request changes the only record of its kind, as its address without an id says."""
+    services: Any = request.file.services_by_name
+    rules = [
+        method.GetOptions().Extensions[annotations_pb2.http]
+        for service in services.values()
+        for method in service.methods
+        if method.input_type is request or method.input_type.full_name == request.full_name
+    ]
+    return any(rule.patch and "{" not in rule.patch for rule in rules)
 
 
 def _masked(

@@ -203,8 +203,8 @@ async def drop_activity(tx: Transaction, activity: Activity) -> None:
     await _keep_next(tx, activity.opportunity_id)
 
 
-async def follow_lead(tx: Transaction, lead_id: UUID, customer_id: UUID, customer_name: str) -> None:
-    """The lead has become a customer: its activities concern the customer, too."""
+async def follow_lead(tx: Transaction, lead_id: UUID, customer_id: UUID, customer_name: str) -> int:
+    """The lead has become a customer: its activities concern the customer, too. How many there are."""
     found = await tx.session.execute(
         select(Activity)
         .where(
@@ -214,7 +214,9 @@ async def follow_lead(tx: Transaction, lead_id: UUID, customer_id: UUID, custome
         )
         .with_for_update()
     )
-    for activity in found.scalars():
+    activities = found.scalars().all()
+    for activity in activities:
         activity.customer_id, activity.customer_name = customer_id, customer_name
         activity.findable()
         tx.record(ActivityUpdated(**told(activity), changed_fields=["customer_id"]), on=activity)
+    return len(activities)

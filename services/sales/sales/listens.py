@@ -1,34 +1,45 @@
 """Events of others: a converted lead's activities get the customer; a renamed customer is shown by its new name."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from kehu.customers.v1 import events_pb2 as customers
 from kehu.leads.v1 import events_pb2 as leads
-from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
+from chassis.rpc import Call
 from sales.activity import follow_lead
+from sales.naming import rename
+from sales.rpc.peers import customer_known
 
+NAMING = "customer name"
+"""The kind of the job that asks for a customer's name."""
 SUBSCRIPTIONS = Subscriptions()
-# Orders keep the name they were made with.
-_RENAME = (
-    "UPDATE opportunities SET customer_name = :name WHERE customer_id = :id",
-    "UPDATE activities SET customer_name = :name WHERE customer_id = :id",
-)
 
 
 @SUBSCRIPTIONS.on(leads.LeadConverted)
 async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: Envelope) -> None:
     lead = event.lead
-    await follow_lead(tx, UUID(event.lead_id), UUID(lead.customer_id), lead.company_name or lead.name)
+    customer_id = UUID(lead.customer_id)
+    name = "" if event.customer_existed else lead.company_name or lead.name
+    followed = await follow_lead(tx, UUID(event.lead_id), customer_id, name)
+    if followed and not name:
+        await tx.enqueue(NAMING, {"customer_id": str(customer_id)}, key=str(customer_id))
 
 
 @SUBSCRIPTIONS.on(customers.CustomerUpdated)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
     if "displayName" in event.changed_fields:
-        for statement in _RENAME:
-            await tx.session.execute(
-                text(statement), {"name": event.customer.display_name, "id": UUID(event.customer_id)}
-            )
+        await rename(tx, UUID(event.customer_id), event.customer.display_name)
+
+
+async def name_customer(payload: Mapping[str, Any], call: Call) -> None:
+    """Asks for the name of a customer that was there before its lead and shows it."""
+    id = UUID(payload["customer_id"])
+    known = await customer_known(call.as_service(), id)
+    if known is not None:
+        async with call.database.transaction(call.who) as tx:
+            await rename(tx, id, known)

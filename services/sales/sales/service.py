@@ -59,7 +59,7 @@ SERVICE = Service(
         order.OrderDeleted: events.OrderDeleted,
     },
     subscriptions=listens.SUBSCRIPTIONS,
-    jobs=IMPORTS.jobs,
+    jobs={**IMPORTS.jobs, listens.NAMING: listens.name_customer},
     constraints={
         "products_name_once": errors.product_name_taken,
         "products_sku_once": errors.sku_taken,

@@ -18,10 +18,16 @@ _LOOK_UP = "kehu.customers.v1.CustomerService/LookUpCustomers"
 
 async def customer_name(call: Call, id: UUID, field: str) -> str:
     """The name of a customer the caller may see. Raises Invalid (CUSTOMER_NOT_FOUND), Unavailable."""
-    answer = await call.ask(_LOOK_UP, pb.LookUpCustomersRequest(ids=[str(id)]), pb.LookUpCustomersResponse)
-    if not answer.customers:
+    name = await customer_known(call, id)
+    if name is None:
         raise customer_not_found(field, id)
-    return answer.customers[0].display_name
+    return name
+
+
+async def customer_known(call: Call, id: UUID) -> str | None:
+    """The name of a customer the caller may see; None when there is none. Raises Unavailable."""
+    answer = await call.ask(_LOOK_UP, pb.LookUpCustomersRequest(ids=[str(id)]), pb.LookUpCustomersResponse)
+    return answer.customers[0].display_name if answer.customers else None
 
 
 async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, UUID]]:
