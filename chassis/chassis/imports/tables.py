@@ -107,9 +107,12 @@ def install_import_tables() -> None:
         protect(table)
 
 
-def add_import_currency() -> None:
-    """For databases made before an import could name its currency; does nothing to others."""
-    op.execute("ALTER TABLE import_runs ADD COLUMN IF NOT EXISTS currency_code text NOT NULL DEFAULT ''")
+def add_import_options() -> None:
+    """For databases made before an import knew its currency and its owner's team; does nothing to others."""
+    op.execute(
+        "ALTER TABLE import_runs ADD COLUMN IF NOT EXISTS currency_code text NOT NULL DEFAULT '',"
+        " ADD COLUMN IF NOT EXISTS records_team_id uuid"
+    )
 
 
 _TABLES = (

@@ -1,6 +1,6 @@
-"""An import may name the currency of its amounts."""
+"""An import may name the currency of its amounts, and knows the team of its owner."""
 
-from chassis.imports.tables import add_import_currency
+from chassis.imports.tables import add_import_options
 
 revision = "0002"
 down_revision = "0001"
@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    add_import_currency()
+    add_import_options()
 
 
 def downgrade() -> None:
