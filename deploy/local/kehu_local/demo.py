@@ -85,7 +85,7 @@ class Loaded:
             "",
             "Others who can sign in:",
             *(
-                f"  {what:<28}{email:<36}{password or '(as shown before)'}"
+                f"  {what:<38}{email:<34}{password or '(as shown before)'}"
                 for what, email, password in self.sign_ins
             ),
         ]
@@ -222,7 +222,7 @@ def _people(api: Api, base_url: str, tenant: str, done: Loaded) -> dict[str, str
     elsewhere = next(name for name, office in managers.items() if office != managers[first])
     shown = {
         first: "Manager",
-        rows[0]["sales_agent"]: "Salesperson of theirs",
+        rows[0]["sales_agent"]: "Salesperson",
         elsewhere: "Manager elsewhere",
     }
 
