@@ -104,8 +104,11 @@ def waiting(suite: Suite, stream: str, service: str) -> int:
     return asyncio.run(read())
 
 
-def leads(suite: Suite, ids: list[str], tenant: str) -> dict[str, LeadFound]:
-    """What there is of those leads, by id. Raises KeyError for a lead that is not there."""
+def leads(suite: Suite, ids: list[str], tenant: str, *, deleted: bool = True) -> dict[str, LeadFound]:
+    """What there is of those leads, by id; without `deleted`, what there still is.
+
+    Raises KeyError for a lead that is not there.
+    """
     wanted = [UUID(id) for id in ids]
     own = {
         str(row["id"]): row
@@ -116,9 +119,9 @@ def leads(suite: Suite, ids: list[str], tenant: str) -> dict[str, LeadFound]:
             wanted,
         )
     }
-    sql = "SELECT id, origin_lead_id FROM {} WHERE origin_lead_id = ANY($1)"
+    sql = "SELECT id, origin_lead_id FROM {} WHERE origin_lead_id = ANY($1) AND (deleted_at IS NULL OR $2)"
     made = {
-        table: rows(suite, domain, sql.format(table), wanted)
+        table: rows(suite, domain, sql.format(table), wanted, deleted)
         for domain, table in (
             ("customers", "customers"),
             ("customers", "contacts"),

@@ -52,7 +52,7 @@ def rigged(suite: Suite, domain: str, folder: Path, plants: Sequence[str] = ()) 
     folder.mkdir(exist_ok=True)
     plain = part.process.command
     module = next(member.module for member in MEMBERS if member.domain == domain)
-    part.stop()
+    part.kill()
     try:
         part.process.command = [sys.executable, str(_RIGGED), module, str(folder), *plants]
         part.start()

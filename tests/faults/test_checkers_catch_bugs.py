@@ -1,4 +1,6 @@
-"""Each checker of faults finds a bug that is planted into a running service, and finds nothing in the same service without it."""
+"""Each checker of faults finds the bug it is there for, planted into a running service. That it finds nothing in sound services
+is shown by the other tests of faults, which rest on it.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,59 +30,46 @@ def _placed(boss: Any) -> str:
     return boss.post("/v1/orders", {"customerId": customer, "lines": [line]}, params={"place": "true"})["id"]
 
 
-@pytest.mark.parametrize(
-    ("plants", "faults"),
-    [([], []), (["fresh_ids"], ["lead {} has become 2 of kind customer"])],
-    ids=["sound", "conversion without fixed ids"],
-)
-def test_a_conversion_that_makes_two_customers_is_seen(
-    suite: Suite,
-    boss: Any,
-    eventually: Callable[..., Any],
-    tmp_path: Path,
-    plants: Sequence[str],
-    faults: list[str],
+def test_a_conversion_without_fixed_ids_is_seen(
+    suite: Suite, boss: Any, eventually: Callable[..., Any], tmp_path: Path
 ) -> None:
     lead = boss.post("/v1/leads", {"name": "Li Lei", "companyName": f"Twice {uuid4()}"})["id"]
     convert: dict[str, Any] = {"url": f"/v1/leads/{lead}:convert", "json": {"opportunity": {}}}
-    with rigged(suite, "leads", tmp_path / "rig", plants) as rig:
+    with rigged(suite, "leads", tmp_path / "rig", ["fresh_ids"]) as rig:
         rig.arm("after ConvertLead, CreateCustomer 1")
         assert boss.http.post(**convert, headers=boss.headers).status_code == 503
         rig.died()
         rig.part.start()
         eventually(lambda: found.leads(suite, [lead], "demo")[lead].events, 30)
     assert conversion_faults(found.leads(suite, [lead], "demo")[lead]) == [
-        fault.format(lead) for fault in faults
+        f"lead {lead} has become 2 of kind customer"
     ]
 
 
 @pytest.mark.parametrize(
-    ("plants", "step", "faults"),
+    ("plant", "step", "times"),
     [
-        ([], "before sending order.placed", []),
-        ([], "after sending order.placed", []),
-        (["sent_before_publishing"], "before sending order.placed", ["{} was told of 0 times"]),
-        (["unnamed_messages"], "after sending order.placed", ["{} was told of 2 times"]),
+        ("sent_before_publishing", "before sending order.placed", 0),
+        ("unnamed_messages", "after sending order.placed", 2),
     ],
-    ids=["sound before", "sound after", "marked before it is sent", "without a message id"],
 )
 def test_a_relay_that_loses_or_doubles_is_seen(
     suite: Suite,
     boss: Any,
     eventually: Callable[..., Any],
     tmp_path: Path,
-    plants: Sequence[str],
+    plant: str,
     step: str,
-    faults: list[str],
+    times: int,
 ) -> None:
-    with rigged(suite, "sales", tmp_path / "rig", plants) as rig:
+    with rigged(suite, "sales", tmp_path / "rig", [plant]) as rig:
         rig.arm(step)
         order = _placed(boss)
         rig.died()
         rig.part.start()
         eventually(lambda: found.unsent(suite) == 0, 30)
         told = [message for message in found.messages(suite, PLACED) if message.record_id == order]
-    assert message_faults([order], told) == [fault.format(order) for fault in faults]
+    assert message_faults([order], told) == [f"{order} was told of {times} times"]
 
 
 @pytest.mark.parametrize(
@@ -99,24 +88,19 @@ def test_an_effect_that_is_doubled_is_seen(
     assert faults == ([] if times == 1 else [f"event {told[0].event_id} took effect {times} times"])
 
 
-@pytest.mark.parametrize("plants", [[], ["ack_before_commit"]], ids=["sound", "ack before commit"])
 def test_an_effect_that_is_lost_is_seen(
-    suite: Suite, boss: Any, eventually: Callable[..., Any], tmp_path: Path, plants: Sequence[str]
+    suite: Suite, boss: Any, eventually: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with (
-        found.tallied(suite, "customers"),
-        rigged(suite, "customers", tmp_path / "rig", ["tally", *plants]) as rig,
-    ):
-        if plants:
-            rig.arm("between the ack of order.placed and its effect")
+    plants = ["tally", "ack_before_commit"]
+    with found.tallied(suite, "customers"), rigged(suite, "customers", tmp_path / "rig", plants) as rig:
+        rig.arm("between the ack of order.placed and its effect")
         order = _placed(boss)
         told = _told(suite, order, eventually)
-        if plants:
-            rig.died()
-            rig.part.start()
+        rig.died()
+        rig.part.start()
         eventually(lambda: _all_acknowledged(suite), 30)
         faults = effect_faults(told, found.effects(suite, "customers"))
-    assert faults == ([f"event {told[0].event_id} took effect 0 times"] if plants else [])
+    assert faults == [f"event {told[0].event_id} took effect 0 times"]
 
 
 def _told(suite: Suite, order: str, eventually: Callable[..., Any]) -> list[Message]:

@@ -1,6 +1,6 @@
 """A conversion whose processes die between any two of its steps ends whole and once, or leaves the lead untouched."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ from tests.faults.rig import Rig, rigged
 pytestmark = pytest.mark.timeout(240)
 
 
+WANTED = {"name": "A pump"}
+REFUSED = {"name": "A pump", "productId": "01a20b6a-0000-7000-8000-000000000000"}
+"""Sales has no such product: what was made before is taken back."""
+
+
 def _lead(boss: Any) -> str:
     """A lead that becomes a customer, a contact and an opportunity."""
     return boss.post("/v1/leads", {"name": "Li Lei", "companyName": f"Cut off {uuid4()}"})["id"]
 
 
-def _ask(boss: Any, lead: str) -> httpx.Response:
+def _ask(boss: Any, lead: str, opportunity: Mapping[str, str]) -> httpx.Response:
     return boss.http.post(
         f"/v1/leads/{lead}:convert",
-        json={"opportunity": {"name": "A pump"}},
+        json={"opportunity": opportunity},
         headers={**boss.headers, "idempotency-key": f"convert-{lead}"},
     )
 
@@ -35,25 +40,31 @@ def signed_in(boss: Any) -> Iterator[Any]:
     yield boss.sign_in()
 
 
-def _steps(boss: Any, rig: Rig, eventually: Callable[..., Any]) -> list[str]:
-    """The steps of a conversion in that service, as one that goes well passes them, up to the end of its message."""
+def _steps(
+    boss: Any,
+    rig: Rig,
+    eventually: Callable[..., Any],
+    asked: Mapping[str, str] = WANTED,
+    end: str = "SUCCEEDED",
+) -> list[str]:
+    """The steps of a conversion in that service, as an undisturbed one passes them, up to the end of its message."""
     lead = _lead(boss)
     eventually(lambda: found.unsent(rig.suite) == 0)
     with rig.noting() as passed:
-        answer = _ask(boss, lead)
-        assert answer.json().get("state") == "CONVERSION_STATE_SUCCEEDED", answer.text
-        if rig.part.name == "leads":
+        answer = _ask(boss, lead, asked)
+        assert answer.json().get("state") == f"CONVERSION_STATE_{end}", answer.text
+        if rig.part.name == "leads" and end == "SUCCEEDED":
             eventually(lambda: "after sending lead.converted" in (rig.folder / "passed").read_text())
     # What a service tells others while it works for the conversion has its own time.
     return [step for step in passed if ", " in step or "lead.converted" in step]
 
 
-def _died_at(boss: Any, rig: Rig, step: str) -> str:
+def _died_at(boss: Any, rig: Rig, step: str, asked: Mapping[str, str] = WANTED) -> str:
     """The lead at whose conversion the service died, and was started again."""
     lead = _lead(boss)
     rig.arm(step)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(_ask, boss, lead)
+        answer = pool.submit(_ask, boss, lead, asked)
         rig.died()
         rig.part.start()
         assert answer.result().status_code in (200, 503, 504), answer.result().text
@@ -91,10 +102,26 @@ def test_leads_dies_at_each_step(
         assert 0 < begun < steps.index("before ConvertLead, CreateCustomer 1")
         # Whoever asks again gets the one conversion there is, or the one that had not begun.
         for lead in died.values():
-            assert _ask(boss, lead).json()["state"] == "CONVERSION_STATE_SUCCEEDED"
+            assert _ask(boss, lead, WANTED).json()["state"] == "CONVERSION_STATE_SUCCEEDED"
         eventually(lambda: _ended(suite, [*died.values()], boss.tenant), 30)
         again = found.leads(suite, [*died.values()], boss.tenant)
         assert [fault for lead in again.values() for fault in conversion_faults(lead)] == []
+
+
+def test_leads_dies_at_each_step_of_taking_back(
+    suite: Suite, signed_in: Any, eventually: Callable[..., Any], tmp_path: Path
+) -> None:
+    boss = signed_in
+    with rigged(suite, "leads", tmp_path / "rig") as rig:
+        steps = _steps(boss, rig, eventually, REFUSED, "FAILED")
+        steps = steps[steps.index("before ConvertLead, CreateOpportunity 1") + 1 :]
+        assert {"before ConvertLead, DeleteCustomer 1", "after ConvertLead, DeleteCustomer 1"} <= set(steps)
+        leads = [_died_at(boss, rig, step, REFUSED) for step in steps]
+        eventually(lambda: _ended(suite, leads, boss.tenant), 90)
+    left = found.leads(suite, leads, boss.tenant, deleted=False)
+    assert [lead for lead in left.values() if not untouched(lead)] == []
+    made = found.leads(suite, leads, boss.tenant)
+    assert {(len(lead.customers), len(lead.contacts)) for lead in made.values()} == {(1, 1)}
 
 
 @pytest.mark.parametrize("domain", ["customers", "sales"])

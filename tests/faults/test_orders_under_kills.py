@@ -45,9 +45,12 @@ class Load:
     def go_on(self, worker: int) -> None:
         """Orders and conversions in turn until the load is ended; what has begun is brought to its answer."""
         number = 0
-        while not self.ended.is_set():
-            number += 1
-            (self._order if number % 2 else self._conversion)(f"{worker}-{number}")
+        try:
+            while not self.ended.is_set():
+                number += 1
+                (self._order if number % 2 else self._conversion)(f"{worker}-{number}")
+        finally:
+            self.ended.set()  # a wrong answer to one ends it for all
 
     def _order(self, key: str) -> None:
         self.asked.add(key)
@@ -102,6 +105,8 @@ def _kill_in_turn(suite: Suite, load: Load) -> list[str]:
             while (
                 time.monotonic() < pause or not load.in_flight or len(load.orders) + len(load.leads) == done
             ):
+                if load.ended.is_set():
+                    return kills
                 assert time.monotonic() < pause + 60, f"nothing was done any more before {name} was killed"
                 time.sleep(0.005)
             victim.kill()
