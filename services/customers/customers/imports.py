@@ -28,15 +28,16 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
     )
     taken = {row.external_key for row in found}
     out: list[Outcome] = []
-    for row in rows:
-        values = row.values
-        key = values.get("externalKey", "")
-        if key and key in taken:
-            out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
-            continue
-        taken.add(key)
-        customer = enrolled(tx, _customer_columns(values), options.owner(tx.who))
-        out.append(created(customer.id))
+    async with tx.in_bulk():
+        for row in rows:
+            values = row.values
+            key = values.get("externalKey", "")
+            if key and key in taken:
+                out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
+                continue
+            taken.add(key)
+            customer = enrolled(tx, _customer_columns(values), options.owner(tx.who))
+            out.append(created(customer.id))
     return out
 
 

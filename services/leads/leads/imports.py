@@ -34,16 +34,17 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
     taken = {row.external_key for row in found}
     owner = options.owner(tx.who)
     out: list[Outcome] = []
-    for row in rows:
-        values = row.values
-        key = values.get("externalKey", "")
-        if not values.get("name") and not values.get("companyName"):
-            out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
-        elif key and key in taken:
-            out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
-        else:
-            taken.add(key)
-            out.append(created(capture(tx, _columns(values), owner).id))
+    async with tx.in_bulk():
+        for row in rows:
+            values = row.values
+            key = values.get("externalKey", "")
+            if not values.get("name") and not values.get("companyName"):
+                out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
+            elif key and key in taken:
+                out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
+            else:
+                taken.add(key)
+                out.append(created(capture(tx, _columns(values), owner).id))
     return out
 
 
