@@ -78,9 +78,10 @@ async def main() -> None:
                 try:
                     handle(books, message.subject, json.loads(message.data))
                     await message.ack_sync()
-                except OSError as problem:  # Kehu is away: this one again in a while, others meanwhile
+                except OSError as problem:  # Kehu is away
                     print(f"{message.subject}: {problem}", flush=True)
                     await message.nak(delay=2)
+                    await asyncio.sleep(1)
         except TimeoutError:  # nothing new
             continue
         except BrokerError as problem:
