@@ -31,6 +31,7 @@ from sales.errors import (
     OrderNotDeliverable,
     OrderNotDraft,
     OrderWithoutLines,
+    customer_mismatch,
 )
 from sales.product import sellable
 
@@ -368,9 +369,10 @@ async def change_order(
     if columns.get("order_date", order.order_date) is None:
         columns["order_date"] = tx.now.date()
     changed = change(order, columns)
+    if order.opportunity_id is not None and not {"opportunity_id", "customer_id"}.isdisjoint(changed):
+        await _check_customer(tx, order)
     if lines is not None:
-        if "currency_code" not in columns:
-            order.currency_code = ""
+        order.currency_code = values.get("currency_code", "")
         await _fill(tx, order, lines)
         changed.append("lines")
     elif "currency_code" in changed and any(order.lines):
@@ -378,6 +380,14 @@ async def change_order(
     if changed:
         order.findable()
         tx.record(OrderUpdated(**told(order), changed_fields=changed), on=order)
+
+
+async def _check_customer(tx: Transaction, order: Order) -> None:
+    found = await tx.session.execute(
+        text("SELECT customer_id FROM opportunities WHERE id = :id"), {"id": order.opportunity_id}
+    )
+    if found.scalar_one() != order.customer_id:
+        raise customer_mismatch("order.opportunityId")
 
 
 def cancel_order(tx: Transaction, order: Order, reason: str) -> None:
@@ -424,13 +434,16 @@ def record_delivery(tx: Transaction, order: Order, delivery: Delivery) -> None:
             raise DeliveryExceedsOrder(line.product_name, plain_decimal(_outstanding(line)))
         so_far = Decimal(line.delivered_quantity) + Decimal(part.quantity)
         lines[line.id] = replace(line, delivered_quantity=plain_decimal(so_far))
+    brought = [replace(part, quantity=plain_decimal(Decimal(part.quantity))) for part in brought]
     delivery = replace(delivery, lines=brought)
     complete = not any(_outstanding(line) for line in lines.values())
     order.lines = [_kept_line(line) for line in lines.values()]
-    order.deliveries = [*order.deliveries, _kept_delivery(delivery)]
+    # Reports may come out of order.
+    known = [*deliveries_of(order.deliveries), delivery]
+    order.deliveries = [_kept_delivery(one) for one in sorted(known, key=lambda one: one.deliver_time)]
     order.status = DELIVERED if complete else PARTLY_DELIVERED
     if complete:
-        order.deliver_time = max(one.deliver_time for one in deliveries_of(order.deliveries))
+        order.deliver_time = max(one.deliver_time for one in known)
     tx.record(OrderDelivered(**told(order), delivery=delivery, complete=complete), on=order)
 
 
