@@ -1,15 +1,27 @@
 """Importing leads from files."""
 
+from contextlib import nullcontext
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 
 from chassis.database import Transaction
-from chassis.imports.importer import Importer, ImportRow, Options, Outcome, created, refused
+from chassis.imports.importer import (
+    Importer,
+    ImportRow,
+    Options,
+    Outcome,
+    created,
+    refused,
+    unchanged,
+    updated,
+)
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports
-from chassis.imports.values import Amount, Choice, Phone, Tags, Text
-from leads.lead import capture
+from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
+from leads.errors import LeadConverted, LeadConverting
+from leads.lead import Lead, capture, change_lead
 
 _SOURCE = Choice({
     "WEB_FORM": ("web", "website", "网站", "web form"), "PHONE": ("call", "电话"), "EMAIL": ("mail", "邮件"),
@@ -25,27 +37,48 @@ _COLUMNS = {
 
 
 async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    """New leads. A row without any name, or whose external key is taken, is refused."""
+    """New leads; with UPSERT, the one that has the external key already is changed. A row without any name, or whose key is
+    taken otherwise, is refused."""
     keys = [row.values["externalKey"] for row in rows if row.values.get("externalKey")]
     found = await tx.session.execute(
-        text("SELECT external_key FROM leads WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
+        text("SELECT id, external_key FROM leads WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
         {"keys": keys},
     )
-    taken = {row.external_key for row in found}
+    taken: dict[str, UUID] = {row.external_key: row.id for row in found}
     owner = options.owner(tx.who)
     out: list[Outcome] = []
-    async with tx.in_bulk():
+    # What is changed may have been made by a row above.
+    async with nullcontext() if options.upsert else tx.in_bulk():
         for row in rows:
             values = row.values
             key = values.get("externalKey", "")
-            if not values.get("name") and not values.get("companyName"):
+            if key in taken:
+                out.append(
+                    await _changed(tx, taken[key], values)
+                    if options.upsert
+                    else refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey")
+                )
+            elif not values.get("name") and not values.get("companyName"):
                 out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
-            elif key and key in taken:
-                out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
             else:
-                taken.add(key)
-                out.append(created(capture(tx, _columns(values), owner).id))
+                id = capture(tx, _columns(values), owner).id
+                if key:
+                    taken[key] = id
+                out.append(created(id))
     return out
+
+
+async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome:
+    """Makes a lead that is there what the row says; what the row leaves empty stays."""
+    await tx.session.flush()
+    lead = await tx.get(Lead, id, right="leads")
+    version = lead.version
+    try:
+        change_lead(tx, lead, _columns(values))
+    except (LeadConverting, LeadConverted) as problem:
+        return refused(problem.reason, problem.message)
+    await tx.session.flush()
+    return unchanged(id) if lead.version == version else updated(id)
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +103,7 @@ LEADS = Importer(
         Target("title", "Title", Text(100), aliases=("职位", "职务", "job title")),
         Target("department", "Department", Text(100), aliases=("部门",)),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "手机号", "mobile", "tel")),
-        Target("email", "E-mail", Text(254), aliases=("邮箱", "电子邮件", "email", "mail")),
+        Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "mail")),
         Target("industry", "Industry", Text(100), aliases=("行业", "sector")),
         Target("region", "Region", Text(100), aliases=("地区", "省份", "区域")),
         Target("address", "Address", Text(500), aliases=("地址",)),

@@ -177,3 +177,41 @@ async def test_import_of_gb18030_adds_up(service: Harness) -> None:
         lead_service_pb2.ListLeadsResponse,
     )
     assert [(lead.name, lead.source) for lead in page.leads] == [("王五", lead_pb2.LEAD_SOURCE_EXHIBITION)]
+
+
+async def imported(service: Harness, text: str, **options: Any) -> imports_pb2.Import:
+    request = imports_pb2.CreateImportRequest(
+        record_type="lead", filename="a.csv", content=text.encode(), encoding="utf-8", delimiter=","
+    )
+    ready = await service.ask(BOSS, IMPORTS + "CreateImport", request, imports_pb2.Import)
+    start = imports_pb2.StartImportRequest(id=ready.id, **options)
+    await service.ask(BOSS, IMPORTS + "StartImport", start, imports_pb2.Import)
+    done = imports_pb2.Import()
+
+    async def ended() -> bool:
+        get = imports_pb2.GetImportRequest(id=ready.id)
+        done.CopyFrom(await service.ask(BOSS, IMPORTS + "GetImport", get, imports_pb2.Import))
+        return done.state == imports_pb2.IMPORT_STATE_SUCCEEDED
+
+    await eventually(ended)
+    return done
+
+
+async def test_an_import_may_change_what_is_there(service: Harness) -> None:
+    first = "id,姓名,公司,邮箱,备注\nK1,甲,A,a@b.cn,old\nK2,乙,B,,\nK3,丙,C,no address,\n"
+    done = await imported(service, first)
+    assert (done.created_rows, done.refused_rows) == (2, 1)
+    second = "id,姓名,公司,邮箱,备注\nK1,,,,new\nK2,乙,B,,\nK4,丁,D,,\nK4,丁,E,,\nK5,,,,\n"
+    done = await imported(service, second)
+    assert (done.created_rows, done.refused_rows) == (1, 4)
+    done = await imported(service, second, mode=imports_pb2.IMPORT_MODE_UPSERT)
+    assert (done.created_rows, done.updated_rows, done.unchanged_rows, done.refused_rows) == (0, 2, 2, 1)
+    page = await service.ask(
+        BOSS,
+        LEADS + "ListLeads",
+        lead_service_pb2.ListLeadsRequest(filter='externalKey = "K1" OR externalKey = "K4"', order_by="name"),
+        lead_service_pb2.ListLeadsResponse,
+    )
+    by_key = {lead.external_key: lead for lead in page.leads}
+    assert (by_key["K1"].name, by_key["K1"].email, by_key["K1"].notes) == ("甲", "a@b.cn", "new")
+    assert by_key["K4"].company_name == "E"
