@@ -1,44 +1,79 @@
 """Importing customers and contacts from files."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
 from chassis.database import Transaction
-from chassis.imports.importer import Found, Importer, ImportRow, Options, Outcome, by_name, created, refused
+from chassis.imports.importer import (
+    Found,
+    Importer,
+    ImportRow,
+    Options,
+    Outcome,
+    by_name,
+    created,
+    refused,
+    unchanged,
+    updated,
+)
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports
-from chassis.imports.values import Amount, Choice, Number, Phone, Reference, Refused, Tags, Text
+from chassis.imports.values import Amount, Choice, Email, Number, Phone, Reference, Refused, Tags, Text
+from chassis.principal import Act
 from chassis.rpc import Call
+from chassis.visibility import visible_text
 from customers.contact import introduce
-from customers.customer import Customer, enrolled
+from customers.customer import Customer, change_customer, enrolled
+from customers.errors import CustomerCircle
 
 _KIND = Choice({"COMPANY": ("company", "公司", "企业"), "PERSON": ("person", "consumer", "个人")})
 _LEVEL = Choice({"A": (), "B": (), "C": (), "D": ()})
 
 
 async def save_customers(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    """New customers. A row whose external key is taken is refused."""
+    """New customers; with UPSERT, the one that has the external key already is changed. A row whose key is taken otherwise is
+    refused."""
     keys = [row.values["externalKey"] for row in rows if row.values.get("externalKey")]
     found = await tx.session.execute(
-        text("SELECT external_key FROM customers WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
+        text("SELECT id, external_key FROM customers WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
         {"keys": keys},
     )
-    taken = {row.external_key for row in found}
+    taken: dict[str, UUID] = {row.external_key: row.id for row in found}
     out: list[Outcome] = []
-    async with tx.in_bulk():
+    # What is changed may have been made by a row above.
+    async with nullcontext() if options.upsert else tx.in_bulk():
         for row in rows:
             values = row.values
             key = values.get("externalKey", "")
-            if key and key in taken:
-                out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
+            if key in taken:
+                out.append(
+                    await _changed(tx, taken[key], values)
+                    if options.upsert
+                    else refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey")
+                )
                 continue
-            taken.add(key)
             customer = enrolled(tx, _customer_columns(values), options.owner(tx.who))
+            if key:
+                taken[key] = customer.id
             out.append(created(customer.id))
     return out
+
+
+async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome:
+    """Makes a customer that is there what the row says; what the row leaves empty stays."""
+    await tx.session.flush()
+    customer = await tx.get(Customer, id, right="customers")
+    version = customer.version
+    try:
+        await change_customer(tx, customer, _customer_columns(values))
+    except CustomerCircle as problem:
+        return refused(problem.reason, problem.message, "parent")
+    await tx.session.flush()
+    return unchanged(id) if customer.version == version else updated(id)
 
 
 _NAMES = {
@@ -60,12 +95,15 @@ def _customer_columns(values: dict[str, Any]) -> dict[str, Any]:
 
 
 async def find_customers(call: Call, names: Sequence[str]) -> dict[str, Found | Refused]:
-    """Customers by name, with case and spaces set aside where that leaves no doubt."""
+    """Customers by name, with case and spaces set aside where that leaves no doubt, among those that the person who imports
+    may see."""
+    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2)
     rows = await call.database.read(
         call.who,
-        "SELECT display_name, id FROM customers WHERE deleted_at IS NULL"
-        " AND lower(replace(display_name, ' ', '')) = ANY($1::text[])",
+        "SELECT t.display_name, t.id FROM customers t WHERE t.deleted_at IS NULL"
+        " AND lower(replace(t.display_name, ' ', '')) = ANY($1::text[]) AND " + rule,
         [name.replace(" ", "").lower() for name in names],
+        *reach,
     )
     return dict(by_name(names, [(row["display_name"], row["id"]) for row in rows], "customer"))
 
@@ -104,7 +142,7 @@ CUSTOMERS = Importer(
         Target("region", "Region", Text(100), aliases=("地区", "office location", "country")),
         Target("level", "Level", _LEVEL, aliases=("等级", "级别")),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "mobile")),
-        Target("email", "E-mail", Text(254), aliases=("邮箱", "email")),
+        Target("email", "E-mail", Email(), aliases=("邮箱", "email")),
         Target("website", "Website", Text(2048), aliases=("网站", "url")),
         Target("employeeCount", "Employees", Number(), aliases=("员工人数", "employees")),
         Target("yearEstablished", "Year established", Number(), aliases=("成立年份", "year established")),
@@ -132,7 +170,7 @@ CONTACTS = Importer(
         Target("title", "Title", Text(100), aliases=("职位", "职务")),
         Target("department", "Department", Text(100), aliases=("部门",)),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "mobile")),
-        Target("email", "E-mail", Text(254), aliases=("邮箱", "email")),
+        Target("email", "E-mail", Email(), aliases=("邮箱", "email")),
         Target("notes", "Notes", Text(10000), aliases=("备注",)),
     ),
     save=save_contacts,

@@ -293,3 +293,41 @@ async def test_import_counts_add_up(service: Harness) -> None:
     await eventually(ended)
     assert (done.total_rows, done.created_rows + done.refused_rows) == (3, 3) and done.refused_rows >= 1
     assert await listed(service, BOSS, filter='displayName = "Import One"') == ["Import One"]
+
+
+async def imported(service: Harness, who: Principal, text: str, **options: Any) -> imports_pb2.Import:
+    request = imports_pb2.CreateImportRequest(
+        record_type="customer", filename="a.csv", content=text.encode(), encoding="utf-8", delimiter=","
+    )
+    ready = await service.ask(who, IMPORTS + "CreateImport", request, imports_pb2.Import)
+    start = imports_pb2.StartImportRequest(id=ready.id, **options)
+    await service.ask(who, IMPORTS + "StartImport", start, imports_pb2.Import)
+    done = imports_pb2.Import()
+
+    async def ended() -> bool:
+        get = imports_pb2.GetImportRequest(id=ready.id)
+        done.CopyFrom(await service.ask(who, IMPORTS + "GetImport", get, imports_pb2.Import))
+        return done.state == imports_pb2.IMPORT_STATE_SUCCEEDED
+
+    await eventually(ended)
+    return done
+
+
+async def test_an_import_may_change_what_is_there(service: Harness) -> None:
+    done = await imported(
+        service, BOSS, "id,名称,行业,邮箱\nUP1,Upserted One,old,a@b.cn\nUP2,Upserted Two,old,wrong\n"
+    )
+    assert (done.created_rows, done.refused_rows) == (1, 1)
+    second = (
+        "id,名称,行业,母公司\nUP1,Upserted One,new,\nUP2,Upserted Two,,Upserted One\nUP2,Upserted Two,,\n"
+    )
+    done = await imported(service, BOSS, second, mode=imports_pb2.IMPORT_MODE_UPSERT)
+    assert (done.created_rows, done.updated_rows, done.unchanged_rows, done.refused_rows) == (1, 1, 1, 0)
+    assert (await imported(service, BOSS, second)).refused_rows == 3
+
+
+async def test_an_import_names_no_customer_that_its_person_cannot_see(service: Harness) -> None:
+    await imported(service, BOSS, "名称\nHidden Parent\n")
+    seller = somebody("acme", rights={"customers": Rights(read=Reach.OWN, write=Reach.OWN)})
+    done = await imported(service, seller, "名称,母公司\nChild,Hidden Parent\n")
+    assert (done.created_rows, done.refused_rows) == (0, 1)

@@ -1,6 +1,7 @@
 """Importing products and opportunities from files."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -130,27 +131,29 @@ async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Op
     by_stage = {stage.name.casefold(): stage for stage in stages}
     mine = options.owner(tx.who)
     out: list[Outcome] = []
-    for row in rows:
-        values = row.values
-        key = values.get("externalKey", "")
-        written = str(values.get("stage", "")).strip()
-        status = _ENDS.get(written.casefold(), OPEN) if written else ""
-        stage = by_stage.get(written.casefold()) if status == OPEN else None
-        if key in taken and not options.upsert:
-            out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
-        elif status == OPEN and stage is None:
-            out.append(refused("STAGE_NOT_FOUND", f"the pipeline has no stage {written}", "stage"))
-        elif status in (WON, LOST) and values.get("closeDate", date.min) > tx.now.date():
-            out.append(refused("INVALID_FIELD", "is yet to come", "closeDate"))
-        elif key in taken:
-            out.append(await _changed(tx, taken[key], values, status, stage))
-        else:
-            columns = _columns(values, status or OPEN, tx.now.date())
-            columns["stage_id"] = (stage or stages[-1 if status in (WON, LOST) else 0]).id
-            id = register(tx, columns, values.get("owner", mine), stages).id
-            if key:
-                taken[key] = id
-            out.append(created(id))
+    # What is changed may have been made by a row above.
+    async with nullcontext() if options.upsert else tx.in_bulk():
+        for row in rows:
+            values = row.values
+            key = values.get("externalKey", "")
+            written = str(values.get("stage", "")).strip()
+            status = _ENDS.get(written.casefold(), OPEN) if written else ""
+            stage = by_stage.get(written.casefold()) if status == OPEN else None
+            if key in taken and not options.upsert:
+                out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
+            elif status == OPEN and stage is None:
+                out.append(refused("STAGE_NOT_FOUND", f"the pipeline has no stage {written}", "stage"))
+            elif status in (WON, LOST) and values.get("closeDate", date.min) > tx.now.date():
+                out.append(refused("INVALID_FIELD", "is yet to come", "closeDate"))
+            elif key in taken:
+                out.append(await _changed(tx, taken[key], values, status, stage))
+            else:
+                columns = _columns(values, status or OPEN, tx.now.date())
+                columns["stage_id"] = (stage or stages[-1 if status in (WON, LOST) else 0]).id
+                id = register(tx, columns, values.get("owner", mine), stages).id
+                if key:
+                    taken[key] = id
+                out.append(created(id))
     return out
 
 
