@@ -120,6 +120,15 @@ class Sales:
         )
         return await self.ask("OrderService/CreateOrder", request, order_pb2.Order, who)
 
+    async def told(self, record_id: str) -> list[Any]:
+        """What the events of a record say, oldest first."""
+        rows = await self.harness.running.database.read(
+            self.boss,
+            "SELECT convert_from(data, 'UTF8')::jsonb AS data FROM outbox WHERE record_id = $1 ORDER BY id",
+            UUID(record_id),
+        )
+        return [row["data"] for row in rows]
+
     async def outbox(self, record_id: str) -> list[str]:
         """The types of the events of a record, oldest first, without their package."""
         rows = await self.harness.running.database.read(

@@ -139,6 +139,9 @@ async def test_a_pipeline_as_it_comes(sales: Any) -> None:
     )  # fmt: skip
     assert await sales.outbox(won.id) == ["OpportunityCreated", "OpportunityWon"]
     assert await sales.outbox(still.id) == ["OpportunityCreated"]
+    told = await sales.told(won.id)
+    assert all(event["opportunity"]["createTime"][:4] >= "2026" for event in told), told
+    assert [event["opportunity"]["closeDate"] for event in told] == [{"year": 2017, "month": 3, "day": 1}] * 2
     said = await refused_rows(sales, done.id)
     assert set(said) == {2, 3, *range(5, 13)}
     assert "GTXPro" in said[2] and "cancity" in said[3]
