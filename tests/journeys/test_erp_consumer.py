@@ -97,7 +97,7 @@ class Program:
 
     def booked(self) -> dict[str, tuple[str, str, int, int]]:
         """Currency, total, whether cancelled and whether delivered, by order."""
-        if not self.books.exists():
+        if not self.books.exists() or not self.books.stat().st_size:  # not opened yet, or empty
             return {}
         with sqlite3.connect(f"file:{self.books}?mode=ro", uri=True) as books:
             rows = books.execute("SELECT id, currency, total, cancelled, delivered FROM orders").fetchall()

@@ -41,7 +41,7 @@ class Erp:
 
     def booked(self) -> dict[str, tuple[str, str, int]]:
         """Number, total and whether it was delivered, by order."""
-        if not self.books.exists():
+        if not self.books.exists() or not self.books.stat().st_size:  # not opened yet, or empty
             return {}
         with sqlite3.connect(f"file:{self.books}?mode=ro", uri=True) as books:
             rows = books.execute("SELECT id, number, total, delivered FROM orders").fetchall()
