@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kehu_local.nats import Nats, admin
+from kehu_local.nats import Nats, User, admin, configuration
 from kehu_local.postgres import Postgres
 
 DATABASE_URL = "KEHU_TEST_DATABASE_URL"
@@ -80,13 +80,11 @@ class Servers:
 
     def _embedded_nats(self) -> str:
         folder = self.folder()
-        password = secrets.token_hex(16)
-        users = [admin(password, str(worker)) for worker in range(ACCOUNTS)]
+        users, address = _admins()
         server = Nats(folder / "nats", users, folder / "nats.log")
         self._stack.callback(server.kill)
         server.start()
-        os.environ["KEHU_TEST_NATS_MONITOR_URL"] = server.monitor_url
-        return f"nats://admin{{worker}}:{password}@127.0.0.1:{server.port}"
+        return address.format(host="127.0.0.1", port=server.port)
 
     def _contained_postgres(self) -> str:
         _engine()
@@ -101,10 +99,25 @@ class Servers:
 
     def _contained_nats(self) -> str:
         _engine()
-        from testcontainers.community.nats import NatsContainer
+        from testcontainers.core.container import DockerContainer
+        from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-        container = self._stack.enter_context(NatsContainer(NATS_IMAGE, jetstream=True))
-        return container.nats_uri()
+        users, address = _admins()
+        # The broker the suite runs on, users and flushing and all: the image's own defaults have neither.
+        text = configuration(4222, 8222, Path("/kehu/store"), Path("/kehu/nats.pid"), users, host="0.0.0.0")
+        container = DockerContainer(NATS_IMAGE).with_command(["--config", "/kehu/nats.conf"])
+        container.with_exposed_ports(4222).with_copy_into_container(text.encode(), "/kehu/nats.conf")
+        container.waiting_for(LogMessageWaitStrategy("Server is ready"))
+        self._stack.enter_context(container)
+        host = container.get_container_host_ip()
+        return address.format(host=host, port=container.get_exposed_port(4222))
+
+
+def _admins() -> tuple[list[User], str]:
+    """A user for each part of the broker, and their address with `{host}`, `{port}`; `{worker}` stays in it."""
+    password = secrets.token_hex(16)
+    users = [admin(password, str(worker)) for worker in range(ACCOUNTS)]
+    return users, f"nats://admin{{{{worker}}}}:{password}@{{host}}:{{port}}"
 
 
 def _engine() -> None:
