@@ -18,6 +18,7 @@ from chassis.owners import Owner
 from chassis.records import Owned
 from chassis.search import Searchable
 from sales.errors import ActivityNotPlanned
+from sales.opportunity import check_customer
 
 PLANNED, COMPLETED, CANCELLED = "PLANNED", "COMPLETED", "CANCELLED"
 STATUSES = (PLANNED, COMPLETED, CANCELLED)
@@ -158,6 +159,8 @@ async def change_activity(
     changed = change(activity, columns)
     if not changed:
         return
+    if activity.opportunity_id is not None and not {"opportunity_id", "customer_id"}.isdisjoint(changed):
+        await check_customer(tx, activity.opportunity_id, activity.customer_id, "activity.customerId")
     activity.findable()
     tx.record(ActivityUpdated(**told(activity), changed_fields=changed), on=activity)
     await _keep_next(tx, before, activity.opportunity_id)

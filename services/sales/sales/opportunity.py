@@ -18,7 +18,7 @@ from chassis.money import Money
 from chassis.owners import Owner
 from chassis.records import Owned
 from chassis.search import Searchable
-from sales.errors import OpportunityClosed, OpportunityHasOrders, OpportunityOpen
+from sales.errors import OpportunityClosed, OpportunityHasOrders, OpportunityOpen, customer_mismatch
 from sales.pipeline import Stage, position_of, rot_time, stages_for
 from sales.product import sellable
 
@@ -317,6 +317,13 @@ async def drop(tx: Transaction, opportunity: Opportunity) -> None:
     await _need_no_orders(tx, opportunity)
     tx.delete(opportunity)
     tx.record(OpportunityDeleted(**told(opportunity)), on=opportunity)
+
+
+async def check_customer(tx: Transaction, id: UUID, customer_id: UUID | None, field: str) -> None:
+    """Raises Invalid (CUSTOMER_MISMATCH) naming `field` unless the opportunity is that customer's."""
+    found = await tx.session.execute(text("SELECT customer_id FROM opportunities WHERE id = :id"), {"id": id})
+    if found.scalar_one() != customer_id:
+        raise customer_mismatch(field)
 
 
 _ORDERS = text(

@@ -31,8 +31,8 @@ from sales.errors import (
     OrderNotDeliverable,
     OrderNotDraft,
     OrderWithoutLines,
-    customer_mismatch,
 )
+from sales.opportunity import check_customer
 from sales.product import sellable
 
 DRAFT, PLACED, PARTLY_DELIVERED = "DRAFT", "PLACED", "PARTLY_DELIVERED"
@@ -370,7 +370,7 @@ async def change_order(
         columns["order_date"] = tx.now.date()
     changed = change(order, columns)
     if order.opportunity_id is not None and not {"opportunity_id", "customer_id"}.isdisjoint(changed):
-        await _check_customer(tx, order)
+        await check_customer(tx, order.opportunity_id, order.customer_id, "order.opportunityId")
     if lines is not None:
         order.currency_code = values.get("currency_code", "")
         await _fill(tx, order, lines)
@@ -380,14 +380,6 @@ async def change_order(
     if changed:
         order.findable()
         tx.record(OrderUpdated(**told(order), changed_fields=changed), on=order)
-
-
-async def _check_customer(tx: Transaction, order: Order) -> None:
-    found = await tx.session.execute(
-        text("SELECT customer_id FROM opportunities WHERE id = :id"), {"id": order.opportunity_id}
-    )
-    if found.scalar_one() != order.customer_id:
-        raise customer_mismatch("order.opportunityId")
 
 
 def cancel_order(tx: Transaction, order: Order, reason: str) -> None:

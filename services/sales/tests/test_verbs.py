@@ -287,6 +287,17 @@ async def test_an_activity_follows_its_opportunity(sales: Any) -> None:
     assert (moved.customer_id, moved.customer_name) == (elsewhere, "Elsewhere")
     assert not (await sales.opportunity_now(first.id)).HasField("next_activity_time")
     assert (await sales.opportunity_now(second.id)).next_activity_time == LATER
+    for customer in (sales.customer_id, ""):
+        apart = activities.UpdateActivityRequest(
+            activity=activity_pb2.Activity(id=call.id, customer_id=customer), update_mask=FieldMask(paths=["customer_id"])
+        )  # fmt: skip
+        await sales.refused(
+            Code.INVALID_ARGUMENT,
+            "CUSTOMER_MISMATCH",
+            "ActivityService/UpdateActivity",
+            apart,
+            activity_pb2.Activity,
+        )
     subject = activities.UpdateActivityRequest(
         activity=activity_pb2.Activity(id=call.id, subject="Other words"), update_mask=FieldMask(paths=["subject"])
     )  # fmt: skip
