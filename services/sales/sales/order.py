@@ -33,6 +33,16 @@ from sales.errors import (
     OrderWithoutLines,
 )
 from sales.opportunity import check_customer
+from sales.order_lines import (
+    Delivery,
+    DeliveryLine,
+    Line,
+    OrderLine,
+    deliveries_of,
+    kept_delivery,
+    kept_line,
+    lines_of,
+)
 from sales.product import sellable
 
 DRAFT, PLACED, PARTLY_DELIVERED = "DRAFT", "PLACED", "PARTLY_DELIVERED"
@@ -80,96 +90,6 @@ class Order(Owned, Searchable, table=True):
         """Raises OrderNotDraft."""
         if self.status != DRAFT:
             raise OrderNotDraft(self.status)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line as it was asked for. What is None comes from the product."""
-
-    id: UUID | None
-    product_id: UUID
-    quantity: Decimal
-    unit_price: Money | None
-    discount_percent: Decimal
-    tax_percent: Decimal | None
-    description: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrderLine:
-    """A line of an order, as events and answers have it."""
-
-    id: UUID
-    product_id: UUID
-    product_name: str
-    product_sku: str
-    unit: str
-    quantity: str
-    unit_price: Money
-    discount_percent: str
-    tax_percent: str
-    amount: Money
-    tax: Money
-    delivered_quantity: str
-    description: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliveryLine:
-    order_line_id: UUID
-    quantity: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What was brought at one time. No lines in a report mean all that is outstanding."""
-
-    id: UUID
-    number: str
-    deliver_time: datetime
-    lines: list[DeliveryLine]
-    carrier: str
-    tracking_number: str
-    note: str
-
-
-def lines_of(kept: Sequence[Mapping[str, Any]], currency: str) -> list[OrderLine]:
-    """Lines from the form in which the order keeps them."""
-    out: list[OrderLine] = []
-    for line in kept:
-        values: dict[str, Any] = {**line, "id": UUID(line["id"]), "product_id": UUID(line["product_id"])}
-        for name in ("unit_price", "amount", "tax"):
-            values[name] = Money(line[name], currency)
-        out.append(OrderLine(**values))
-    return out
-
-
-def _kept_line(line: OrderLine) -> dict[str, Any]:
-    return {
-        **vars(line), "id": str(line.id), "product_id": str(line.product_id), "unit_price": line.unit_price.minor,
-        "amount": line.amount.minor, "tax": line.tax.minor,
-    }  # fmt: skip
-
-
-def deliveries_of(kept: Sequence[Mapping[str, Any]]) -> list[Delivery]:
-    """Deliveries from the form in which the order keeps them."""
-    out: list[Delivery] = []
-    for delivery in kept:
-        values: dict[str, Any] = {**delivery, "id": UUID(delivery["id"])}
-        values["deliver_time"] = datetime.fromisoformat(delivery["deliver_time"])
-        values["lines"] = [
-            DeliveryLine(order_line_id=UUID(line["order_line_id"]), quantity=line["quantity"])
-            for line in delivery["lines"]
-        ]
-        out.append(Delivery(**values))
-    return out
-
-
-def _kept_delivery(delivery: Delivery) -> dict[str, Any]:
-    return {
-        **vars(delivery), "id": str(delivery.id), "deliver_time": delivery.deliver_time.isoformat(),
-        "lines": [{"order_line_id": str(x.order_line_id), "quantity": x.quantity} for x in delivery.lines],
-    }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +215,7 @@ async def _fill(tx: Transaction, order: Order, lines: Sequence[Line]) -> None:
             raise Invalid(f"order.lines[{place}].id", "stands in the order twice")
         order.currency_code = done.amount.currency
         priced.append(done)
-    order.lines = [_kept_line(line) for line in priced]
+    order.lines = [kept_line(line) for line in priced]
     order.subtotal = sum(line.amount.minor for line in priced)
     order.tax_total = sum(line.tax.minor for line in priced)
     order.total = order.subtotal + order.tax_total
@@ -429,10 +349,10 @@ def record_delivery(tx: Transaction, order: Order, delivery: Delivery) -> None:
     brought = [replace(part, quantity=plain_decimal(Decimal(part.quantity))) for part in brought]
     delivery = replace(delivery, lines=brought)
     complete = not any(_outstanding(line) for line in lines.values())
-    order.lines = [_kept_line(line) for line in lines.values()]
+    order.lines = [kept_line(line) for line in lines.values()]
     # Reports may come out of order.
     known = [*deliveries_of(order.deliveries), delivery]
-    order.deliveries = [_kept_delivery(one) for one in sorted(known, key=lambda one: one.deliver_time)]
+    order.deliveries = [kept_delivery(one) for one in sorted(known, key=lambda one: one.deliver_time)]
     order.status = DELIVERED if complete else PARTLY_DELIVERED
     if complete:
         order.deliver_time = max(one.deliver_time for one in known)

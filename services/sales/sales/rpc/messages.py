@@ -11,7 +11,7 @@ from kehu.sales.v1 import activity_pb2, opportunity_pb2, order_pb2, pipeline_pb2
 from chassis.ids import new_id, parse_id
 from chassis.mapping import Mapping, to_datetime, to_money, to_timestamp, to_value
 from chassis.money import Money
-from sales.order import Delivery, DeliveryLine, Line, deliveries_of, lines_of
+from sales.order_lines import Delivery, DeliveryLine, Line, deliveries_of, lines_of
 from sales.pipeline import Stage
 
 PRODUCT = Mapping(product_pb2.Product)

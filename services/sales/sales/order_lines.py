@@ -1,0 +1,102 @@
+"""What stands in an order's row: its lines and deliveries, as they are asked for, told and kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from chassis.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line as it was asked for. What is None comes from the product."""
+
+    id: UUID | None
+    product_id: UUID
+    quantity: Decimal
+    unit_price: Money | None
+    discount_percent: Decimal
+    tax_percent: Decimal | None
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderLine:
+    """A line of an order, as events and answers have it."""
+
+    id: UUID
+    product_id: UUID
+    product_name: str
+    product_sku: str
+    unit: str
+    quantity: str
+    unit_price: Money
+    discount_percent: str
+    tax_percent: str
+    amount: Money
+    tax: Money
+    delivered_quantity: str
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryLine:
+    order_line_id: UUID
+    quantity: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What was brought at one time. No lines in a report mean all that is outstanding."""
+
+    id: UUID
+    number: str
+    deliver_time: datetime
+    lines: list[DeliveryLine]
+    carrier: str
+    tracking_number: str
+    note: str
+
+
+def lines_of(kept: Sequence[Mapping[str, Any]], currency: str) -> list[OrderLine]:
+    """Lines from the form in which the order keeps them."""
+    out: list[OrderLine] = []
+    for line in kept:
+        values: dict[str, Any] = {**line, "id": UUID(line["id"]), "product_id": UUID(line["product_id"])}
+        for name in ("unit_price", "amount", "tax"):
+            values[name] = Money(line[name], currency)
+        out.append(OrderLine(**values))
+    return out
+
+
+def kept_line(line: OrderLine) -> dict[str, Any]:
+    """The form in which the order keeps a line."""
+    return {
+        **vars(line), "id": str(line.id), "product_id": str(line.product_id), "unit_price": line.unit_price.minor,
+        "amount": line.amount.minor, "tax": line.tax.minor,
+    }  # fmt: skip
+
+
+def deliveries_of(kept: Sequence[Mapping[str, Any]]) -> list[Delivery]:
+    """Deliveries from the form in which the order keeps them."""
+    out: list[Delivery] = []
+    for delivery in kept:
+        values: dict[str, Any] = {**delivery, "id": UUID(delivery["id"])}
+        values["deliver_time"] = datetime.fromisoformat(delivery["deliver_time"])
+        values["lines"] = [
+            DeliveryLine(order_line_id=UUID(line["order_line_id"]), quantity=line["quantity"])
+            for line in delivery["lines"]
+        ]
+        out.append(Delivery(**values))
+    return out
+
+
+def kept_delivery(delivery: Delivery) -> dict[str, Any]:
+    """The form in which the order keeps a delivery."""
+    return {
+        **vars(delivery), "id": str(delivery.id), "deliver_time": delivery.deliver_time.isoformat(),
+        "lines": [{"order_line_id": str(x.order_line_id), "quantity": x.quantity} for x in delivery.lines],
+    }  # fmt: skip
