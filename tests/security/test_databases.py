@@ -165,9 +165,7 @@ def test_a_role_cannot_free_itself(domain: str, kind: str, suite: Suite) -> None
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_relay_sees_what_it_passes_on_and_no_more(domain: str, suite: Suite) -> None:
-    may = {"outbox", "jobs", "dead_letters", "alembic_version"} | (
-        {"tenants"} if domain == "identity" else set()
-    )
+    may = {"outbox", "jobs", "dead_letters", *_FOUND_BY_NAME.get(domain, ())}
 
     async def look(connection: Any) -> set[str]:
         seen: set[str] = set()
