@@ -82,7 +82,7 @@ def _broker(folder: Path, keys: Keys, erp_tenants: Sequence[str]) -> None:
     users += [erp_user(tenant, _password(keys, erp_name(tenant))) for tenant in erp_tenants]
     for user in users:
         _write(folder / f"NATS_{user.name.upper().replace('-', '_')}_PASSWORD", user.password)
-    config = configuration(4222, 8222, Path("/data"), Path("/tmp/nats.pid"), users, host="0.0.0.0")
+    config = configuration(4222, 8222, Path("/data"), Path("/data/nats.pid"), users, host="0.0.0.0")
     _write(folder / "nats.conf", config)
 
 
