@@ -102,16 +102,11 @@ class Api:
         self._signing_in = threading.Lock()
 
     def ask(self, method: str, path: str, *, key: str = "", **sent: Any) -> Any:
-        """The JSON of a good answer; asked again when the gateway wants it slower. Raises StartFailed with the problem."""
-        while True:
-            with self._signing_in:
-                if time.monotonic() > self._until:
-                    self._sign_in()
-            headers = {"idempotency-key": key} if key else {}
-            answer = self._http.request(method, path, headers=headers, **sent)
-            if answer.status_code not in (429, 503):
-                break
-            time.sleep(float(answer.headers.get("retry-after", 1)))
+        """The JSON of a good answer. Raises StartFailed with the problem."""
+        with self._signing_in:
+            if time.monotonic() > self._until:
+                self._sign_in()
+        answer = self._send(method, path, headers={"idempotency-key": key} if key else {}, **sent)
         if answer.is_error:
             raise StartFailed(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else {}
@@ -173,8 +168,16 @@ class Api:
             raise StartFailed(f"The import of {record_type}s did not succeed: {state}")
         return state
 
+    def _send(self, method: str, path: str, **sent: Any) -> httpx.Response:
+        """Asks again as long as Kehu is too busy."""
+        while True:
+            answer = self._http.request(method, path, **sent)
+            if answer.status_code not in (429, 503):
+                return answer
+            time.sleep(float(answer.headers.get("retry-after", 1)))
+
     def _sign_in(self) -> None:
-        answer = self._http.post("/v1/sessions:signIn", json=self._who)
+        answer = self._send("POST", "/v1/sessions:signIn", json=self._who)
         if answer.is_error:
             raise StartFailed(f"Signing in as {self._who['email']}: {answer.status_code} {answer.text}")
         self._http.headers["authorization"] = f"Bearer {answer.json()['accessToken']}"
@@ -258,7 +261,7 @@ def _people(api: Api, base_url: str, tenant: str, done: Loaded) -> dict[str, str
         people[manager] = person(manager, id, "Manager")
         if teams[name].get("managerId") != people[manager]:
             api.ask("PATCH", f"/v1/teams/{id}", json={"managerId": people[manager]})
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(2) as pool:  # a password's hash takes a processor
         agents = [row["sales_agent"] for row in rows]
         homes = [teams[f"Team {row['manager']}"]["id"] for row in rows]
         people.update(zip(agents, pool.map(person, agents, homes, ["Member"] * len(rows)), strict=True))
