@@ -37,6 +37,7 @@ SETTINGS: Mapping[str, str] = {
     "wal_compression": "on",
     "max_wal_size": "2GB",
     "random_page_cost": "1.1",
+    "autovacuum_naptime": "15s",  # after an import the planner knows soon how much there is
     "jit": "off",
     "fsync": "on",
     "full_page_writes": "on",
