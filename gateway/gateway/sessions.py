@@ -112,7 +112,7 @@ class Sessions:
             if strangers_too and not _of_own_page(exchange):
                 return None  # a form in somebody's page is nobody's, even where the browser is signed in here
             _check_own_page(exchange)
-        return await self._by_cookie(cookie)
+        return await self._by_cookie(cookie, _gone(exchange))
 
     async def _by_token(self, token: str) -> Caller:
         try:
@@ -145,7 +145,7 @@ class Sessions:
             raise Refusal(401, "API_KEY_INVALID", "The API key is unknown, revoked or out of date.")
         return caller
 
-    async def _by_cookie(self, cookie: str) -> Caller | None:
+    async def _by_cookie(self, cookie: str, gone: bytes) -> Caller | None:
         opened = self._open(cookie)
         if opened is None:
             return None
@@ -153,7 +153,7 @@ class Sessions:
         caller = await self._ask(f"s {session}", lambda: self._introspect(tenant_id, slug, session))
         if caller is None:
             raise Refusal(
-                401, "SESSION_ENDED", "The session has ended: sign in again.", extra=((b"set-cookie", _GONE),)
+                401, "SESSION_ENDED", "The session has ended: sign in again.", extra=((b"set-cookie", gone),)
             )
         return caller
 
@@ -244,19 +244,31 @@ class Sessions:
         value = self._seal(who.tenant_id, who.tenant, UUID(message.session_id))
         seconds = max(0, message.refresh_token_expire_time.seconds - int(time.time()))
         secure = "; Secure" if exchange.secure else ""
-        cookie = f"{_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        cookie = (
+            f"{_cookie_name(exchange)}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+        )
         # A page has no use for tokens that a script could steal from it.
         message.access_token = message.refresh_token = ""
         answer.body = to_json(message)
         answer.headers.append((b"set-cookie", cookie.encode()))
 
     def _signed_out(self, exchange: Exchange, request: Message, message: Any, answer: Answer) -> None:
-        self._known.clear()
-        answer.headers.append((b"set-cookie", _GONE))
+        self._forget(exchange.person)
+        answer.headers.append((b"set-cookie", _gone(exchange)))
 
     def _changed_password(self, exchange: Exchange, request: Message, message: Any, answer: Answer) -> None:
         # What was known of the session says that the password must be changed.
-        self._known.clear()
+        self._forget(exchange.person)
+
+    def _forget(self, person: str) -> None:
+        """Asks identity anew about that person; what is known of others stays."""
+        gone = [
+            key
+            for key, known in self._known.items()
+            if known.caller is None or str(known.caller.who.person_id) == person
+        ]
+        for key in gone:
+            del self._known[key]
 
     def _seal(self, tenant_id: UUID, slug: str, session: UUID) -> str:
         text = f"{tenant_id.hex}.{slug}.{session.hex}"
@@ -275,13 +287,20 @@ class Sessions:
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-_GONE = f"{_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax".encode()
+def _cookie_name(exchange: Exchange) -> str:
+    # A browser lets nobody but this very host set a cookie so named, and only over https.
+    return f"__Host-{_COOKIE}" if exchange.secure else _COOKIE
+
+
+def _gone(exchange: Exchange) -> bytes:
+    secure = "; Secure" if exchange.secure else ""
+    return f"{_cookie_name(exchange)}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}".encode()
 
 
 def _cookie(exchange: Exchange) -> str | None:
     for part in exchange.headers.get(b"cookie", b"").decode("latin-1").split(";"):
         name, _, value = part.strip().partition("=")
-        if name == _COOKIE and value:
+        if name == _cookie_name(exchange) and value:
             return value
     return None
 

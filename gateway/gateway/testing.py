@@ -150,6 +150,7 @@ async def running_gateway(keys: Keys, nats_url: str) -> AsyncGenerator[House]:
             nats_url=nats_url,
             access_log=False,
             facet_deadline=0.5,
+            trusted_proxies="127.0.0.1/32",
             addresses={name: peer.address for name, peer in peers.items()},
         ),
         life,

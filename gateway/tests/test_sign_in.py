@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -155,6 +156,30 @@ async def test_signing_out_takes_the_cookie_away(house: House, leads: Any) -> No
     answer = await house.http.post("/v1/sessions:signOut", json={}, headers=OWN_PAGE)
     assert "Max-Age=0" in answer.headers["set-cookie"]
     assert (await leads_as(house, {})).status_code == 401
+
+
+async def test_over_https_the_cookie_is_bound_to_the_host(house: House, leads: Any) -> None:
+    https = {"x-forwarded-proto": "https"}
+    answer = await house.http.post("/v1/sessions:signIn", json=CREDENTIALS, headers={**WANTS_COOKIE, **https})
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-kehu_session=") and "; Secure" in cookie and "Path=/;" in cookie
+    value = cookie.partition("=")[2].partition(";")[0]
+    house.http.cookies.clear()
+    for name, status in (("__Host-kehu_session", 200), ("kehu_session", 401)):
+        headers = {"cookie": f"{name}={value}", **https}
+        assert (await house.http.get("/v1/leads", headers=headers)).status_code == status
+
+
+async def test_signing_out_costs_nobody_else_a_question(house: House, leads: Any) -> None:
+    other = replace(house.ann, person_id=uuid4(), session_id=uuid4())
+    house.living.add(str(other.session_id))
+    assert (await leads_as(house, house.bearer(other))).status_code == 200
+    await signed_in(house)
+    house.on("identity.SessionService/SignOut", lambda request: empty_pb2.Empty())
+    assert (await house.http.post("/v1/sessions:signOut", json={}, headers=OWN_PAGE)).status_code == 200
+    asked = [call for call in house.peers["identity"].calls if call[0] == "IntrospectSession"]
+    assert (await leads_as(house, house.bearer(other))).status_code == 200
+    assert [call for call in house.peers["identity"].calls if call[0] == "IntrospectSession"] == asked
 
 
 async def test_a_token_of_another_tenant_reaches_services_as_that_tenant(house: House, leads: Any) -> None:
