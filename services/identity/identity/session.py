@@ -83,18 +83,34 @@ def read_refresh_token(token: str) -> tuple[UUID, UUID, str]:
         raise SessionEnded from None
 
 
-async def sign_in(
-    tx: Transaction, email: str, password: str, address: str, agent: str
-) -> tuple[Session, str] | None:
-    """A new session and its secret; None when it is refused, which is counted. Raises TooManyAttempts."""
+async def known_password(tx: Transaction, email: str, address: str) -> str | None:
+    """The hash that a password is to be held against, before a session may begin; None when nobody has that address.
+
+    Raises TooManyAttempts.
+    """
     email = email.strip().lower()
     await passwords.check_brake(tx, email, address)
+    found = await tx.session.execute(
+        select(col(Person.password_hash)).where(col(Person.email) == email, col(Person.deleted_at).is_(None))
+    )
+    return found.scalar_one_or_none()
+
+
+async def sign_in(
+    tx: Transaction, email: str, known: str | None, good: bool, address: str, agent: str
+) -> tuple[Session, str] | None:
+    """A new session and its secret; None when it is refused, which is counted.
+
+    `good` says that the password fitted the hash `known`; when it is another by now, that counts for nothing. Comparing takes
+    long, so no transaction waits for it, and the brake is asked once more. Raises TooManyAttempts.
+    """
+    email = email.strip().lower()
     found = await tx.session.execute(
         select(Person).where(col(Person.email) == email, col(Person.deleted_at).is_(None)).with_for_update()
     )
     person = found.scalar_one_or_none()
-    good = await passwords.matches(password, person.password_hash if person else None)
-    if person is None or not good or person.status != ACTIVE:
+    await passwords.check_brake(tx, email, address)
+    if person is None or not good or person.password_hash != known or person.status != ACTIVE:
         await passwords.count_failure(tx, email, address)
         return None
     await passwords.clear_failures(tx, email)

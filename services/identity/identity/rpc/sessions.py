@@ -53,8 +53,11 @@ async def sign_in(request: service_pb.SignInRequest, call: Call) -> pb.SessionTo
         raise SignInFailed
     who = keeper(*tenant)
     async with call.database.transaction(who) as tx:
+        known = await sessions.known_password(tx, request.email, request.client_address)
+    good = await sessions.passwords.matches(request.password, known)
+    async with call.database.transaction(who) as tx:
         made = await sessions.sign_in(
-            tx, request.email, request.password, request.client_address, request.user_agent
+            tx, request.email, known, good, request.client_address, request.user_agent
         )
     if made is None:
         raise SignInFailed
