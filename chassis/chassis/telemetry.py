@@ -59,6 +59,11 @@ def _export(service: str) -> None:
     _exporting = True
 
 
+def exporting() -> bool:
+    """Whether spans are sent anywhere."""
+    return _exporting
+
+
 @contextmanager
 def span(name: str, kind: SpanKind, carrier: Mapping[str, str], **attributes: str) -> Generator[trace.Span]:
     """Work that continues the trace in `carrier` (metadata or headers), or begins one."""

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chassis import telemetry
 from chassis.errors import Problem, Violation
 from gateway import form_pages
 from gateway.access_log import AccessLog
@@ -71,16 +73,28 @@ class Edge:
                 return
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         exchange = self._exchange(scope, receive, send)
-        watched = _Watched(exchange, head=scope["method"] == "HEAD")
+        if not telemetry.exporting():
+            await self._answer(exchange, scope["method"])
+            return
+        given = exchange.headers.get(b"traceparent", b"").decode("latin-1")
+        with telemetry.span(scope["method"], SpanKind.SERVER, {"traceparent": given}) as span:
+            exchange.trace_id, exchange.traceparent = telemetry.trace_id(), telemetry.traceparent()
+            try:
+                await self._answer(exchange, scope["method"])
+            finally:
+                span.update_name(exchange.rpc or scope["method"])
+
+    async def _answer(self, exchange: Exchange, method: str) -> None:
+        started = time.perf_counter()
+        watched = _Watched(exchange, head=method == "HEAD")
         exchange.send = watched
         try:
             answer = await self._serve(exchange, watched)
             if answer is not None:
                 await watched.answer(answer)
         finally:
-            self._log.write(exchange, scope["method"], watched.status, time.perf_counter() - started)
+            self._log.write(exchange, method, watched.status, time.perf_counter() - started)
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         headers = header_map(scope["headers"])
