@@ -37,7 +37,7 @@ from chassis.principal import Act, Principal
 from chassis.records import EPOCH, Owned, Record, RecordT, etag
 from chassis.visibility import covers, visible, visible_text
 
-__all__ = ["Database", "Transaction", "translate", "visible", "visible_text"]
+__all__ = ["Database", "Transaction", "read_across", "translate", "visible", "visible_text"]
 
 ConstraintProblems = Mapping[str, Callable[[], Problem]]
 """What a broken constraint means in the words of the service, by the constraint's name."""
@@ -372,6 +372,21 @@ class Database:
         await self._engine.dispose()
         if self._reads is not None:
             await self._reads.close()
+
+
+async def read_across(relay_url: str, sql: str, *args: object) -> list[asyncpg.Record]:
+    """Rows that the relay role sees, whosever they are: for what has to be found before a tenant is known.
+
+    On a connection of its own. Raises Unavailable.
+    """
+    try:
+        connection: Any = await asyncpg.connect(relay_url, timeout=5)
+        try:
+            return await connection.fetch(sql, *args)
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise translate(error, {}) from error
 
 
 async def _bind(session: AsyncSession, who: Principal) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 from kehu_local.prepare import prepare
 from kehu_local.processes import StartFailed
@@ -48,6 +49,10 @@ def main() -> int:
 
 def _run(var: Path, port: int, services: list[str] | None, *, demo: bool) -> int:
     ended = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
     password = os.environ.pop(PASSWORD, "")  # no service needs to know it
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -62,6 +67,9 @@ def _run(var: Path, port: int, services: list[str] | None, *, demo: bool) -> int
     try:
         if demo:
             _load_demo(suite, password)
+        # From here on a signal is heard at the next look, and not in the middle of a restart.
+        signal.signal(signal.SIGINT, leave)
+        signal.signal(signal.SIGTERM, leave)
         print(_closing_block(suite), flush=True)
         watch(suite, ended)
     except KeyboardInterrupt:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
-import asyncpg
-
-from chassis.database import Transaction
+from chassis.database import Transaction, read_across
 from chassis.errors import NotFound
 from chassis.events.event import Event
 from chassis.principal import NOBODY, Principal
@@ -71,20 +69,16 @@ _known: dict[tuple[str, str], tuple[float, UUID]] = {}
 async def find_tenant(relay_url: str, slug: str) -> tuple[UUID, str] | None:
     """`(id, slug)` of the tenant with that short name; with an empty one, of the only tenant there is. None when unknown.
 
-    Found names are remembered for half a minute; slugs never change.
+    Found names are remembered for half a minute; slugs never change. Raises Unavailable.
     """
     key = (relay_url, slug)
     if slug and key in _known and _known[key][0] > time.monotonic():
         return _known[key][1], slug
-    connection: Any = await asyncpg.connect(relay_url, timeout=5)
-    try:
-        rows = (
-            await connection.fetch("SELECT id, slug FROM tenants WHERE slug = $1", slug)
-            if slug
-            else await connection.fetch("SELECT id, slug FROM tenants LIMIT 2")
-        )
-    finally:
-        await connection.close()
+    rows = (
+        await read_across(relay_url, "SELECT id, slug FROM tenants WHERE slug = $1", slug)
+        if slug
+        else await read_across(relay_url, "SELECT id, slug FROM tenants LIMIT 2")
+    )
     if len(rows) != 1:
         return None
     _known[(relay_url, rows[0]["slug"])] = (time.monotonic() + _REMEMBERED, rows[0]["id"])

@@ -10,16 +10,14 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid5
 
-import asyncpg
 import orjson
 from sqlalchemy import text
 
 from chassis import texts
-from chassis.database import Database, Transaction, translate
+from chassis.database import Database, Transaction, read_across
 from chassis.errors import IdempotencyKeyReused, Invalid, Violation
 from chassis.events.event import Event
 from chassis.principal import NOBODY, Principal
@@ -240,16 +238,10 @@ async def find_place(relay_url: str, public_key: str) -> Place | None:
     known = _known.get((relay_url, public_key))
     if known is not None:
         return known
-    try:
-        connection: Any = await asyncpg.connect(relay_url, timeout=5)
-        try:
-            row = await connection.fetchrow(_FIND, public_key)
-        finally:
-            await connection.close()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise translate(error, {}) from error
-    if row is None:
+    rows = await read_across(relay_url, _FIND, public_key)
+    if not rows:
         return None
+    row = rows[0]
     who = Principal(
         tenant_id=row["tenant_id"], tenant=row["tenant_slug"], person_id=NOBODY, service="marketing"
     )

@@ -1,12 +1,9 @@
 """TenantService."""
 
-from typing import Any
-
-import asyncpg
 from kehu.identity.v1 import tenant_pb2 as pb
 from kehu.identity.v1 import tenant_service_pb2 as service_pb
 
-from chassis.database import Transaction
+from chassis.database import Transaction, read_across
 from chassis.errors import NotFound
 from chassis.ids import new_id, parse_id
 from chassis.rpc import Call, Face
@@ -51,16 +48,13 @@ async def create(request: service_pb.CreateTenantRequest, call: Call) -> service
 @face.read("ListTenants")
 async def list_tenants(request: service_pb.ListTenantsRequest, call: Call) -> service_pb.ListTenantsResponse:
     size = request.page_size or 50
-    connection: Any = await asyncpg.connect(call.settings.relay_database_url.get_secret_value())
-    try:
-        rows = await connection.fetch(
-            "SELECT tenant_id, id, slug, name, currency_code, time_zone, language_code, version,"
-            " created_at, created_by, updated_at,"
-            " updated_by, deleted_at FROM tenants WHERE slug > $1 ORDER BY slug LIMIT $2",
-            request.page_token, size + 1,
-        )  # fmt: skip
-    finally:
-        await connection.close()
+    rows = await read_across(
+        call.settings.relay_database_url.get_secret_value(),
+        "SELECT tenant_id, id, slug, name, currency_code, time_zone, language_code, version, created_at, created_by,"
+        " updated_at, updated_by, deleted_at FROM tenants WHERE slug > $1 ORDER BY slug LIMIT $2",
+        request.page_token,
+        size + 1,
+    )
     more = rows[size - 1]["slug"] if len(rows) > size else ""
     return service_pb.ListTenantsResponse(
         tenants=[TENANT.message(row) for row in rows[:size]], next_page_token=more
