@@ -163,9 +163,8 @@ def _faults(suite: Suite, load: Load, tenant: str) -> list[str]:
         for row in found.rows(suite, "sales", sql)
     ]
     faults += order_faults(load.orders, load.asked, orders)
-    everyone = [
-        row["number"] for row in found.rows(suite, "sales", "SELECT number FROM orders WHERE number <> ''")
-    ]
+    sql = "SELECT tenant_id, number FROM orders WHERE number <> ''"
+    everyone = [(row["tenant_id"], row["number"]) for row in found.rows(suite, "sales", sql)]
     assert len(everyone) == len(set(everyone)), "a number was given twice"
     ids = {order.id for order in orders}
     told = [one for one in found.messages(suite, f"kehu.{tenant}.sales.order.placed") if one.record_id in ids]
