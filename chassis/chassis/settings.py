@@ -43,8 +43,8 @@ class Settings(BaseSettings):
 
     pool_size: int = Field(default=6, ge=1, le=100)
     """Connections for transactions; the same number again at the most for plain reads."""
-    acquire_timeout: float = 0.5
-    """Seconds to wait for a connection before the call is answered UNAVAILABLE."""
+    acquire_timeout: float = 1.5
+    """Seconds to wait for a connection before the call is answered UNAVAILABLE; a checkpoint may hold commits up for a second."""
     max_concurrent_calls: int = Field(default=200, ge=1)
     """Calls in work at once; the next is answered RESOURCE_EXHAUSTED at once."""
     default_deadline: float = 10.0
