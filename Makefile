@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check format bench lock clean
+.PHONY: help run demo test check format bench proof lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ format: $(TEST_READY) ## Bring the sources into the agreed format
 
 bench: $(TEST_READY) ## Measure the suite beside its floor
 	$(BIN)/python -m bench $(ARGS)
+
+proof: $(TEST_READY) ## Try to break what is claimed, and print the scoreboard (ARGS=--long for the long form)
+	$(BIN)/python -m proof $(ARGS)
 
 lock: | $(BIN)/python ## Choose the newest allowed version of every dependency anew
 	$(PIP) install --require-hashes -r requirements-lock.txt

@@ -1,0 +1,1 @@
+"""The reliability scoreboard: machines that try to break what Kehu claims, and what they found."""
