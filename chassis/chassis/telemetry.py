@@ -7,22 +7,26 @@ still made and passed on, so that the logs of all services can be joined.
 
 import logging
 import os
-import secrets
+import random
+import re
 import sys
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from opentelemetry import metrics, trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("kehu")
 _exporting = False
+_silent: ContextVar["Trace | None"] = ContextVar("kehu_trace", default=None)
+"""The running trace of a process that sends no spans."""
 
 
 def configure(service: str, level: str = "INFO") -> None:
@@ -64,23 +68,51 @@ def exporting() -> bool:
     return _exporting
 
 
+class Trace(NamedTuple):
+    """A place in a trace: its id in 32 hex digits, and the W3C header that continues it."""
+
+    id: str
+    parent: str
+
+
+def continued(header: str) -> Trace:
+    """The trace of a W3C `traceparent` with a new span in it; a new trace when the header is none."""
+    span = f"{_RANDOM.getrandbits(64) or 1:016x}"
+    found = _TRACEPARENT.fullmatch(header)
+    if found is None or found[1] == _NO_TRACE or found[2] == _NO_SPAN:
+        id = f"{_RANDOM.getrandbits(128) or 1:032x}"
+        return Trace(id, f"00-{id}-{span}-01")
+    return Trace(found[1], f"00-{found[1]}-{span}-{found[3]}")
+
+
+_TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+_RANDOM = (
+    random.Random()
+)  # seeded by the system; ids have to differ, and nobody has to be unable to guess them
+
+
 @contextmanager
 def span(name: str, kind: SpanKind, carrier: Mapping[str, str], **attributes: str) -> Generator[trace.Span]:
     """Work that continues the trace in `carrier` (metadata or headers), or begins one."""
-    parent = _PROPAGATOR.extract(carrier)
     if _exporting:
+        parent = _PROPAGATOR.extract(carrier)
         with _tracer.start_as_current_span(name, parent, kind, attributes) as current:
             yield current
         return
-    context = trace.get_current_span(parent).get_span_context()
-    trace_id = context.trace_id if context.is_valid else secrets.randbits(128)
-    silent = NonRecordingSpan(SpanContext(trace_id, secrets.randbits(64), False, TraceFlags(0)))
-    with trace.use_span(silent):
-        yield silent
+    # Every call and every event passes here: a trace that is only passed on costs no context of the library's.
+    token = _silent.set(continued(carrier.get("traceparent", "")))
+    try:
+        yield trace.INVALID_SPAN
+    finally:
+        _silent.reset(token)
 
 
 def traceparent() -> str:
     """The running trace as a W3C header; empty outside of any."""
+    if not _exporting:
+        running = _silent.get()
+        return running.parent if running is not None else ""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return carrier.get("traceparent", "")
@@ -88,6 +120,9 @@ def traceparent() -> str:
 
 def trace_id() -> str:
     """The running trace's id in 32 hex digits; empty outside of any."""
+    if not _exporting:
+        running = _silent.get()
+        return running.id if running is not None else ""
     context = trace.get_current_span().get_span_context()
     return format(context.trace_id, "032x") if context.is_valid else ""
 

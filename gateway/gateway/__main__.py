@@ -7,6 +7,7 @@ import uvicorn
 
 from chassis import telemetry
 from gateway.app import Life, build
+from gateway.connections import Connection
 from gateway.settings import Settings
 
 
@@ -36,8 +37,8 @@ def main() -> None:
     host, _, port = settings.listen.rpartition(":")
     life = Life()
     config = uvicorn.Config(
-        build(settings, life), host=host, port=int(port), loop="uvloop", http="httptools", log_config=None, access_log=False,
-        server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=30,
+        build(settings, life), host=host, port=int(port), loop="uvloop", http=Connection, log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=10, timeout_keep_alive=30,
     )  # fmt: skip
     Server(config, life, settings.drain_seconds).run()
 

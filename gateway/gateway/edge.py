@@ -17,7 +17,7 @@ from chassis import telemetry
 from chassis.errors import Problem, Violation
 from gateway import form_pages
 from gateway.access_log import AccessLog
-from gateway.exchanges import Answer, Exchange, Headers, Served, bad_path, header_map, trace
+from gateway.exchanges import Answer, Exchange, Headers, Served, bad_path, header_map
 from gateway.limits import Limits
 from gateway.problems import Refusal, internal, of_problem
 from gateway.settings import Proxies
@@ -103,7 +103,7 @@ class Edge:
         if self._proxies.any and self._proxies.trusts(client):
             secure = headers.get(b"x-forwarded-proto", b"").strip().lower() == b"https"
             client = self._behind_proxies(headers.get(b"x-forwarded-for", b""), client)
-        trace_id, traceparent = trace(headers.get(b"traceparent"))
+        trace_id, traceparent = telemetry.continued(headers.get(b"traceparent", b"").decode("latin-1"))
         method: str = scope["method"]
         return Exchange(
             method="GET" if method == "HEAD" else method,

@@ -1,7 +1,6 @@
 """One HTTP request as the gateway's parts see it, and one answer."""
 
 import asyncio
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -149,27 +148,6 @@ def header_map(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def media_type(exchange: Exchange) -> str:
     """The content type without parameters, in lower case; empty when there is none."""
     return exchange.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-
-
-def trace(header: bytes | None) -> tuple[str, str]:
-    """`(trace id, traceparent to send on)`: W3C trace context continued from the header, or begun."""
-    if header is not None and len(header) == 55:
-        text = header.decode("latin-1")
-        version, trace_id, span, flags = text[:2], text[3:35], text[36:52], text[53:]
-        if (
-            version == "00"
-            and text[2] == text[35] == text[52] == "-"
-            and _hex(trace_id + span + flags)
-            and trace_id.strip("0")
-            and span.strip("0")
-        ):
-            return trace_id, f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
-    trace_id = secrets.token_hex(16)
-    return trace_id, f"00-{trace_id}-{secrets.token_hex(8)}-01"
-
-
-def _hex(text: str) -> bool:
-    return all(character in "0123456789abcdef" for character in text)
 
 
 def bad_path() -> Invalid:
