@@ -32,7 +32,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import pairwise
 
 from alembic import op
 from sqlalchemy import Integer, Text
@@ -61,6 +61,7 @@ _WIDE = re.compile("[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]")
 _WIDE_GAP = re.compile(
     "(?<=[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff])\\s+(?=[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff])"
 )
+_NARROW = "\u2e80"
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-+.()/\s]+(?=\d)")
 _NUMBER = re.compile(r"[-+.()/0-9]*\d[-+.()/0-9]*")
 _NOT_DIGIT = re.compile(r"\D+")
@@ -133,12 +134,14 @@ def terms(
             lines[line] = None
             _joined_digits(line, lines)
     lines.pop("", None)
-    grams: set[str] = set()
+    grams: list[str] = []
     for line in lines:
         _grams(line, grams)
     for line in short:
-        grams.update(line[i : i + 2] for i in range(len(line) - 1))
-    return Found(sorted({_hash(gram) for gram in grams}), "\n".join(lines))
+        grams += [line[i : i + 2] for i in range(len(line) - 1)]
+    if len(_hashes) > _MOST_HASHES:
+        _hashes.clear()
+    return Found(sorted(set(map(_hashes.__getitem__, grams))), "\n".join(lines))
 
 
 def _name(name: str, person: bool, lines: dict[str, None], short: dict[str, None]) -> None:
@@ -202,22 +205,29 @@ _TRUNK_ZERO = (
 )
 
 
-def _grams(line: str, out: set[str]) -> None:
+def _grams(line: str, out: list[str]) -> None:
     for word in line.split(" "):
-        for run in _RUNS.findall(word):
-            if _WIDE.match(run):
-                out.update(run)
-                out.update([run[i : i + 2] for i in range(len(run) - 1)])
+        # This is most of what an import computes: a word in Latin letters needs no pattern.
+        for run in (word,) if word.isascii() else _RUNS.findall(word):
+            if run > _NARROW and _WIDE.match(run):
+                out += run
+                out += map("".join, pairwise(run))
             else:
-                out.add(run[:1])
-                out.add(run[:2])
-                out.update([run[i : i + 3] for i in range(len(run) - 2)])
+                out += (run[:1], run[:2])
+                out += map("".join, zip(run, run[1:], run[2:], strict=False))
 
 
-@lru_cache(maxsize=1 << 17)
-def _hash(gram: str) -> int:
-    value = zlib.crc32(gram.encode("utf-8", "surrogatepass"))
-    return value - (1 << 32) if value >= 1 << 31 else value
+class _Hashes(dict[str, int]):
+    """Grams with their hashes, as far as they have been asked for."""
+
+    def __missing__(self, gram: str) -> int:
+        value = zlib.crc32(gram.encode("utf-8", "surrogatepass"))
+        self[gram] = value = value - (1 << 32) if value >= 1 << 31 else value
+        return value
+
+
+_hashes = _Hashes()
+_MOST_HASHES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +253,7 @@ def query(text: str, field: str = "query") -> Query | None:
         return None
     grams: dict[int, None] = {}
     for word in words:
-        grams.update(dict.fromkeys(_hash(gram) for gram in _query_grams(word)))
+        grams.update(dict.fromkeys(map(_hashes.__getitem__, _query_grams(word))))
     return Query(tuple(words), tuple(grams), " ".join(words))
 
 
