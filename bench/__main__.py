@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
 import httpx
 import jwt
 import psutil
@@ -73,6 +74,7 @@ class Bench:
         self.pool, self.floor, self.seconds, self.rounds = pool, floor, seconds, rounds
         self.ids: list[UUID] = []
         self.figures: list[Figure] = []
+        self.refusals = 0
 
     async def compare(
         self,
@@ -238,14 +240,49 @@ async def run(suite: Suite, said: argparse.Namespace) -> tuple[Bench, dict[str, 
     bench.pool = connections()
     await data.fill(bench.pool[:8], [str(id) for id in full])
     bench.pool = connections()
+    await at_rest(suite)
+    bench.pool = connections()
     await imports(bench, said.rows)
     leads = [row["id"] for row in await floor.rows("leads", "SELECT id FROM leads WHERE status = 'NEW'")]
-    bench.pool = connections()
-    await reads(bench, full)
-    bench.pool = connections()
-    await writes(bench, leads)
+    for measure in (partial(reads, full=full), partial(writes, leads=leads)):
+        await at_rest(suite)
+        bench.pool = connections()
+        await measure(bench)
+        bench.refusals += sum(http.refusals for http in bench.pool)
     await floor.close()
     return bench, idle
+
+
+async def at_rest(suite: Suite, seconds: float = 900.0) -> None:
+    """Waits until every event is sent and taken in: what came before a measure must not be measured with it.
+
+    Raises TimeoutError.
+    """
+    async with asyncio.timeout(seconds):
+        while any([await unsent(urls.relay) for urls in suite.databases.values()]) or pending(suite):
+            await asyncio.sleep(0.5)
+
+
+async def unsent(url: str) -> int:
+    """Events in an outbox that wait for the relay."""
+    connection: Any = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
+    finally:
+        await connection.close()
+
+
+def pending(suite: Suite) -> int:
+    """Events on the bus that wait for a service. An ERP that nobody runs has all the orders waiting for it."""
+    assert suite.nats is not None
+    told = httpx.get(f"{suite.nats.monitor_url}/jsz?consumers=true", timeout=10).json()
+    return sum(
+        consumer["num_pending"] + consumer["num_ack_pending"]
+        for account in told.get("account_details", ())
+        for stream in account.get("stream_detail", ())
+        for consumer in stream.get("consumer_detail") or ()
+        if consumer["name"] in suite.services
+    )
 
 
 def memory(suite: Suite) -> dict[str, float]:
@@ -271,10 +308,11 @@ def main() -> None:
             busy = memory(suite)
     for name, size in busy.items():
         print(f"memory of {name:<12}{idle[name]:6.0f} MiB at first, {size:6.0f} MiB after the measure")
+    print(f"{bench.refusals} calls were refused for the moment (429 or 503) and repeated")
     if said.json:
         found = {
             "customers": said.customers, "start_seconds": started, "figures": [asdict(one) for one in bench.figures],
-            "memory_mib": busy, "idle_memory_mib": idle,
+            "refusals": bench.refusals, "memory_mib": busy, "idle_memory_mib": idle,
         }  # fmt: skip
         said.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 

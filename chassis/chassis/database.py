@@ -9,6 +9,7 @@ outbox in the order of its changes.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -17,6 +18,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 from sqlalchemy import exc, text
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from chassis import telemetry
@@ -110,11 +112,11 @@ class Transaction:
             values["updated_at"] = self.now
             if row.record_type:
                 self._history.append(self._created(row))
-        table: Any = getattr(type(rows[0]), "__table__")  # noqa: B009 (SQLModel adds it at run time)
-        names = [column.name for column in table.columns]
-        await self.session.execute(
-            table.insert(), [{name: vars(row)[name] for name in names} for row in rows]
-        )
+        insert = _insert(type(rows[0]))
+        connection = await self.session.connection()
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.executemany(insert.sql, [insert.values(vars(row)) for row in rows])
 
     async def find(self, table: type[RecordT], id: UUID, *, lock: bool = True) -> RecordT | None:
         """The row of that id whoever asks, locked until the end of the transaction; None when there is none or it is deleted."""
@@ -229,6 +231,45 @@ class Transaction:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Insert:
+    """How rows of one table are written by the driver, without SQLAlchemy working out each row's parameters anew."""
+
+    sql: str
+    columns: tuple[str, ...]
+    processors: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """What a value becomes on its way to the driver, by its place, for those types that need it."""
+
+    def values(self, row: Mapping[str, Any]) -> list[Any]:
+        """The parameters of one row."""
+        values = [row[name] for name in self.columns]
+        for place, process in self.processors:
+            values[place] = process(values[place])
+        return values
+
+
+def _insert(record: type[Record]) -> _Insert:
+    found = _inserts.get(record)
+    if found is None:
+        found = _inserts[record] = _compiled_insert(record)
+    return found
+
+
+def _compiled_insert(record: type[Record]) -> _Insert:
+    dialect: Any = asyncpg_dialect(json_serializer=_json_text)
+    table: Any = getattr(record, "__table__")  # noqa: B009 (SQLModel adds it at run time)
+    compiled: Any = table.insert().compile(dialect=dialect)
+    columns = tuple(compiled.positiontup)
+    found = [
+        (place, table.columns[name].type.dialect_impl(dialect).bind_processor(dialect))
+        for place, name in enumerate(columns)
+    ]
+    return _Insert(str(compiled), columns, tuple((place, process) for place, process in found if process))
+
+
+_inserts: dict[type[Record], _Insert] = {}
+
+
 # The rows travel as one JSON parameter: one short statement whatever their number, and no limit of parameters.
 _OUTBOX = (
     "INSERT INTO outbox (tenant_id, id, tenant, subject, type, record_id, headers, data, created_at)"
@@ -297,7 +338,7 @@ class Database:
                     yield tx
                     await tx.settle()
                     await _unbroken(session.commit())
-                except exc.DBAPIError as error:
+                except (exc.DBAPIError, asyncpg.InternalClientError) as error:
                     if isinstance(_cause(error), asyncpg.InternalClientError):
                         # The driver has lost its place in the protocol, as when the server is killed in the middle of a
                         # statement: nobody may get this connection again.

@@ -8,13 +8,16 @@ acknowledged it; between the two a crash sends it again, which the broker and ev
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import nats.errors
 import orjson
 from nats.aio.client import Client
-from nats.js import JetStreamContext
+from nats.aio.msg import Msg
 
 from chassis.database import Database
 from chassis.events import streams
@@ -24,7 +27,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 300
 _PATIENCE = 2.0
-"""Seconds to wait for an acknowledgement."""
+"""Seconds to wait for the acknowledgements of a batch."""
 _POLL = 2.0
 """Seconds between looks at the outbox when nobody wakes the relay."""
 _PAUSE = 0.5
@@ -86,10 +89,12 @@ class Relay:
             client = await streams.connect(self._settings, f"{self._domain}-relay")
             js = client.jetstream(timeout=_PATIENCE)
             await streams.ensure_stream(js, self._domain, self._settings.nats_replicas)
+            broker = _Broker(client)
+            await broker.open()
             self.connected = True
             while True:
                 waiting.clear()
-                while await self._pass_on(connection, js):
+                while await self._pass_on(connection, broker):
                     pass
                 await connection.execute(
                     "SELECT 1"
@@ -104,7 +109,7 @@ class Relay:
                 await streams.close(client)
             await connection.close(timeout=1)
 
-    async def _pass_on(self, connection: Any, js: JetStreamContext) -> bool:
+    async def _pass_on(self, connection: Any, broker: "_Broker") -> bool:
         rows = await connection.fetch(_UNSENT, BATCH)
         while rows:
             wave: list[Any] = []
@@ -113,29 +118,87 @@ class Relay:
             for row in rows:
                 (later if row["record_id"] in records else wave).append(row)
                 records.add(row["record_id"])
-            results = await asyncio.gather(*(self._publish(js, row) for row in wave), return_exceptions=True)
-            sent = [row for row, error in zip(wave, results, strict=True) if error is None]
+            refusals = await broker.publish(wave)
+            sent = [row for row, refusal in zip(wave, refusals, strict=True) if refusal == _TAKEN]
             if sent:
                 await connection.execute(_SENT, [r["tenant_id"] for r in sent], [r["id"] for r in sent])
-            for error in results:
-                if isinstance(error, BaseException):
-                    raise error
+            for refusal in refusals:
+                if refusal != _TAKEN:
+                    raise _NotTaken(refusal)
             rows = later
             if not later:
                 return True
         return False
 
-    @staticmethod
-    async def _publish(js: JetStreamContext, row: Any) -> None:
-        headers: dict[str, Any] = orjson.loads(row["headers"])
-        headers["Nats-Msg-Id"] = str(row["id"])
-        await js.publish(row["subject"], row["data"], timeout=_PATIENCE, headers=_header_safe(headers))
+
+class _NotTaken(nats.errors.Error):
+    """The broker has not acknowledged an event."""
+
+
+_TAKEN = ""
+_SILENCE = "the broker has not answered in time"
+
+
+class _Broker:
+    """Publishes many events at once and waits for the acknowledgement of each on one subscription.
+
+    A request of the library's own costs a task, a future and a timer for each event, which imports feel.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = client.new_inbox()
+        self._first = self._next = 0
+        self._answers: list[str] = []
+        self._missing = 0
+        self._complete = asyncio.Event()
+
+    async def open(self) -> None:
+        """Begins to listen for acknowledgements."""
+        await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
+
+    async def publish(self, rows: Sequence[Any]) -> list[str]:
+        """For each event what the broker has against it, or `_TAKEN`. Raises nats.errors.Error when it cannot even be sent."""
+        self._first = self._next
+        self._next += len(rows)  # an answer that comes too late is nobody's
+        self._answers = [_SILENCE] * len(rows)
+        self._missing = len(rows)
+        self._complete.clear()
+        for number, row in enumerate(rows, self._first):
+            headers: dict[str, Any] = orjson.loads(row["headers"])
+            headers["Nats-Msg-Id"] = str(row["id"])
+            await self._client.publish(
+                row["subject"], row["data"], f"{self._inbox}.{number}", headers=_header_safe(headers)
+            )
+        try:
+            await asyncio.wait_for(self._complete.wait(), _PATIENCE)
+        except TimeoutError:
+            log.warning("outbox relay: %d events were not acknowledged in time", self._missing)
+        return self._answers
+
+    async def _answered(self, message: Msg) -> None:
+        place = int(message.subject.rpartition(".")[2]) - self._first
+        if not 0 <= place < len(self._answers) or self._answers[place] != _SILENCE:
+            return
+        self._answers[place] = _refusal(message)
+        self._missing -= 1
+        if not self._missing:
+            self._complete.set()
+
+
+def _refusal(message: Msg) -> str:
+    """What an acknowledgement holds against the event; `_TAKEN` when it is on disk, now or since before."""
+    if message.headers and "Status" in message.headers:
+        return f"no stream takes it: status {message.headers['Status']}"
+    answer: dict[str, Any] = orjson.loads(message.data)
+    error: dict[str, Any] | None = answer.get("error")
+    if error is not None or "seq" not in answer:
+        return str((error or {}).get("description", "an answer that is none"))
+    return _TAKEN
 
 
 def _header_safe(headers: dict[str, Any]) -> dict[str, Any]:
     """Headers are ASCII on the bus: everything else percent-encoded, as CloudEvents' protocol bindings have it."""
-    from urllib.parse import quote
-
     return {k: v if str(v).isascii() else quote(str(v), safe=" ") for k, v in headers.items()}
 
 
@@ -144,8 +207,6 @@ async def republish(settings: Settings, since: str) -> int:
 
     For a broker that has lost its store: consumers that have an event already take it for a repeat.
     """
-    from datetime import datetime
-
     connection: Any = await asyncpg.connect(settings.relay_database_url.get_secret_value())
     try:
         done = await connection.execute(
