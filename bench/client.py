@@ -11,7 +11,7 @@ class Connection:
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._host, self._port = host, port
-        self._head = f"host: {host}:{port}\r\nauthorization: Bearer {token}\r\naccept: */*\r\n"
+        self.head = f"host: {host}:{port}\r\nauthorization: Bearer {token}\r\naccept: */*\r\n"
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.refusals = 0
@@ -19,7 +19,7 @@ class Connection:
 
     async def get(self, path: str) -> bytes:
         """The body of an answer with status 200. Raises AssertionError for another."""
-        return await self._ask(f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode())
+        return await self._ask(f"GET {path} HTTP/1.1\r\n{self.head}\r\n".encode())
 
     async def read(self, path: str) -> Any:
         """The JSON of an answer with status 200."""
@@ -30,7 +30,7 @@ class Connection:
         content = orjson.dumps(body)
         more = f"idempotency-key: {key}\r\n" if key else ""
         more += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
-        head = f"POST {path} HTTP/1.1\r\n{self._head}{more}\r\n"
+        head = f"POST {path} HTTP/1.1\r\n{self.head}{more}\r\n"
         return orjson.loads(await self._ask(head.encode() + content))
 
     async def upload(self, path: str, fields: dict[str, str], filename: str, content: bytes) -> Any:
@@ -46,7 +46,7 @@ class Connection:
         body = "".join(parts).encode() + content + f"\r\n--{mark}--\r\n".encode()
         kind = f"multipart/form-data; boundary={mark}"
         head = (
-            f"POST {path} HTTP/1.1\r\n{self._head}content-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"POST {path} HTTP/1.1\r\n{self.head}content-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return orjson.loads(await self._ask(head.encode() + body))
 

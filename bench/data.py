@@ -37,9 +37,9 @@ def company(number: int) -> str:
     return f"{name}{TRADES[number // 14_400 % 12]}有限公司 {number}"
 
 
-def customers_file(rows: int) -> bytes:
-    """A CSV of companies."""
-    lines = [f"{company(n)},{'ABC'[n % 3]},138{n:08d},{TRADES[n % 12]}" for n in range(rows)]
+def customers_file(rows: int, first: int = 0) -> bytes:
+    """A CSV of companies, numbered from `first`."""
+    lines = [f"{company(n)},{'ABC'[n % 3]},138{n:08d},{TRADES[n % 12]}" for n in range(first, first + rows)]
     return ("Name,Level,Phone,Industry\n" + "\n".join(lines)).encode()
 
 
