@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -66,7 +66,9 @@ def count_steps() -> None:
         chassis.database.__dict__["_unbroken"],
         chassis.rpc.call.ask,
     )
-    publish: Callable[..., Awaitable[None]] = Relay.__dict__["_publish"].__func__
+    broker: Any = vars(chassis.events.relay)["_Broker"]
+    send: Callable[..., Awaitable[None]] = broker._send
+    publish: Callable[..., Awaitable[list[str]]] = broker.publish
 
     async def served(method: Any, *rest: Any) -> Any:
         _call.set((method.name, Counter()))
@@ -85,16 +87,25 @@ def count_steps() -> None:
         step(f"after {name}")
         return answer
 
-    async def published(js: Any, row: Any) -> None:
-        event = str(row["subject"]).split(".", 3)[3]
-        step(f"before sending {event}")
-        await publish(js, row)
-        step(f"after sending {event}")
+    async def sent(self: Any, row: Any, number: int) -> None:
+        step(f"before sending {_event(row)}")
+        await send(self, row, number)
+
+    async def published(self: Any, rows: Sequence[Any]) -> list[str]:
+        refusals = await publish(self, rows)
+        for row, refusal in zip(rows, refusals, strict=True):
+            if not refusal:
+                step(f"after sending {_event(row)}")
+        return refusals
 
     chassis.rpc.server.serve_call = served
     setattr(chassis.database, "_unbroken", committed)  # noqa: B010 (private to its module)
     chassis.rpc.call.ask = asked
-    setattr(Relay, "_publish", staticmethod(published))  # noqa: B010
+    broker._send, broker.publish = sent, published
+
+
+def _event(row: Any) -> str:
+    return str(row["subject"]).split(".", 3)[3]
 
 
 def tally(service: Service) -> None:
@@ -137,14 +148,13 @@ def fresh_ids(service: Service) -> None:
 def sent_before_publishing(service: Service) -> None:
     """A relay that takes events off the outbox first and publishes them then."""
     relay: Any = Relay
-    publish = relay._publish
 
-    async def pass_on(self: Any, connection: Any, js: Any) -> bool:
+    async def pass_on(self: Any, connection: Any, broker: Any) -> bool:
         sql = vars(chassis.events.relay)
         rows: list[Any] = await connection.fetch(sql["_UNSENT"], sql["BATCH"])
         await connection.execute(sql["_SENT"], [r["tenant_id"] for r in rows], [r["id"] for r in rows])
-        for row in rows:
-            await publish(js, row)
+        if rows:
+            await broker.publish(rows)
         return bool(rows)
 
     relay._pass_on = pass_on
@@ -152,23 +162,12 @@ def sent_before_publishing(service: Service) -> None:
 
 def unnamed_messages(service: Service) -> None:
     """A relay whose messages bear no id by which the broker could know a repeat."""
+    safe = vars(chassis.events.relay)["_header_safe"]
 
-    class Anonymous:
-        def __init__(self, js: Any) -> None:
-            self._js = js
+    def unnamed(headers: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in safe(headers).items() if name != "Nats-Msg-Id"}
 
-        async def publish(self, subject: str, data: bytes, *, headers: dict[str, str], **rest: Any) -> None:
-            await self._js.publish(
-                subject, data, headers={k: v for k, v in headers.items() if k != "Nats-Msg-Id"}, **rest
-            )
-
-    relay: Any = Relay
-    publish = relay._publish
-
-    async def publish_unnamed(js: Any, row: Any) -> None:
-        await publish(Anonymous(js), row)
-
-    relay._publish = staticmethod(publish_unnamed)
+    setattr(chassis.events.relay, "_header_safe", unnamed)  # noqa: B010 (private to its module)
 
 
 def lost_acks(service: Service) -> None:

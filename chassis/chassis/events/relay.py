@@ -165,16 +165,19 @@ class _Broker:
         self._missing = len(rows)
         self._complete.clear()
         for number, row in enumerate(rows, self._first):
-            headers: dict[str, Any] = orjson.loads(row["headers"])
-            headers["Nats-Msg-Id"] = str(row["id"])
-            await self._client.publish(
-                row["subject"], row["data"], f"{self._inbox}.{number}", headers=_header_safe(headers)
-            )
+            await self._send(row, number)
         try:
             await asyncio.wait_for(self._complete.wait(), _PATIENCE)
         except TimeoutError:
             log.warning("outbox relay: %d events were not acknowledged in time", self._missing)
         return self._answers
+
+    async def _send(self, row: Any, number: int) -> None:
+        headers: dict[str, Any] = orjson.loads(row["headers"])
+        headers["Nats-Msg-Id"] = str(row["id"])
+        await self._client.publish(
+            row["subject"], row["data"], f"{self._inbox}.{number}", headers=_header_safe(headers)
+        )
 
     async def _answered(self, message: Msg) -> None:
         place = int(message.subject.rpartition(".")[2]) - self._first
