@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from kehu_local.suite import Suite
-from tests.faults import found
-from tests.faults.checkers import OrderFound, conversion_faults, effect_faults, message_faults, order_faults
-from tests.faults.found import Message
-from tests.faults.rig import rigged
+from proof import found
+from proof.checkers import OrderFound, conversion_faults, effect_faults, message_faults, order_faults
+from proof.found import Message
+from proof.rig import rigged
 
 TENANT = "planted"
 """What is lost here stays lost: in a tenant of its own it troubles no other test."""

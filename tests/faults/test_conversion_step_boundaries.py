@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from kehu_local.suite import Suite
-from tests.faults import found
-from tests.faults.checkers import conversion_faults, untouched
-from tests.faults.rig import Rig, rigged
+from proof import found
+from proof.checkers import conversion_faults, untouched
+from proof.rig import Rig, rigged
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kehu_local.suite import Suite
-from tests.faults import found
-from tests.faults.checkers import message_faults
+from proof import found
+from proof.checkers import message_faults
 
 READS = {
     "identity": "/v1/people",

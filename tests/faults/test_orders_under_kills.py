@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from kehu_local.suite import Suite
-from tests.faults import found
-from tests.faults.checkers import OrderFound, conversion_faults, effect_faults, message_faults, order_faults
-from tests.faults.rig import rigged
+from proof import found
+from proof.checkers import OrderFound, conversion_faults, effect_faults, message_faults, order_faults
+from proof.rig import rigged
 
 SEED = 20161020
 ROUNDS = 2

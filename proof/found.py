@@ -23,6 +23,10 @@ class Message:
 
     event_id: str
     record_id: str
+    version: int = 0
+    """The record's version the event tells of."""
+    kind: str = ""
+    """What has happened, e.g. `lead.created`."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,10 @@ async def _messages(suite: Suite, subject: str) -> list[Message]:
         while left:
             for message in await pull.fetch(min(left, 200), timeout=5):
                 headers = dict(message.headers or {})
-                found.append(Message(headers["ce-id"], headers["ce-subject"]))
+                kind = message.subject.split(".", 3)[3]
+                found.append(
+                    Message(headers["ce-id"], headers["ce-subject"], int(headers["kehu-version"]), kind)
+                )
                 left -= 1
         await js.delete_consumer(stream, made.name)
         return found
@@ -100,6 +107,21 @@ def waiting(suite: Suite, stream: str, service: str) -> int:
         async with _broker(suite) as js:
             info = await js.consumer_info(stream, service)
             return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+    return asyncio.run(read())
+
+
+def backlog(suite: Suite) -> int:
+    """Messages that some service has not acknowledged, of all streams."""
+
+    async def read() -> int:
+        async with _broker(suite) as js:
+            left = 0
+            for stream in await js.streams_info():
+                for one in await js.consumers_info(str(stream.config.name)):
+                    if one.name in suite.services:
+                        left += (one.num_pending or 0) + (one.num_ack_pending or 0)
+            return left
 
     return asyncio.run(read())
 

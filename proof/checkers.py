@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from tests.faults.found import LeadFound, Message
+from proof.found import LeadFound, Message
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,77 @@ def effect_faults(messages: Iterable[Message], effects: Iterable[str]) -> list[s
     counted = Counter(effects)
     ids = {message.event_id for message in messages}
     return [f"event {id} took effect {counted[id]} times" for id in sorted(ids) if counted[id] != 1]
+
+
+@dataclass(frozen=True)
+class RecordFound:
+    """A record that is written again and again, as the database has it."""
+
+    id: str
+    key: str
+    """What the one who writes it calls it."""
+    text: str
+    version: int
+
+
+def record_faults(
+    acknowledged: Mapping[str, tuple[str, str, int]], found: Iterable[RecordFound]
+) -> tuple[list[str], list[str]]:
+    """What was lost and what was doubled. `acknowledged` maps each key to the id, the last text and the number of writes
+    that were acknowledged; nothing else was asked for.
+    """
+    by_key: dict[str, list[RecordFound]] = {}
+    for record in found:
+        by_key.setdefault(record.key, []).append(record)
+    lost: list[str] = []
+    doubled = [f"{key} has become {len(made)} records" for key, made in by_key.items() if len(made) > 1]
+    doubled += [f"{key} was asked for by nobody" for key in by_key.keys() - acknowledged.keys()]
+    for key, (id, text, writes) in acknowledged.items():
+        made = next((one for one in by_key.get(key, ()) if one.id == id), None)
+        if made is None:
+            lost.append(f"{key} was acknowledged as {id}, which is not there")
+        elif made.text != text or made.version < writes:
+            lost.append(
+                f"{key} is '{made.text}' at version {made.version}, acknowledged was '{text}' at {writes}"
+            )
+        elif made.version > writes:
+            doubled.append(f"{key} has version {made.version} after {writes} writes")
+    return lost, doubled
+
+
+def version_faults(versions: Mapping[str, int], messages: Iterable[Message]) -> list[str]:
+    """Changes without an event and events without a change, of records whose every change tells one. `versions` maps a
+    record to the version the database has.
+    """
+    told: dict[str, set[int]] = {id: set() for id in versions}
+    for message in messages:
+        if message.record_id in told:
+            told[message.record_id].add(message.version)
+    faults: list[str] = []
+    for id, version in versions.items():
+        wanted = set(range(1, version + 1))
+        faults += [f"version {one} of {id} was not told of" for one in sorted(wanted - told[id])]
+        faults += [f"version {one} of {id} was told of and is not there" for one in sorted(told[id] - wanted)]
+    return faults
+
+
+def order_violations(messages: Iterable[Message]) -> list[str]:
+    """Events that stand in the stream behind one of a later version of their record. Repeats of an event do not count."""
+    last: dict[str, int] = {}
+    seen: set[str] = set()
+    faults: list[str] = []
+    for message in messages:
+        if message.event_id in seen:
+            continue
+        seen.add(message.event_id)
+        before = last.get(message.record_id, 0)
+        if message.version < before:
+            faults.append(f"version {message.version} of {message.record_id} comes after {before}")
+        last[message.record_id] = max(before, message.version)
+    return faults
+
+
+def repeated(messages: Iterable[Message]) -> list[str]:
+    """Events that are in the stream more than once."""
+    counted = Counter(message.event_id for message in messages)
+    return [f"event {id} is in the stream {many} times" for id, many in counted.items() if many > 1]
