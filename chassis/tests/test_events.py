@@ -40,10 +40,12 @@ _HEAR = text(
 )
 BAD: set[str] = set()
 """Contacts whose events no handler can bear."""
+IDLE: set[str] = set()
+"""Contacts that mean nothing to the service."""
 SUBSCRIPTIONS = Subscriptions()
 
 
-@SUBSCRIPTIONS.on(customers.ContactDeleted)
+@SUBSCRIPTIONS.on(customers.ContactDeleted, when=lambda event: event.contact_id not in IDLE)
 async def contact_deleted(event: customers.ContactDeleted, tx: Transaction, envelope: Envelope) -> None:
     await tx.session.execute(_HEAR, {"tenant": tx.who.tenant_id, "contact": UUID(event.contact_id)})
     if event.contact_id in BAD:
@@ -164,3 +166,21 @@ async def test_what_different_people_cause_keeps_its_order_and_its_author(house:
     rows = await house.heard()
     assert [row["id"] for row in rows] == ids
     assert len({row["xact"] for row in rows}) == len(ids)
+
+
+async def test_events_that_mean_nothing_leave_no_mark(house: House) -> None:
+    idle, last = [str(uuid4()) for _ in range(5)], str(uuid4())
+    IDLE.update(idle)
+    for id in idle:
+        await house.tell(id, person=str(uuid4()))  # each is taken by itself
+    for id in idle:
+        await house.tell(id)
+    told = await house.tell(last)
+
+    async def last_heard() -> bool:
+        return bool(await house.heard())
+
+    await eventually(last_heard)
+    assert [row["id"] for row in await house.heard()] == [last]
+    marks = await house.service.running.database.read(house.who, "SELECT event_id::text AS id FROM inbox")
+    assert [row["id"] for row in marks] == [str(told)]

@@ -58,6 +58,8 @@ class Listener:
     domain: str
     suffix: str
     handle: Handler
+    concerns: Callable[[Any], bool]
+    """Whether an event means anything to the service at all."""
 
 
 class Subscriptions:
@@ -67,12 +69,15 @@ class Subscriptions:
         self._listeners: dict[str, Listener] = {}
 
     def on(
-        self, message: type[E]
+        self, message: type[E], *, when: Callable[[E], bool] = lambda event: True
     ) -> Callable[
         [Callable[[E, Transaction, Envelope], Awaitable[None]]],
         Callable[[E, Transaction, Envelope], Awaitable[None]],
     ]:
-        """The decorated function is called once for each such event, in a transaction that commits with the inbox."""
+        """The decorated function is called once for each such event, in a transaction that commits with the inbox.
+
+        Events for which `when` is false cost no transaction and leave no mark. It may look at nothing but the event.
+        """
         full_name = message.DESCRIPTOR.full_name
         domain = full_name.split(".")[1]
         suffix, _ = subject_of(message)
@@ -82,7 +87,7 @@ class Subscriptions:
         ) -> Callable[[E, Transaction, Envelope], Awaitable[None]]:
             if full_name in self._listeners:
                 raise ValueError(f"{full_name} is listened to twice")
-            self._listeners[full_name] = Listener(message, domain, suffix, handle)
+            self._listeners[full_name] = Listener(message, domain, suffix, handle, when)
             return handle
 
         return decorate
@@ -140,6 +145,12 @@ def arrival(listener: Listener, envelope: Envelope, data: bytes) -> Arrival:
         return Arrival(listener, envelope, wire.from_json(listener.message, data))
     except Problem as error:
         raise Poison(f"the event does not fit its contract: {error}") from error
+
+
+def _concerning(listener: Listener, envelope: Envelope, data: bytes) -> list[Arrival]:
+    """The event, if it means anything to the service. Raises Poison."""
+    came = arrival(listener, envelope, data)
+    return [came] if listener.concerns(came.event) else []
 
 
 _MARK = text(
@@ -242,7 +253,7 @@ class Consumer:
                 envelope = envelope_of(message.subject, dict(message.headers or {}))
                 listener = self._subscriptions.listener(envelope.type)
                 if listener is not None:
-                    arrivals.append(arrival(listener, envelope, message.data))
+                    arrivals += _concerning(listener, envelope, message.data)
             if arrivals:
                 await take_in(self._database, self._service, arrivals)
         except Exception as error:  # whatever a handler raises: the one that cannot be taken is found alone
@@ -256,8 +267,8 @@ class Consumer:
         try:
             envelope = envelope_of(message.subject, headers)
             listener = self._subscriptions.listener(envelope.type)
-            if listener is not None:
-                await take_in(self._database, self._service, [arrival(listener, envelope, message.data)])
+            if listener is not None and (arrivals := _concerning(listener, envelope, message.data)):
+                await take_in(self._database, self._service, arrivals)
             await message.ack_sync(timeout=2)
         except Poison as error:
             await self._bury(message, headers, str(error))

@@ -19,7 +19,8 @@ def _id(text: str) -> UUID | None:
     return UUID(text) if text else None
 
 
-@SUBSCRIPTIONS.on(leads.LeadCreated)
+# Most leads name neither campaign nor form.
+@SUBSCRIPTIONS.on(leads.LeadCreated, when=lambda event: bool(event.lead.campaign_id or event.lead.form_id))
 async def lead_created(event: leads.LeadCreated, tx: Transaction, envelope: Envelope) -> None:
     lead, id = event.lead, UUID(event.lead_id)
     campaign_id = _id(lead.campaign_id)
@@ -53,10 +54,9 @@ async def lead_deleted(event: leads.LeadDeleted, tx: Transaction, envelope: Enve
     await member.forget_lead(tx, id)
 
 
-@SUBSCRIPTIONS.on(customers.CustomerUpdated)
+@SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
-    if "displayName" in event.changed_fields:
-        await member.rename_customer(tx, UUID(event.customer_id), event.customer.display_name)
+    await member.rename_customer(tx, UUID(event.customer_id), event.customer.display_name)
 
 
 @SUBSCRIPTIONS.on(customers.CustomerDeleted)

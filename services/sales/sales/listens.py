@@ -30,10 +30,9 @@ async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: 
         await tx.enqueue(NAMING, {"customer_id": str(customer_id)}, key=str(customer_id))
 
 
-@SUBSCRIPTIONS.on(customers.CustomerUpdated)
+@SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
-    if "displayName" in event.changed_fields:
-        await rename(tx, UUID(event.customer_id), event.customer.display_name)
+    await rename(tx, UUID(event.customer_id), event.customer.display_name)
 
 
 async def name_customer(payload: Mapping[str, Any], call: Call) -> None:

@@ -14,10 +14,8 @@ from service_desk.ticket import Ticket
 SUBSCRIPTIONS = Subscriptions()
 
 
-@SUBSCRIPTIONS.on(customers.CustomerUpdated)
+@SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
-    if "displayName" not in event.changed_fields:
-        return
     found = await tx.session.execute(
         select(Ticket).where(col(Ticket.customer_id) == UUID(event.customer_id)).with_for_update()
     )
