@@ -17,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from sqlalchemy import exc, text
+from sqlalchemy import TextClause, exc, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -163,13 +163,7 @@ class Transaction:
         """
         id = new_id()
         await self.session.execute(
-            text(
-                "INSERT INTO jobs (tenant_id, id, kind, key, tenant, person_id, person_name, team_id, payload,"
-                " due_at, created_at)"
-                " VALUES (:tenant_id, :id, :kind, :key, :tenant, :person_id, :person_name, :team_id,"
-                " CAST(:payload AS jsonb), :due_at, :now) ON CONFLICT (tenant_id, kind, key) DO UPDATE"
-                " SET due_at = excluded.due_at, state = 'waiting', payload = excluded.payload, attempts = 0"
-            ),
+            _JOB,
             {
                 "tenant_id": self.who.tenant_id, "id": id, "kind": kind, "key": key or str(id), "tenant": self.who.tenant,
                 "person_id": self.who.person_id, "person_name": self.who.name, "team_id": self.who.team_id,
@@ -189,12 +183,12 @@ class Transaction:
             await self._write_rows(_OUTBOX, [self._outbox_row(*one) for one in self._events])
             self._events.clear()
             if not self.database.relays_here:
-                await self.session.execute(text("SELECT pg_notify('kehu_outbox', '')"))
+                await self.session.execute(_WAKE_RELAY)
             self.after_commit.append(self.database.events_waiting.set)
 
-    async def _write_rows(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    async def _write_rows(self, statement: TextClause, rows: Sequence[Mapping[str, Any]]) -> None:
         payload = orjson.dumps(rows, default=str).decode()  # asyncpg has a UUID class of its own
-        await self.session.execute(text(statement), {"rows": payload})
+        await self.session.execute(statement, {"rows": payload})
 
     def _outbox_row(self, id: UUID, event: Event, on: Record) -> dict[str, Any]:
         catalog = self.database.catalog
@@ -271,19 +265,27 @@ _inserts: dict[type[Record], _Insert] = {}
 
 
 # The rows travel as one JSON parameter: one short statement whatever their number, and no limit of parameters.
-_OUTBOX = (
+_OUTBOX = text(
     "INSERT INTO outbox (tenant_id, id, tenant, subject, type, record_id, headers, data, created_at)"
     " SELECT tenant_id, id, tenant, subject, type, record_id, headers, convert_to(data, 'UTF8'), created_at"
     " FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (tenant_id uuid, id uuid, tenant text, subject text,"
     " type text, record_id uuid, headers jsonb, data text, created_at timestamptz)) WITH ORDINALITY"
     " AS r(tenant_id, id, tenant, subject, type, record_id, headers, data, created_at, place) ORDER BY place"
 )
-_HISTORY = (
+_HISTORY = text(
     "INSERT INTO history (tenant_id, id, record_type, record_id, version, action, changes, at, by, by_name, origin, trace_id)"
     " SELECT tenant_id, id, record_type, record_id, version, action, changes, at, by, by_name, origin, trace_id"
     " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(tenant_id uuid, id uuid, record_type text, record_id uuid,"
     " version integer, action text, changes jsonb, at timestamptz, by uuid, by_name text, origin text, trace_id text)"
 )
+
+_JOB = text(
+    "INSERT INTO jobs (tenant_id, id, kind, key, tenant, person_id, person_name, team_id, payload, due_at, created_at)"
+    " VALUES (:tenant_id, :id, :kind, :key, :tenant, :person_id, :person_name, :team_id, CAST(:payload AS jsonb), :due_at, :now)"
+    " ON CONFLICT (tenant_id, kind, key) DO UPDATE"
+    " SET due_at = excluded.due_at, state = 'waiting', payload = excluded.payload, attempts = 0"
+)
+_WAKE_RELAY = text("SELECT pg_notify('kehu_outbox', '')")
 
 
 class Database:
