@@ -1,6 +1,6 @@
 """The conversion of a lead into a customer, a contact and, if wanted, an opportunity: wholly and once, or not at all.
 
-    begin      lead CONVERTING, conversion RUNNING, all ids fixed, a job waiting          (one transaction)
+    begin      lead CONVERTING, conversion RUNNING, all ids fixed, a job waiting          (one transaction, the first attempt)
     customer   made under its fixed id, unless the lead joins an existing one
     contact    made under its fixed id
     opportunity  made under its fixed id, if wanted
@@ -91,14 +91,14 @@ async def begin(
     opportunity: Mapping[str, Any] | None,
     asked: str,
 ) -> Conversion:
-    """Fixes everything and lets the conversion begin; `asked` tells a repeat of the request from another one.
+    """Fixes everything and lets the first attempt begin; `asked` tells a repeat of the request from another one.
 
     Raises LeadConverting, LeadNotConvertible.
     """
     before = lead.begin_conversion(id)
     wants_contact = bool(lead.name and lead.company_name) or (customer_id is not None and bool(lead.name))
     conversion = Conversion(
-        id=id, lead_id=lead.id, status_before=before, customer_id=customer_id or new_id(),
+        id=id, lead_id=lead.id, status_before=before, attempts=1, customer_id=customer_id or new_id(),
         customer_existed=customer_id is not None, contact_existed=contact_id is not None,
         contact_id=contact_id or (new_id() if wants_contact else None),
         opportunity_id=new_id() if opportunity is not None else None, plan={**_plan(lead, opportunity), "asked": asked},
@@ -123,12 +123,15 @@ def _plan(lead: Lead, opportunity: Mapping[str, Any] | None) -> dict[str, Any]:
     return plan
 
 
-async def carry_on(database: Database, who: Principal, id: UUID, peers: Peers) -> None:
-    """Takes all steps that are left. Returns when the conversion has ended.
+async def carry_on(
+    database: Database, who: Principal, id: UUID, peers: Peers, begun: Conversion | None = None
+) -> None:
+    """Takes all steps that are left, as another attempt, or as the first one of what has just `begun`. Returns when the
+    conversion has ended.
 
     Raises the Problem of a step that may succeed later; the job then tries again.
     """
-    conversion = await _attempt(database, who, id)
+    conversion = begun or await _attempt(database, who, id)
     if conversion is None:
         return
     if not conversion.undoing:

@@ -34,11 +34,12 @@ async def convert(request: service_pb.ConvertLeadRequest, call: Call) -> pb.Conv
     if request.request_id:
         id = uuid5(_REQUESTS, f"{who.tenant_id} {who.person_id} {request.id} {request.request_id}")
     asked = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    begun = None
     if not (request.request_id and await _begun(call, id, asked)):
-        await _begin(request, call, id, asked)
+        begun = await _begin(request, call, id, asked)
     with suppress(Problem):
         # When something needed does not answer now, the job goes on by itself; the answer says RUNNING and why.
-        await carry_on(call.database, who, id, Suite(call))
+        await carry_on(call.database, who, id, Suite(call), begun)
     return await _conversion(call, id)
 
 
@@ -52,24 +53,27 @@ async def _begun(call: Call, id: UUID, asked: str) -> bool:
     return bool(rows)
 
 
-async def _begin(request: service_pb.ConvertLeadRequest, call: Call, id: UUID, asked: str) -> None:
+async def _begin(
+    request: service_pb.ConvertLeadRequest, call: Call, id: UUID, asked: str
+) -> Conversion | None:
+    """The conversion begun; None when the same request, come twice at once, has begun it elsewhere."""
     opportunity = _wanted(request)
     if request.contact_id and not request.customer_id:
         raise Invalid("contactId", "goes only with customerId")
-    async with call.database.transaction(call.who) as tx:
-        # Whoever may not change the lead learns nothing of customers. No lock is held while others are asked.
-        await tx.get(Lead, parse_id(request.id, "id"), right="leads", lock=False)
-    _check_installed(call, request)
     if request.customer_id:
+        async with call.database.transaction(call.who) as tx:
+            # Whoever may not change the lead learns nothing of customers. No lock is held while others are asked.
+            await tx.get(Lead, parse_id(request.id, "id"), right="leads", lock=False)
         await _check_customer(call, request.customer_id)
     if request.contact_id:
         await _check_contact(call, request.contact_id, request.customer_id)
     async with call.database.transaction(call.who) as tx:
         lead = await locked(tx, request.id, "")
         if await tx.find(Conversion, id, lock=False) is not None:
-            return  # the same request came twice at once; the lead's lock has let the other one begin
+            return None
         tx.check_etag(lead, request.etag)
-        await begin(
+        _check_installed(call, request)
+        return await begin(
             tx,
             lead,
             id=id,
