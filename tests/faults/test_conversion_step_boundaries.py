@@ -86,7 +86,7 @@ def test_leads_dies_at_each_step(
         steps = _steps(boss, rig, eventually)
         for made in ("CreateCustomer", "CreateContact", "CreateOpportunity"):
             assert {f"before ConvertLead, {made} 1", f"after ConvertLead, {made} 1"} <= set(steps)
-        assert "before sending lead.converted" in steps and sum("commit" in step for step in steps) >= 6
+        assert "before sending lead.converted" in steps and sum("commit" in step for step in steps) >= 4
         # Those at the relay first: later a conversion that goes on by itself could be the one that comes to them.
         relayed = [step for step in steps if "sending" in step]
         at = {step: _died_at(boss, rig, step) for step in (*relayed, *(s for s in steps if s not in relayed))}
