@@ -283,7 +283,7 @@ _RESERVE = text(
     "INSERT INTO idempotency (tenant_id, person_id, method, request_id, request_hash)"
     " VALUES (:tenant, :person, :method, :request_id, :hash) ON CONFLICT DO NOTHING RETURNING method"
 )
-_FIND = text("SELECT request_hash, response FROM idempotency" + _WHERE)
-_STORE = text("UPDATE idempotency SET response = :response" + _WHERE)
+_FIND = text("SELECT request_hash, response FROM idempotency" + _WHERE)  # noqa: S608 (two constants of this file)
+_STORE = text("UPDATE idempotency SET response = :response" + _WHERE)  # noqa: S608 (two constants of this file)
 
 __all__ = ["ANYBODY", "Code", "Face", "Kind", "Method", "Problem", "admit", "need", "serve_call"]

@@ -47,7 +47,7 @@ def _upsert(table: str, columns: tuple[str, ...], json: tuple[str, ...]) -> Text
     names = ["version", "event_id", "deleted", *columns, *json]
     places = [f"CAST(:{name} AS jsonb)" if name in json else f":{name}" for name in names]
     return text(
-        f"INSERT INTO {table} AS t (tenant_id, id, {', '.join(names)})"
+        f"INSERT INTO {table} AS t (tenant_id, id, {', '.join(names)})"  # noqa: S608 (names declared below)
         f" VALUES (:tenant_id, :id, {', '.join(places)})"
         f" ON CONFLICT (tenant_id, id) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in names)}"
         " WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id) RETURNING t.id"
