@@ -64,7 +64,8 @@ def _administrator(suite: Suite, domain: str) -> str:
 
 
 @asynccontextmanager
-async def _broker(suite: Suite) -> AsyncGenerator[JetStreamContext]:
+async def broker(suite: Suite) -> AsyncGenerator[JetStreamContext]:
+    """The broker as its administrator sees it."""
     assert suite.nats is not None
     client = await nats.connect(suite.nats.url_for(ADMIN), inbox_prefix=inbox(ADMIN).encode())
     try:
@@ -79,7 +80,7 @@ def messages(suite: Suite, subject: str) -> list[Message]:
 
 
 async def _messages(suite: Suite, subject: str) -> list[Message]:
-    async with _broker(suite) as js:
+    async with broker(suite) as js:
         stream = await js.find_stream_name_by_subject(subject)
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, filter_subject=subject
@@ -104,7 +105,7 @@ def waiting(suite: Suite, stream: str, service: str) -> int:
     """Messages of that stream which the service has not acknowledged."""
 
     async def read() -> int:
-        async with _broker(suite) as js:
+        async with broker(suite) as js:
             info = await js.consumer_info(stream, service)
             return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
@@ -115,7 +116,7 @@ def backlog(suite: Suite) -> int:
     """Messages that some service has not acknowledged, of all streams."""
 
     async def read() -> int:
-        async with _broker(suite) as js:
+        async with broker(suite) as js:
             left = 0
             for stream in await js.streams_info():
                 for one in await js.consumers_info(str(stream.config.name)):

@@ -83,6 +83,8 @@ class Load:
     customer: str
     product: str
     workers: int = 16
+    name: str = ""
+    """Begins the keys, so that one load is told from another in the same suite."""
     records: dict[str, Acknowledged] = field(default_factory=dict[str, Acknowledged])
     """By key: the first word of the record's text after `load`."""
     orders: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
@@ -159,7 +161,7 @@ class Load:
             if self._ended.is_set():
                 return
             kind = chance.choices(kinds, weights)[0]
-            key = f"{worker}-{number}"
+            key = f"{self.name}{worker}-{number}"
             if kind == "order":
                 await self._order(http, key)
             elif kind == "conversion":
@@ -254,14 +256,14 @@ _EVERYONES = frozenset({"gateway", "NATS", "PostgreSQL"})
 """Roles that every request leads through, by itself or by its event."""
 
 
-def started(boss: Person, trial: Trial, base_url: str, workers: int = 16) -> Load:
+def started(boss: Person, trial: Trial, base_url: str, workers: int = 16, name: str = "") -> Load:
     """A load that has begun, with a buyer and a product of its own."""
     price = {"currencyCode": "CNY", "units": "10"}
     load = Load(
         boss, trial, base_url,
         customer=boss.post("/v1/customers", {"displayName": "Buys under fire"})["id"],
-        product=boss.post("/v1/products", {"name": "Under fire", "listPrice": price})["id"],
-        workers=workers,
+        product=boss.post("/v1/products", {"name": f"Under fire {name}".strip(), "listPrice": price})["id"],
+        workers=workers, name=name,
     )  # fmt: skip
     load.start()
     return load

@@ -79,9 +79,7 @@ def run(trial: Trial) -> Mapping[str, Figure]:
             finally:
                 load.end()
             took = time.monotonic() - began
-            calm = wait_until(
-                lambda: _at_rest(suite, load, boss.tenant), trial.size(short=120, long=900), 0.5
-            )
+            calm = wait_until(lambda: at_rest(suite, load, boss.tenant), trial.size(short=120, long=900), 0.5)
             assert calm, "what was begun has not come to its end"
             faults = count(suite, load, boss.tenant)
         back = _times_back(suite, load, kills)
@@ -122,7 +120,8 @@ def _kill(suite: Suite, load: Load, trial: Trial) -> list[Kill]:
     return kills
 
 
-def _at_rest(suite: Suite, load: Load, tenant: str) -> bool:
+def at_rest(suite: Suite, load: Load, tenant: str) -> bool:
+    """Whether all that was begun has ended, all events are sent and all are taken in."""
     return (
         found.unsent(suite) == 0
         and found.backlog(suite) == 0
@@ -133,15 +132,16 @@ def _at_rest(suite: Suite, load: Load, tenant: str) -> bool:
 def count(suite: Suite, load: Load, tenant: str) -> Faults:
     """What is wrong in the end with what the load has asked for. Read when everything is at rest."""
     faults = Faults()
+    ours = f"load {load.name}%"
     streams = {
         domain: found.messages(suite, f"kehu.{tenant}.{domain}.>")
         for domain in ("identity", "customers", "leads", "sales", "marketing", "servicedesk")
     }
     for name, kind in KINDS.items():
-        sql = f"SELECT id, {kind.column} AS text, version FROM {kind.table} WHERE {kind.column} LIKE 'load %'"
+        sql = f"SELECT id, {kind.column} AS text, version FROM {kind.table} WHERE {kind.column} LIKE $1"
         records = [
             RecordFound(str(row["id"]), row["text"].split()[1], row["text"], row["version"])
-            for row in found.rows(suite, kind.domain, sql)
+            for row in found.rows(suite, kind.domain, sql, ours)
         ]
         said = {key: (one.id, one.text, one.writes) for key, one in load.records.items() if one.kind == name}
         lost, doubled = record_faults(said, records)
@@ -153,10 +153,10 @@ def count(suite: Suite, load: Load, tenant: str) -> Faults:
         faults.disorder += order_violations(told)
         faults.doubled += repeated(told)
         faults.events += len(told)
-    sql = "SELECT id, notes, number, status FROM orders WHERE notes LIKE 'load %'"
+    sql = "SELECT id, notes, number, status FROM orders WHERE notes LIKE $1"
     orders = [
         OrderFound(str(row["id"]), row["notes"].removeprefix("load "), row["number"], row["status"])
-        for row in found.rows(suite, "sales", sql)
+        for row in found.rows(suite, "sales", sql, ours)
     ]
     for fault in order_faults(load.orders, load.asked, orders):
         (faults.lost if "acknowledged" in fault else faults.doubled).append(fault)

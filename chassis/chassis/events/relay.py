@@ -8,7 +8,9 @@ acknowledged it; between the two a crash sends it again, which the broker and ev
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 BATCH = 300
 _PATIENCE = 2.0
 """Seconds to wait for the acknowledgements of a batch."""
+_LOOK = 0.1
+"""Seconds between looks whether the connection still stands."""
 _POLL = 2.0
 """Seconds between looks at the outbox when nobody wakes the relay."""
 _PAUSE = 0.5
@@ -166,9 +170,12 @@ class _Broker:
         self._complete.clear()
         for number, row in enumerate(rows, self._first):
             await self._send(row, number)
-        try:
-            await asyncio.wait_for(self._complete.wait(), _PATIENCE)
-        except TimeoutError:
+        until = time.monotonic() + _PATIENCE
+        # What a lost connection had under way is never answered.
+        while self._missing and self._client.is_connected and time.monotonic() < until:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._complete.wait(), _LOOK)
+        if self._missing:
             log.warning("outbox relay: %d events were not acknowledged in time", self._missing)
         return self._answers
 
