@@ -1,6 +1,7 @@
 """What the services and the broker really hold, read past the services."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -143,18 +144,14 @@ def leads(suite: Suite, ids: list[str], tenant: str, *, deleted: bool = True) ->
         )
     }
     sql = "SELECT id, origin_lead_id FROM {} WHERE origin_lead_id = ANY($1) AND (deleted_at IS NULL OR $2)"
-    made = {
-        table: rows(suite, domain, sql.format(table), wanted, deleted)
-        for domain, table in (
-            ("customers", "customers"),
-            ("customers", "contacts"),
-            ("sales", "opportunities"),
-        )
-    }
-    told = [message.record_id for message in messages(suite, f"kehu.{tenant}.leads.lead.converted")]
+    made: dict[tuple[str, str], list[str]] = {}
+    for domain, table in (("customers", "customers"), ("customers", "contacts"), ("sales", "opportunities")):
+        for row in rows(suite, domain, sql.format(table), wanted, deleted):
+            made.setdefault((table, str(row["origin_lead_id"])), []).append(str(row["id"]))
+    told = Counter(message.record_id for message in messages(suite, f"kehu.{tenant}.leads.lead.converted"))
 
     def of(table: str, id: str) -> tuple[str, ...]:
-        return tuple(str(row["id"]) for row in made[table] if str(row["origin_lead_id"]) == id)
+        return tuple(made.get((table, id), ()))
 
     return {
         id: LeadFound(
@@ -168,7 +165,7 @@ def leads(suite: Suite, ids: list[str], tenant: str, *, deleted: bool = True) ->
             customers=of("customers", id),
             contacts=of("contacts", id),
             opportunities=of("opportunities", id),
-            events=told.count(id),
+            events=told[id],
         )
         for id in ids
     }

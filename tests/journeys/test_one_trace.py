@@ -82,9 +82,7 @@ def test_one_trace(tmp_path: Path, eventually: Callable[..., Any]) -> None:
             assert any("CreateLead" in name for name in traces.seen["kehu-gateway"])
             assert any(name.startswith("consume ") for name in traces.seen["kehu-analytics"])
             eventually(lambda: metrics.seen["kehu-leads"], 20)
-            lines = [
-                json.loads(line) for line in (suite.var / "log" / "gateway.log").read_text().splitlines()
-            ]
-            assert any(line.get("trace_id") == TRACE for line in lines)
+            log = suite.var / "log" / "gateway.log"
+            eventually(lambda: TRACE in [json.loads(line).get("trace_id") for line in log.open()], 20)
     finally:
         collector.stop(None)
