@@ -50,6 +50,10 @@ KINDS = {
 _WEIGHTS = {
     "customer": 5, "lead": 5, "ticket": 4, "campaign": 3, "team": 1, "order": 4, "conversion": 2, "report": 1
 }  # fmt: skip
+_MANY = {
+    "customer": 30, "lead": 30, "ticket": 25, "campaign": 25, "team": 3, "order": 4, "conversion": 2, "report": 1
+}  # fmt: skip
+"""For the long form: a conversion costs the machine as much as ten plain writes, and 100,000 are wanted."""
 _THROUGH = {"order": ("sales",), "conversion": ("leads", "customers", "sales"), "report": ("analytics",)}
 
 
@@ -151,12 +155,13 @@ class Load:
                 http, "sign in", ("identity",), "POST", "/v1/sessions:signIn", said, ""
             )
             self.boss.headers = {"authorization": f"Bearer {answer['accessToken']}"}
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(self.trial.size(short=1, long=10))
 
     async def _work(self, http: httpx.AsyncClient, worker: int) -> None:
         chance = self.trial.chance(f"worker {worker}")
         mine: dict[str, list[str]] = {kind: [] for kind in KINDS}
-        kinds, weights = [*_WEIGHTS], [*_WEIGHTS.values()]
+        mix = _MANY if self.trial.long else _WEIGHTS
+        kinds, weights = [*mix], [*mix.values()]
         for number in itertools.count():
             if self._ended.is_set():
                 return
