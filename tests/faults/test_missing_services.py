@@ -39,12 +39,14 @@ def test_a_service_that_is_away_costs_its_section_and_little_time(
 
 
 def test_a_view_that_hides_what_is_missing_or_comes_late_is_seen() -> None:
-    whole = {"missing": list[Any](), "sections": dict.fromkeys(WITH_SECTION, {})}
+    whole: dict[str, Any] = {"missing": [], "sections": {section: {} for section in WITH_SECTION}}
     assert view_faults(httpx.Response(200, json=whole), 0.1, "sales") == [
         "without sales it names [] as missing",
         f"without sales it shows {sorted(WITH_SECTION)}",
     ]
-    assert view_faults(httpx.Response(200, json=whole), 5, "identity") == ["without identity the view took 5.0 s"]
+    assert view_faults(httpx.Response(200, json=whole), 5, "identity") == [
+        "without identity the view took 5.0 s"
+    ]
     assert view_faults(httpx.Response(502), 0.1, "sales") == ["without sales the view is answered 502"]
     assert view_faults(httpx.Response(200, json=whole), 0.1, "customers") == [
         "without customers the view is answered 200"
