@@ -18,7 +18,7 @@ R10 = Row(
     "360° with each service down, and stopped (SIGSTOP), in turn",
     "200 with the section named; bounded by its deadline; 0 5xx",
 )
-WITH_SECTION = frozenset(method.domain for method in load().methods if method.name == "GetCustomerFacet")
+WITH_SECTION = {method.domain for method in load().methods if method.name == "GetCustomerFacet"}
 """Read from the contracts, so that a new service cannot be forgotten."""
 BOUND, BOUND_OF_CUSTOMERS = 4.0, 7.0
 """Seconds in which the view must be answered; who the customer is may take longer than a section of it."""
