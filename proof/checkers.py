@@ -159,3 +159,15 @@ def repeated(messages: Iterable[Message]) -> list[str]:
     """Events that are in the stream more than once."""
     counted = Counter(message.event_id for message in messages)
     return [f"event {id} is in the stream {many} times" for id, many in counted.items() if many > 1]
+
+
+def poison_faults(dead: Iterable[str], effects: Iterable[str], messages: Iterable[Message]) -> list[str]:
+    """Events that have neither taken effect nor been kept for the operator, and such that are both. `dead` holds the ids of
+    the events among the dead letters, `effects` an event's id once for each time it took effect.
+    """
+    kept, counted = Counter(dead), Counter(effects)
+    faults: list[str] = []
+    for id in sorted({message.event_id for message in messages}):
+        if kept[id] + counted[id] != 1:
+            faults.append(f"event {id} took effect {counted[id]} times and is {kept[id]} dead letters")
+    return faults

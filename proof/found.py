@@ -94,9 +94,9 @@ async def _messages(suite: Suite, subject: str) -> list[Message]:
             for message in await pull.fetch(min(left, 200), timeout=5):
                 headers = dict(message.headers or {})
                 kind = message.subject.split(".", 3)[3]
-                found.append(
-                    Message(headers["ce-id"], headers["ce-subject"], int(headers["kehu-version"]), kind)
-                )
+                version = int(headers.get("kehu-version", 0))
+                # What is no event of ours has no id.
+                found.append(Message(headers.get("ce-id", ""), headers.get("ce-subject", ""), version, kind))
                 left -= 1
         await js.delete_consumer(stream, made.name)
         return found
@@ -181,7 +181,10 @@ def unsent(suite: Suite) -> int:
 def tallied(suite: Suite, domain: str) -> Generator[None]:
     """The table in which a service under the plant `tally` notes each effect of an event."""
     rows(suite, domain, "DROP TABLE IF EXISTS tally")
-    rows(suite, domain, "CREATE TABLE tally (event_id uuid NOT NULL, record_id uuid NOT NULL)")
+    rows(
+        suite, domain,
+        "CREATE TABLE tally (event_id uuid NOT NULL, record_id uuid NOT NULL, at timestamptz DEFAULT clock_timestamp())",
+    )  # fmt: skip
     rows(suite, domain, f"GRANT INSERT ON tally TO kehu_{domain}")
     try:
         yield

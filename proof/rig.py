@@ -54,7 +54,7 @@ def rigged(suite: Suite, domain: str, folder: Path, plants: Sequence[str] = ()) 
     module = next(member.module for member in MEMBERS if member.domain == domain)
     part.kill()
     try:
-        part.process.command = [sys.executable, str(_RIGGED), module, str(folder), *plants]
+        part.process.command = [sys.executable, str(_RIGGED), module, str(folder), *plants, "--"]
         part.start()
         yield Rig(suite, part, folder)
     finally:

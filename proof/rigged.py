@@ -1,7 +1,7 @@
 """Started as a program: a service as `python -m` starts it, which counts its steps, dies at one of them when told to, and has
 the bugs that are planted into it. Nothing of this is in the services; it is put around them in this process.
 
-    python rigged.py MODULE FOLDER [PLANT …]
+    python rigged.py MODULE FOLDER [PLANT …] -- [ARGUMENT …]
 
 A step is what can be seen from outside when the process dies there: before and after each commit of a call, each call to
 another service, each message to the broker. Their names are written to FOLDER/passed while that file exists. When FOLDER/armed
@@ -124,6 +124,42 @@ def tally(service: Service) -> None:
 _TALLY = text("INSERT INTO tally (event_id, record_id) VALUES (:event, :record)")
 
 
+def poison(service: Service) -> None:
+    """Every hundredth event has no effect here however often it comes, as one would that a handler cannot bear."""
+    listeners: dict[str, Any] = vars(service.subscriptions)["_listeners"]
+    seen: dict[Any, int] = {}
+    for name, listener in listeners.items():
+        handle = listener.handle
+
+        async def chokes(event: Any, tx: Transaction, envelope: Any, handle: Any = handle) -> None:
+            if seen.setdefault(envelope.event_id, len(seen)) % 100 == 50:
+                raise ValueError("more than this handler can bear")
+            await handle(event, tx, envelope)
+
+        listeners[name] = replace(listener, handle=chokes)
+
+
+def unreadable(service: Service) -> None:
+    """No event can be understood here: each is given up at once."""
+    listeners: dict[str, Any] = vars(service.subscriptions)["_listeners"]
+
+    async def chokes(event: Any, tx: Transaction, envelope: Any) -> None:
+        raise subscriptions.Poison("planted")
+
+    for name, listener in listeners.items():
+        listeners[name] = replace(listener, handle=chokes)
+
+
+def no_dead_letters(service: Service) -> None:
+    """A consumer that does not keep what it gives up."""
+    consumer: Any = subscriptions.Consumer
+
+    async def bury(self: Any, message: Msg, headers: Any, reason: str) -> None:
+        await message.term()
+
+    consumer._bury = bury
+
+
 def fresh_ids(service: Service) -> None:
     """A conversion whose ids are not fixed beforehand: each attempt makes a customer of its own."""
     asked = chassis.rpc.call.ask
@@ -213,6 +249,9 @@ PLANTS: dict[str, Callable[[Service], None]] = {
     plant.__name__: plant
     for plant in (
         tally,
+        poison,
+        unreadable,
+        no_dead_letters,
         fresh_ids,
         sent_before_publishing,
         unnamed_messages,
@@ -223,9 +262,11 @@ PLANTS: dict[str, Callable[[Service], None]] = {
 }
 
 if __name__ == "__main__":
-    module, where, *plants = sys.argv[1:]
+    module, where, *rest = sys.argv[1:]
+    end = rest.index("--")
+    plants, arguments = rest[:end], rest[end + 1 :]
     folder = Path(where)
-    sys.argv = [module]
+    sys.argv = [module, *arguments]
     rigged: Service = importlib.import_module(f"{module}.service").SERVICE
     count_steps()
     for plant in plants:

@@ -16,6 +16,7 @@ from kehu_local.nats import Nats
 from kehu_local.processes import free_ports, wait_until
 from kehu_local.suite import Suite, start_suite
 from proof import found
+from proof.commands import said
 from proof.experiments.kills import Faults, at_rest, count
 from proof.load import Load, started
 from proof.people import Person, administrator
@@ -188,13 +189,7 @@ def _wiped(suite: Suite, boss: Person, before: Load, trial: Trial) -> Figure:
 
 def _republished(suite: Suite, domain: str) -> int:
     """What an operator does: the service's own command. The number of events it says."""
-    part = suite.services[domain].process
-    module = "service_desk" if domain == "servicedesk" else domain
-    done = subprocess.run(
-        [part.command[0], "-m", module, "republish", "2000-01-01T00:00:00+00:00"],
-        env=dict(part.environment), capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    return int(done.stdout.split()[0])
+    return int(said(suite, domain, "republish", "2000-01-01T00:00:00+00:00").split()[0])
 
 
 def _note(trial: Trial, row: str, faults: Faults) -> list[str]:

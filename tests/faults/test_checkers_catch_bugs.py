@@ -11,7 +11,15 @@ import pytest
 
 from kehu_local.suite import Suite
 from proof import found
-from proof.checkers import OrderFound, conversion_faults, effect_faults, message_faults, order_faults
+from proof.checkers import (
+    OrderFound,
+    conversion_faults,
+    effect_faults,
+    message_faults,
+    order_faults,
+    poison_faults,
+)
+from proof.experiments import poison
 from proof.found import Message
 from proof.rig import rigged
 
@@ -109,6 +117,29 @@ def test_an_effect_that_is_lost_is_seen(
         eventually(lambda: _all_acknowledged(suite), 30)
         faults = effect_faults(told, found.effects(suite, "customers"))
     assert faults == [f"event {told[0].event_id} took effect 0 times"]
+
+
+@pytest.mark.parametrize(
+    ("plants", "letters"),
+    [(["unreadable"], 1), (["unreadable", "no_dead_letters"], 0)],
+    ids=["sound", "without dead letters"],
+)
+def test_an_event_that_is_given_up_and_forgotten_is_seen(
+    suite: Suite,
+    boss: Any,
+    eventually: Callable[..., Any],
+    tmp_path: Path,
+    plants: Sequence[str],
+    letters: int,
+) -> None:
+    with found.tallied(suite, "customers"), rigged(suite, "customers", tmp_path / "rig", ["tally", *plants]):
+        order = _placed(boss)
+        told = _told(suite, order, eventually)
+        eventually(lambda: _all_acknowledged(suite), 30)
+        kept = [one.event_id for one in poison.letters(suite)]
+        faults = poison_faults(kept, found.effects(suite, "customers"), told)
+    wrong = f"event {told[0].event_id} took effect 0 times and is 0 dead letters"
+    assert faults == ([] if letters else [wrong])
 
 
 def _told(suite: Suite, order: str, eventually: Callable[..., Any]) -> list[Message]:
