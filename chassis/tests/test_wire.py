@@ -182,6 +182,12 @@ def test_messages_read_and_write_as_the_reference_does(corner: type[Message], da
     assert repr(wire.from_json(corner, as_json)) == repr(theirs)
 
 
+@pytest.mark.parametrize("value", [0.1, 16777216.0, 1.44442085e-08, -3.4028235e38])
+def test_a_small_float_is_written_as_short_as_it_can_be(corner: type[Message], value: float) -> None:
+    message = corner(small_number=value)  # pyright: ignore[reportCallIssue]
+    assert wire.to_dict(message) == {"smallNumber": value}
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()

@@ -97,7 +97,7 @@ def _double_out(value: float) -> float | str:
 def _float_out(value: float) -> float | str:
     # The shortest decimal that reads back as the same 32-bit number: 0.1 rather than 0.10000000149011612.
     if math.isfinite(value):
-        for digits in (6, 7, 8):
+        for digits in (6, 7, 8, 9):  # nine tell any two of them apart
             short = float(f"{value:.{digits}g}")
             if _as_float32(short) == value:
                 return short
