@@ -44,10 +44,12 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from chassis import hits
 from chassis import search as searching
 from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, Sql, Value, predicate
 from chassis.filters import parse
+from chassis.hits import Way
 from chassis.ids import parse_id
 from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
 from chassis.principal import Act, Principal
@@ -106,6 +108,16 @@ class Page:
 
     rows: list[asyncpg.Record]
     next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which rows are asked for, but for their order."""
+
+    who: Principal
+    filter: str
+    where: Mapping[str, Value | None]
+    query: searching.Query | None
 
 
 class Listing:
@@ -180,16 +192,70 @@ class Listing:
         if request.page_token:
             place = values_of(keys, call.page_tokens.open(binding, request.page_token))
 
-        rows: list[asyncpg.Record] = []
-        for part in parts_of(keys, place):
-            sql, args = self._compiled(who, filter_text, query, narrowed, keys, part, size + 1 - len(rows))
-            rows.extend(await call.database.read(who, sql, *args))
-            if len(rows) > size:
-                break
+        asked = _Asked(who, filter_text, narrowed, query)
+        if query is None:
+            rows = await self._read(call, asked, Way.LIST, keys, place, size + 1)
+        else:
+            rows = await self._found(call, asked, keys, place, size + 1)
         if len(rows) <= size:
             return Page(rows, "")
         rows = rows[:size]
         return Page(rows, call.page_tokens.seal(binding, [rows[-1][key.name] for key in keys]))
+
+    async def _found(
+        self,
+        call: Caller,
+        asked: "_Asked",
+        keys: tuple[Key, ...],
+        place: list[Value | None] | None,
+        limit: int,
+    ) -> list[asyncpg.Record]:
+        """Up to `limit` hits of the query behind that place: see `chassis.hits`."""
+        ranked = keys[0] is RANK
+        rank = place[0] if place is not None and ranked else None
+        if rank not in (None, hits.EQUAL, hits.ONE_OF_MANY) or not self._sees_all(asked):
+            return await self._read(call, asked, Way.RANKED, keys, place, limit)
+        if rank != hits.ONE_OF_MANY:
+            few = await self._read(call, asked, Way.FEW, keys, place, limit)
+            if few[0]["hits"] <= hits.MOST_RANKED if few else place is None:
+                return few
+        equal: list[asyncpg.Record] = []
+        if ranked and rank != hits.ONE_OF_MANY:
+            equal = await self._read(call, asked, Way.EXACT, keys, place, limit)
+            if len(equal) >= limit:
+                return equal
+        behind = place if place is None or not ranked else place[1:] if rank == hits.ONE_OF_MANY else None
+        others = await self._read(
+            call, asked, Way.WALK, keys[1:] if ranked else keys, behind, limit - len(equal), ranked=ranked
+        )
+        if len(equal) + len(others) >= limit:
+            return equal + others
+        return await self._read(call, asked, Way.MANY, keys, place, limit)
+
+    def _sees_all(self, asked: "_Asked") -> bool:
+        """Whether no row of the list is hidden by a filter or from the one who asks."""
+        return not asked.filter.strip() and not asked.where and self._reach(asked.who, []) == "true"
+
+    async def _read(
+        self,
+        call: Caller,
+        asked: "_Asked",
+        way: Way,
+        keys: tuple[Key, ...],
+        place: list[Value | None] | None,
+        limit: int,
+        *,
+        ranked: bool = False,
+    ) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = []
+        parts = parts_of(keys, place)
+        # Records without a value come when those with one have ended, and a stretch does not know whether they have.
+        for part in parts[:1] if way is Way.WALK else parts:
+            sql, args = self._compiled(asked, way, keys, part, limit - len(rows), ranked)
+            rows.extend(await call.database.read(asked.who, sql, *args))
+            if len(rows) >= limit:
+                break
+        return rows
 
     async def get(self, call: Caller, id: str | UUID, field: str = "id") -> asyncpg.Record:
         """The row with that id. Raises NotFound when there is none that the caller may read, Invalid for no
@@ -209,37 +275,39 @@ class Listing:
         return rows[0]
 
     def _compiled(
-        self,
-        who: Principal,
-        filter_text: str,
-        query: searching.Query | None,
-        where: Mapping[str, Value | None],
-        keys: tuple[Key, ...],
-        part: "Part",
-        limit: int,
+        self, asked: "_Asked", way: Way, keys: tuple[Key, ...], part: Part, limit: int, ranked: bool
     ) -> tuple[str, list[object]]:
         args: list[object] = []
-        conditions = ["t.deleted_at IS NULL", self._reach(who, args)]
-        for name, value in where.items():
+        conditions = ["t.deleted_at IS NULL", self._reach(asked.who, args)]
+        for name, value in asked.where.items():
             conditions.append(self._narrowed(name, value, args))
-        source = f"{self.table} AS t"
-        if query is not None:
-            args += [list(query.grams), list(query.words), query.phrase]
-            n = len(args)
-            source = f"{self.table}_search(${n - 2}, ${n - 1}, ${n}) AS h JOIN {source} ON t.id = h.id"
-        wanted = self._filter(filter_text, len(args) + 1)
+        rows = f"{self.table} AS t"
+        if asked.query is not None and way is not Way.WALK:
+            rows = hits.source(way, self.table, asked.query, args)
+        wanted = self._filter(asked.filter, len(args) + 1)
         args += wanted.values
         conditions.append(wanted.text)
         conditions += part.conditions(args)
+        hit = ""
+        if asked.query is not None and way is Way.WALK:
+            hit = hits.holds(asked.query, args, ranked)
         args.append(limit)
-        shape = (*conditions, query is not None, part.order)
+        shape = (*conditions, way, hit, part.order)
         sql = self._known(shape)
         if sql is None:
             extra = [key.column for key in keys if key.name not in self.columns]
+            if way is Way.FEW:
+                extra.append("h.hits")
+            if ranked:
+                extra.append(f"{hits.ONE_OF_MANY} AS rank")
             names = ", ".join([f"t.{column}" for column in self.columns] + extra)
+            such = " AND ".join(conditions)
+            if way is Way.WALK:
+                stretch = f"SELECT t.* FROM {rows} WHERE {such} ORDER BY {part.order} LIMIT {hits.STRETCH}"  # noqa: S608 (declared columns, fixed words, numbered places)
+                rows, such = f"({stretch}) AS t", hit
             sql = self._keep(
                 shape,
-                f"SELECT {names} FROM {source} WHERE {' AND '.join(conditions)} "  # noqa: S608 (declared columns, fixed words, numbered places)
+                f"SELECT {names} FROM {rows} WHERE {such} "  # noqa: S608 (declared columns, fixed words, numbered places)
                 f"ORDER BY {part.order} LIMIT ${len(args)}",
             )
         return sql, args

@@ -8,8 +8,12 @@ Pitfalls, each the reason for a line below: after a commit the setting is '' and
 exempt from row security unless it is FORCEd; unique and foreign keys ignore row security, so they start with `tenant_id`.
 """
 
+from uuid import UUID
+
 from alembic import op
 from sqlalchemy import text
+
+from chassis.search import widened
 
 TENANT = "nullif(current_setting('kehu.tenant', true), '')::uuid"
 """The tenant of the running transaction; NULL, and so no row at all, when none was set."""
@@ -39,6 +43,66 @@ def protect(table: str, *, relay: bool = False, app: str = "SELECT, INSERT, UPDA
     if relay:
         op.execute(f"CREATE POLICY relay ON {table} TO {_role('_relay')} USING (true) WITH CHECK (true)")
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {_role('_relay')}")
+
+
+def add_search(table: str) -> None:
+    """Adds what finds records of a table to its schema, after the table was made. It has the columns of `Searchable`."""
+    owner = _role("_owner")
+    _search_function(table)
+    op.execute(f"CREATE INDEX {table}_search ON {table} USING gin (search) WHERE deleted_at IS NULL")
+    op.execute(f"CREATE POLICY search ON {table} FOR SELECT TO {owner} USING (true)")
+
+
+def widen_search(table: str) -> None:
+    """For tables whose records were made findable before whole texts and long numbers had grams of their own."""
+    owner = _role("_owner")
+    op.execute(f"DROP FUNCTION IF EXISTS {table}_search(integer[], text[], text)")
+    _search_function(table)
+    op.execute(f"CREATE POLICY widening ON {table} FOR UPDATE TO {owner} USING (true) WITH CHECK (true)")
+    connection = op.get_bind()
+    rows = text(
+        f"SELECT tenant_id, id, search, search_text FROM {table}"  # noqa: S608 (a table's name from a migration)
+        " WHERE (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT 5000"
+    )
+    change = text(f"UPDATE {table} SET search = :search WHERE tenant_id = :tenant AND id = :id")  # noqa: S608 (likewise)
+    last = {"tenant": UUID(int=0), "id": UUID(int=0)}
+    while found := connection.execute(rows, last).all():
+        wide = [
+            {"tenant": row.tenant_id, "id": row.id, "search": widened(row.search, row.search_text)}
+            for row in found
+        ]
+        connection.execute(change, wide)
+        last = {"tenant": found[-1].tenant_id, "id": found[-1].id}
+    op.execute(f"DROP POLICY widening ON {table}")
+
+
+def _search_function(table: str) -> None:
+    """Row-level security lets no index answer an operator that PostgreSQL does not hold for leakproof, and none of the
+    array operators is; so the app role would read the whole table. The function runs as the table's owner, asks for the
+    tenant of the transaction itself, and gives back nothing but ids and ranks: 1 when a text equals the query, 2 when one
+    begins with it, 3 else; no more than `most` of them, all for NULL. Whose rows are seen is decided where it is joined.
+    """
+    if not table.isidentifier():
+        raise ValueError(f"{table!r} is no table name")
+    app = _role("")
+    op.execute(
+        f"""CREATE OR REPLACE FUNCTION {table}_search(grams integer[], words text[], phrase text, most integer)
+            RETURNS TABLE (id uuid, rank integer)
+            LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, public
+            AS $$
+                SELECT t.id, CASE
+                    WHEN strpos(E'\\n' || t.search_text || E'\\n', E'\\n' || phrase || E'\\n') > 0 THEN 1
+                    WHEN strpos(E'\\n' || t.search_text, E'\\n' || phrase) > 0 THEN 2
+                    ELSE 3 END
+                FROM {table} AS t
+                WHERE t.search @> grams AND t.deleted_at IS NULL AND t.tenant_id = {TENANT}
+                    AND (SELECT bool_and(strpos(t.search_text, word) > 0) FROM unnest(words) AS word)
+                LIMIT most
+            $$"""  # noqa: S608 (a migration names the table, checked above)
+    )
+    arguments = "integer[], text[], text, integer"
+    op.execute(f"REVOKE ALL ON FUNCTION {table}_search({arguments}) FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION {table}_search({arguments}) TO {app}")
 
 
 def install_chassis_tables() -> None:

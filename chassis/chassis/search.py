@@ -15,7 +15,7 @@ Declaring it in a service::
             self.find_by(names=[self.company_name], people=[self.full_name],
                          phones=[self.phone], texts=[self.email])
 
-    # in the migration, once the table exists:
+    # in the migration, once the table exists (chassis.schema):
     # columns `search integer[] NOT NULL` and `search_text text NOT NULL` belong to the table
     add_search("leads")                              # the index, and the function leads_search(...)
 
@@ -34,19 +34,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from alembic import op
 from sqlalchemy import Integer, Text
-from sqlalchemy import text as text_clause
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
 from chassis.errors import Invalid
 from chassis.pinyin import readings
-from chassis.schema import TENANT
 
 _MOST_WORDS = 8
 _MOST_GRAMS = 24
 """Grams asked for a word: more do not narrow the candidates further, and the recheck sees the whole word."""
+_DIGITS = 5
+"""Length of the grams of numbers: of threes there are but a thousand, and every one of them is in one record of fifty."""
+_EVERYWHERE = frozenset(("有限", "限公", "公司", "股份", "份有", "集团", "责任", "限责", "任公"))
+"""Grams of most companies' names: they narrow nothing, and are asked for only where the query has no others."""
 _MOST_TEXT = 400
 """Characters of one text that are indexed."""
 
@@ -64,6 +65,7 @@ _WIDE_GAP = re.compile(
 _NARROW = "\u2e80"
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-+.()/\s]+(?=\d)")
 _NUMBER = re.compile(r"[-+.()/0-9]*\d[-+.()/0-9]*")
+_LONG_NUMBER = re.compile(r"[0-9]{5,}")
 _NOT_DIGIT = re.compile(r"\D+")
 
 
@@ -139,9 +141,28 @@ def terms(
         _grams(line, grams)
     for line in short:
         grams += [line[i : i + 2] for i in range(len(line) - 1)]
+    return Found(_hashed([*grams, *rare_grams(lines)]), "\n".join(lines))
+
+
+def rare_grams(lines: Iterable[str]) -> list[str]:
+    """Of normalised texts, what few other records have: whole texts, and the longer parts of numbers."""
+    out: list[str] = []
+    for line in lines:
+        out.append(f"={line}")
+        for number in _LONG_NUMBER.findall(line):
+            out += [number[i : i + _DIGITS] for i in range(len(number) - _DIGITS + 1)]
+    return out
+
+
+def widened(grams: Iterable[int], text: str) -> list[int]:
+    """The grams of a record that was indexed without its rare ones, with them. `text` is its `search_text`."""
+    return sorted({*grams, *_hashed(rare_grams(text.split("\n") if text else ()))})
+
+
+def _hashed(grams: Iterable[str]) -> list[int]:
     if len(_hashes) > _MOST_HASHES:
         _hashes.clear()
-    return Found(sorted(set(map(_hashes.__getitem__, grams))), "\n".join(lines))
+    return sorted(set(map(_hashes.__getitem__, grams)))
 
 
 def _name(name: str, person: bool, lines: dict[str, None], short: dict[str, None]) -> None:
@@ -239,6 +260,8 @@ class Query:
     phrase: str
     """The whole of it: a record with a text that equals it comes first, then those with one that begins with
     it."""
+    exact: int
+    """The gram of the records with a text that equals it."""
 
 
 def query(text: str, field: str = "query") -> Query | None:
@@ -251,10 +274,10 @@ def query(text: str, field: str = "query") -> Query | None:
         raise Invalid(field, f"holds {len(words)} words: at most {_MOST_WORDS} are looked for at once")
     if not words:
         return None
-    grams: dict[int, None] = {}
-    for word in words:
-        grams.update(dict.fromkeys(map(_hashes.__getitem__, _query_grams(word))))
-    return Query(tuple(words), tuple(grams), " ".join(words))
+    grams = list(dict.fromkeys(gram for word in words for gram in _query_grams(word)))
+    telling = [gram for gram in grams if gram not in _EVERYWHERE] or grams
+    phrase = " ".join(words)
+    return Query(tuple(words), tuple(_hashes[gram] for gram in telling), phrase, _hashes[f"={phrase}"])
 
 
 def _query_word(word: str) -> str:
@@ -270,6 +293,8 @@ def _query_grams(word: str) -> list[str]:
     for place, run in enumerate(runs):
         if _WIDE.match(run):
             out.extend([run[i : i + 2] for i in range(len(run) - 1)] or [run])
+        elif len(run) >= _DIGITS and run.isascii() and run.isdigit():
+            out.extend(run[i : i + _DIGITS] for i in range(len(run) - _DIGITS + 1))
         elif len(run) >= 3:
             out.extend(run[i : i + 3] for i in range(len(run) - 2))
         elif place > 0 or len(runs) == 1:
@@ -278,38 +303,3 @@ def _query_grams(word: str) -> list[str]:
         step = len(out) / _MOST_GRAMS
         out = [out[int(i * step)] for i in range(_MOST_GRAMS)]
     return out
-
-
-def add_search(table: str) -> None:
-    """Adds what finds records of a table to its schema; called from a migration, after the table was made.
-
-    The table has the columns of `Searchable`. Row-level security lets no index answer an operator that
-    PostgreSQL does not hold for leakproof, and none of the array operators is; so the app role would read
-    the whole table. The function runs as the table's owner, asks for the tenant of the transaction itself,
-    and gives back nothing but ids and ranks: 1 when a text equals the query, 2 when one begins with it, 3
-    else. Whose rows are seen is decided where it is joined.
-    """
-    if not table.isidentifier():
-        raise ValueError(f"{table!r} is no table name")
-    owner = str(op.get_bind().execute(text_clause("SELECT current_user")).scalar_one())
-    app = owner.removesuffix("_owner")
-    if app == owner or not owner.replace("_", "").isalnum():
-        raise RuntimeError(f"migrations run as the role kehu_<service>_owner, not as {owner}")
-    op.execute(f"CREATE INDEX {table}_search ON {table} USING gin (search) WHERE deleted_at IS NULL")
-    op.execute(f"CREATE POLICY search ON {table} FOR SELECT TO {owner} USING (true)")
-    op.execute(
-        f"""CREATE FUNCTION {table}_search(grams integer[], words text[], phrase text)
-            RETURNS TABLE (id uuid, rank integer)
-            LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, public
-            AS $$
-                SELECT t.id, CASE
-                    WHEN strpos(E'\\n' || t.search_text || E'\\n', E'\\n' || phrase || E'\\n') > 0 THEN 1
-                    WHEN strpos(E'\\n' || t.search_text, E'\\n' || phrase) > 0 THEN 2
-                    ELSE 3 END
-                FROM {table} AS t
-                WHERE t.search @> grams AND t.deleted_at IS NULL AND t.tenant_id = {TENANT}
-                    AND (SELECT bool_and(strpos(t.search_text, word) > 0) FROM unnest(words) AS word)
-            $$"""  # noqa: S608 (a migration names the table, checked above)
-    )
-    op.execute(f"REVOKE ALL ON FUNCTION {table}_search(integer[], text[], text) FROM PUBLIC")
-    op.execute(f"GRANT EXECUTE ON FUNCTION {table}_search(integer[], text[], text) TO {app}")

@@ -53,7 +53,7 @@ IMPORTS = Imports(
 )
 _MIGRATION = '''
 from alembic import op
-from chassis.imports.tables import install_import_tables
+from chassis.imports.schema import install_import_tables
 from chassis.schema import install_chassis_tables, protect
 
 revision, down_revision = "0001", None

@@ -33,12 +33,13 @@ from chassis.imports.importer import (
 from chassis.imports.mapping import Target
 from chassis.imports.reading import Row, read_csv
 from chassis.imports.runs import ImportEnded, ImportNotReady, Run
-from chassis.imports.tables import CREATE, RUNNING, UPSERT, ImportRun, install_import_tables
+from chassis.imports.schema import install_import_tables
+from chassis.imports.tables import CREATE, RUNNING, UPSERT, ImportRun
 from chassis.imports.values import Amount, Choice, Day, Phone, Reference, Refused, Text
 from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
-from chassis.schema import install_chassis_tables, protect
-from chassis.search import Searchable, add_search
+from chassis.schema import add_search, install_chassis_tables, protect
+from chassis.search import Searchable
 from chassis.testing import DatabaseUrls, upgraded
 
 TENANT, ANN, BOB = UUID(int=7), UUID(int=8), UUID(int=9)

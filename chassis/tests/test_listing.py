@@ -20,14 +20,15 @@ from sqlalchemy import Date, Numeric, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field as Column
 
+from chassis import hits
 from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, predicate
 from chassis.filters import And, Comparison, Literal, Node, Not, Op, Or, parse
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing, PageTokens
 from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
-from chassis.schema import protect
-from chassis.search import Searchable, add_search, terms
+from chassis.schema import add_search, protect, widen_search
+from chassis.search import Searchable, terms, widened
 from chassis.testing import DatabaseUrls, upgraded
 
 ACME, OTHER = UUID(int=1), UUID(int=2)
@@ -225,10 +226,10 @@ def seen(who: Principal, row: Thing) -> bool:
     )
 
 
-async def walk(asking: Asking, request: Request) -> list[UUID]:
+async def walk(asking: Asking, request: Request, listing: Listing = THINGS) -> list[UUID]:
     out: list[UUID] = []
     while True:
-        page = await THINGS.page(asking, request)
+        page = await listing.page(asking, request)
         assert len(page.rows) <= (request.page_size or 50)
         out += [row["id"] for row in page.rows]
         if not page.next_page_token:
@@ -602,6 +603,52 @@ async def test_what_equals_comes_before_what_begins_before_what_has_a_part(askin
     assert "8613800000101" in next(r.search_text for r in ROWS if r.id == numbers.rows[0]["id"])
 
 
+@pytest.mark.parametrize("stretch", [20_000, 25])
+@pytest.mark.parametrize("size", [7, 60, 200])
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("ann", ""),
+        ("ann1", ""),
+        ("a_b", "name"),
+        ("ann", "touched desc"),
+        ("bei", "createTime"),
+        ("ann nn1", ""),
+    ],
+)
+async def test_many_hits_are_walked_and_not_ranked(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch, stretch: int, size: int, text: str, order: str
+) -> None:
+    monkeypatch.setattr(hits, "MOST_RANKED", 8)
+    monkeypatch.setattr(hits, "STRETCH", stretch)
+    found = await walk(
+        asking,
+        Request(query=text, order_by=order, page_size=size),
+        Listing(Thing, "things", FIELDS, search=True),
+    )
+    ordered = await walk(asking, Request(order_by=order, page_size=200))
+    texts = {r.id: r.search_text.split("\n") for r in ROWS}
+    wanted = [id for id in ordered if all(word in "\n".join(texts[id]) for word in text.split())]
+    if not order:
+        wanted.sort(key=lambda id: text not in texts[id])
+    assert len(wanted) > 8
+    assert found == wanted
+    ways = [sql for sql, _ in asking.database.sent if f"LIMIT {stretch}" in sql]
+    assert ways, "no stretch of the list was read"
+
+
+async def test_few_of_many_hits_that_all_equal_are_paged_to_their_end(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hits, "MOST_RANKED", 3)
+    equal = [r.id for r in ROWS if seen(asking.who, r) and r.name.lower() == "ann1"]
+    found = await walk(
+        asking, Request(query="ann1", page_size=2), Listing(Thing, "things", FIELDS, search=True)
+    )
+    assert len(equal) > 3
+    assert sorted(found) == sorted(equal)
+
+
 async def test_search_stays_within_rights_and_filters(reading: Reading) -> None:
     for who in [
         person(reach=Reach.OWN),
@@ -619,9 +666,34 @@ async def test_search_stays_within_rights_and_filters(reading: Reading) -> None:
         assert sorted(found) == sorted(row.id for row in wanted)
 
 
+async def test_records_indexed_before_are_found_by_whole_texts_and_long_numbers(
+    service_database: Callable[[str], DatabaseUrls],
+) -> None:
+    urls = service_database("things")
+    await upgraded(urls.owner, migrate)
+    old = things(30)
+    for thing in old:
+        rare = set(widened([], thing.search_text))
+        thing.search = [gram for gram in thing.search if gram not in rare]
+    owner = await asyncpg.connect(urls.owner)
+    await fill(owner, old)
+    await owner.close()
+    await upgraded(urls.owner, lambda: widen_search("things"))
+    reader = await asyncpg.connect(urls.app)
+    asking = Asking(person(), Reading(reader))
+    wanted = next(r for r in old if seen(asking.who, r))
+    number = wanted.search_text.rpartition("\n")[2]
+    assert await walk(asking, Request(query=number)) == [wanted.id]
+    await reader.close()
+    owner = await asyncpg.connect(urls.owner)
+    policies = await owner.fetch("SELECT polname FROM pg_policy WHERE polrelid = 'things'::regclass")
+    assert sorted(row["polname"] for row in policies) == ["search", "tenant"]
+    await owner.close()
+
+
 async def test_no_search_without_a_tenant(reading: Reading) -> None:
     async with reading.connection.transaction():
-        assert await reading.connection.fetch("SELECT * FROM things_search('{}', '{}', '')") == []
+        assert await reading.connection.fetch("SELECT * FROM things_search('{}', '{}', '', NULL)") == []
 
 
 async def test_a_list_that_cannot_be_searched_says_so(asking: Asking) -> None:
@@ -695,6 +767,14 @@ async def test_cost_does_not_grow_with_the_table(many_things_urls: DatabaseUrls)
     connection = await asyncpg.connect(many_things_urls.app)
     asking = Asking(person(), Reading(connection))
     assert whole > 1000
+
+    common = await THINGS.page(asking, Request(query="科技"))
+    assert [row["id"] for row in common.rows] == [row[1] for row in reversed(rows) if "科技" in row[7]][:50]
+    for sql, args in [*asking.database.sent]:
+        again = await asking.database.read(
+            asking.who, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + sql, *args
+        )
+        assert pages_read(json.loads(again[0][0])[0]["Plan"]) < whole / 2
 
     for order in ["", "name", "score desc", "touched desc", "touched"]:
         first = await THINGS.page(asking, Request(order_by=order))

@@ -2,9 +2,8 @@
 
 from alembic import op
 
-from chassis.imports.tables import install_import_tables
-from chassis.schema import install_chassis_tables, protect
-from chassis.search import add_search
+from chassis.imports.schema import install_import_tables
+from chassis.schema import add_search, install_chassis_tables, protect
 
 revision = "0001"
 down_revision = None

@@ -1,6 +1,6 @@
 """An import may name the currency of its amounts, and knows the team of its owner."""
 
-from chassis.imports.tables import add_import_options
+from chassis.imports.schema import add_import_options
 
 revision = "0002"
 down_revision = "0001"

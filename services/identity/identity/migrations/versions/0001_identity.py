@@ -2,8 +2,7 @@
 
 from alembic import op
 
-from chassis.schema import install_chassis_tables, protect
-from chassis.search import add_search
+from chassis.schema import add_search, install_chassis_tables, protect
 
 revision = "0001"
 down_revision = None

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from chassis.imports.tables import add_import_options
+from chassis.imports.schema import add_import_options
 
 revision = "0002"
 down_revision = "0001"

@@ -1,0 +1,71 @@
+"""The ways in which a searched list is read, as SQL.
+
+Ranking every hit of a word that stands in each tenth record would cost more the more records there are. So few hits are
+ranked (`FEW`), and when they are many a stretch of the list is read in its own order instead (`WALK`), where such a word
+soon has a page's worth; only records with a text that equals the query still come first (`EXACT`). When the stretch is not
+enough, all hits are read after all, in the same order (`MANY`). Rows that a filter or the rights may hide are found by
+their hits alone (`RANKED`): a stretch of the list might hold none of them.
+"""
+
+from enum import Enum, auto
+
+from chassis.search import Query
+
+MOST_RANKED = 500
+"""Hits that are ranked one and all."""
+STRETCH = 20_000
+"""Records that are read of a list in search of a page's worth of hits: some ten milliseconds."""
+ONE_OF_MANY = 4
+"""The rank of a hit that does not equal the query, when hits are many."""
+EQUAL = 1
+
+
+class Way(Enum):
+    """Where the rows come from, and what their rank is."""
+
+    LIST = auto()
+    RANKED = auto()
+    FEW = auto()
+    EXACT = auto()
+    MANY = auto()
+    WALK = auto()
+
+
+def source(way: Way, table: str, query: Query, args: list[object]) -> str:
+    """What stands behind FROM, with the table as `t` and the hits as `h`; values are added to `args`."""
+    args += [[query.exact] if way is Way.EXACT else list(query.grams), list(query.words), query.phrase]
+    n = len(args)
+    most = str(MOST_RANKED + 1) if way is Way.FEW else "NULL"
+    hits = f"{table}_search(${n - 2}, ${n - 1}, ${n}, {most})"
+    match way:
+        case Way.FEW:
+            found = f"(SELECT *, count(*) OVER () AS hits, row_number() OVER () AS number FROM {hits})"  # noqa: S608 (a declared table, numbered places)
+        case Way.MANY:
+            found = (
+                f"(SELECT id, CASE rank WHEN {EQUAL} THEN rank ELSE {ONE_OF_MANY} END AS rank FROM {hits})"  # noqa: S608 (likewise)
+            )
+        case _:
+            found = hits
+    match way:
+        case Way.EXACT:
+            which = f" AND h.rank = {EQUAL}"
+        case Way.FEW:  # one of many is enough to tell how many they are
+            which = f" AND (h.hits <= {MOST_RANKED} OR h.number = 1)"
+        case _:
+            which = ""
+    return f"{found} AS h JOIN {table} AS t ON t.id = h.id{which}"
+
+
+def holds(query: Query, args: list[object], but_equal: bool) -> str:
+    """The condition that `t` has all words of the query; `but_equal` leaves out those with a text that equals it."""
+    # The texts alone do not tell: words of one or two letters are not found anywhere in them.
+    args.append(list(query.grams))
+    grams = f"t.search @> ${len(args)}"
+    conditions: list[str] = []
+    for word in query.words:
+        args.append(word)
+        conditions.append(f"strpos(t.search_text, ${len(args)}) > 0")
+    if but_equal:
+        args.append(query.phrase)
+        conditions.append(f"strpos(E'\\n' || t.search_text || E'\\n', E'\\n' || ${len(args)} || E'\\n') = 0")
+    return " AND ".join([*conditions, grams])
