@@ -37,6 +37,7 @@ def _calls(ids: list[str], full: list[str], last: int) -> dict[str, Call]:
         "search, one hit": lambda http, n: http.get(f"/v1/customers?query=138{some(n):08d}"),
         "search, a name": lambda http, n: http.get(f"/v1/customers?query={quote(data.company(some(n)))}"),
         "search, a frequent word": lambda http, n: http.get("/v1/customers?query=" + quote("科技")),
+        "search, a common place": lambda http, n: http.get("/v1/customers?query=" + quote("上海")),
         "search, initials": lambda http, n: http.get("/v1/customers?query=bjhhkj"),
         "360°": lambda http, n: http.get(f"/v1/customers/{full[n % len(full)]}:view360"),
         "360° of a plain one": lambda http, n: http.get(f"/v1/customers/{ids[some(n) % len(ids)]}:view360"),

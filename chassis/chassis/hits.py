@@ -13,8 +13,9 @@ from chassis.search import Query
 
 MOST_RANKED = 500
 """Hits that are ranked one and all."""
-STRETCH = 20_000
-"""Records that are read of a list in search of a page's worth of hits: some ten milliseconds."""
+STRETCH = 5_000
+"""Records that are read of a list in search of a page's worth of hits: some milliseconds, which are lost when hits are
+rarer than one in a hundred or lie elsewhere in the list."""
 ONE_OF_MANY = 4
 """The rank of a hit that does not equal the query, when hits are many."""
 EQUAL = 1

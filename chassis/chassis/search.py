@@ -46,6 +46,8 @@ _MOST_GRAMS = 24
 """Grams asked for a word: more do not narrow the candidates further, and the recheck sees the whole word."""
 _DIGITS = 5
 """Length of the grams of numbers: of threes there are but a thousand, and every one of them is in one record of fifty."""
+_TAIL = 4
+"""Grams asked for a long number: many begin alike, so its end tells it apart."""
 _EVERYWHERE = frozenset(("有限", "限公", "公司", "股份", "份有", "集团", "责任", "限责", "任公"))
 """Grams of most companies' names: they narrow nothing, and are asked for only where the query has no others."""
 _MOST_TEXT = 400
@@ -294,7 +296,8 @@ def _query_grams(word: str) -> list[str]:
         if _WIDE.match(run):
             out.extend([run[i : i + 2] for i in range(len(run) - 1)] or [run])
         elif len(run) >= _DIGITS and run.isascii() and run.isdigit():
-            out.extend(run[i : i + _DIGITS] for i in range(len(run) - _DIGITS + 1))
+            fives = [run[i : i + _DIGITS] for i in range(len(run) - _DIGITS + 1)]
+            out.extend(fives[-_TAIL:])
         elif len(run) >= 3:
             out.extend(run[i : i + 3] for i in range(len(run) - 2))
         elif place > 0 or len(runs) == 1:
