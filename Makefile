@@ -30,7 +30,7 @@ demo: $(RUN_READY) ## Start the suite and load the demonstration company into it
 test: $(TEST_READY) ## Run all tests, or some: make test ARGS="services/leads -k convert"
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(TEST_READY) ## Check format, style, types, the rooms of the house, contracts and manifests
+check: $(TEST_READY) ## Check format, style, types, the rooms of the house, contracts, manifests and databases
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
@@ -38,6 +38,7 @@ check: $(TEST_READY) ## Check format, style, types, the rooms of the house, cont
 	$(BIN)/hadolint deploy/docker/Dockerfile
 	$(BIN)/python proto/check.py
 	$(BIN)/python deploy/k8s/check.py
+	$(BIN)/python -m checks
 
 format: $(TEST_READY) ## Bring the sources into the agreed format
 	$(BIN)/ruff format .

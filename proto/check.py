@@ -21,13 +21,13 @@ RULES = '{"version": "v2", "breaking": {"use": ["FILE"]}}'
 """The same as in buf.yaml, which buf does not apply to images."""
 
 
-def buf(*arguments: str, folder: Path = HERE) -> bool:
-    """Runs buf in that folder, its output shown; False when it finds fault."""
+def buf(*arguments: str, folder: Path | None = None) -> bool:
+    """Runs buf in that folder, or here, its output shown; False when it finds fault."""
     scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     program = shutil.which("buf", path=scripts)
     if program is None:
         sys.exit("buf is missing: install the wheel buf-bin (it is among the dev dependencies)")
-    return subprocess.run([program, *arguments], cwd=folder, check=False).returncode == 0
+    return subprocess.run([program, *arguments], cwd=folder or HERE, check=False).returncode == 0
 
 
 def git(*arguments: str) -> bytes | None:

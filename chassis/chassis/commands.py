@@ -18,7 +18,10 @@ def run(service: Service) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {service.migrations.parent.name}")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("serve", help="run the service (the default)")
-    commands.add_parser("migrate", help="bring the database to the newest version, as its owner")
+    newest = commands.add_parser("migrate", help="bring the database to the newest version, as its owner")
+    newest.add_argument(
+        "--sql", action="store_true", help="only print the SQL of all versions, and ask no database"
+    )
     letters = commands.add_parser("dead-letters", help="events that could not take effect")
     letters.add_argument("action", choices=["list", "replay", "discard"])
     letters.add_argument("id", nargs="?", type=UUID)
@@ -35,8 +38,11 @@ def run(service: Service) -> None:
             uvloop.run(serve(service, settings))
         case "migrate":
             # Alembic is a fifth of what a service imports, and serving needs none of it.
-            from chassis.migrations import migrate
+            from chassis.migrations import migrate, rendered
 
+            if said.sql:
+                print("\n".join(rendered(service.migrations, f"kehu_{service.name}_owner").values()))
+                return
             migrate(settings.owner_database_url.get_secret_value(), service.migrations)
         case "dead-letters":
             uvloop.run(_letters(service, settings, said.action, said.id))

@@ -385,7 +385,7 @@ class Database:
     async def _read(self, who: Principal, sql: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
         pool = self._reads or await self._open()
         async with pool.acquire(timeout=self._timeout) as connection:
-            # The tenant is a UUID object, so its text is hex and hyphens; one round trip instead of two.
+            # Composed of a UUID object's text, which is hex and hyphens; one round trip instead of two.
             await connection.execute(_BEGIN_READ + str(who.tenant_id) + "'")
             try:
                 return await connection.fetch(sql, *args)

@@ -47,8 +47,6 @@ class Settings(BaseSettings):
     """Seconds to wait for a connection before the call is answered UNAVAILABLE; a checkpoint may hold commits up for a second."""
     max_concurrent_calls: int = Field(default=200, ge=1)
     """Calls in work at once; the next is answered RESOURCE_EXHAUSTED at once."""
-    default_deadline: float = 10.0
-    """Seconds a call may take when neither the caller nor the contract says less."""
     drain_seconds: float = 0.0
     """Seconds between 'not serving' and the end of the listening, so that balancers notice. About 5 on Kubernetes."""
     max_message_bytes: int = 32 * 1024 * 1024

@@ -73,14 +73,20 @@ def against_schemas(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def whole(manifests: list[Manifest]) -> Iterator[str]:
-    """Which part of the suite lacks what."""
-    folders = [path.parent.name for path in (HERE.parents[1] / "services").glob("*/pyproject.toml")]
+    """Which part of the suite lacks what, and what is there that is no part of it."""
+    folders = [member.module.replace("_", "-") for member in MEMBERS]
     domains = {member.domain for member in MEMBERS}
     there = {(one["kind"], one["metadata"]["name"]) for one in manifests}
     for name in ("gateway", *folders):
         for kind in sorted(_KINDS | (set() if name == "gateway" else {"Job"})):
             if (kind, f"kehu-migrate-{name}" if kind == "Job" else f"kehu-{name}") not in there:
                 yield f"{name} has no {kind}"
+    parts = {f"kehu-{name}" for name in ("gateway", *folders)} | {f"kehu-migrate-{name}" for name in folders}
+    yield from (
+        f"{kind} {name} is no part of the suite"
+        for kind, name in sorted(there)
+        if kind in ("Deployment", "Job") and name not in parts
+    )
     addresses = {
         key.removeprefix("KEHU_ADDRESS_").lower(): value
         for one in manifests
@@ -89,6 +95,10 @@ def whole(manifests: list[Manifest]) -> Iterator[str]:
         if key.startswith("KEHU_ADDRESS_")
     }
     yield from (f"no address of {domain} is told" for domain in sorted(domains - addresses.keys()))
+    yield from (
+        f"an address of {domain} is told, which does not exist"
+        for domain in sorted(addresses.keys() - domains)
+    )
     for domain, address in addresses.items():
         host = address.removeprefix("dns:///").partition(":")[0]
         if ("Service", host) not in there:

@@ -17,8 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from kehu.rules.v1 import rules_pb2
 
-DEFAULT_DEADLINE = 5.0
-"""Seconds a call may take when its contract does not say."""
+from chassis.rpc.deadlines import deadline_of
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,6 @@ def _methods(service: ServiceDescriptor) -> Iterator[Method]:
         access: rules_pb2.Access = options.Extensions[rules_pb2.access]
         if not (access.right or access.public or access.signed_in or access.services):
             raise ValueError(f"{method.full_name} has no rule of access")
-        deadline_ms: int = options.Extensions[rules_pb2.deadline_ms]
         yield Method(
             path=f"/{service.full_name}/{method.name}",
             name=method.name,
@@ -110,7 +108,7 @@ def _methods(service: ServiceDescriptor) -> Iterator[Method]:
             request=_class(method, "input_type"),
             answer=_class(method, "output_type"),
             access=access,
-            deadline=deadline_ms / 1000 if deadline_ms else DEFAULT_DEADLINE,
+            deadline=deadline_of(method),
             rules=tuple(_http_rules(options)),
         )
 

@@ -34,12 +34,12 @@ from chassis.errors import Code, Conflict, Denied, IdempotencyKeyReused, Problem
 from chassis.principal import NOBODY, Act, Principal, Reach
 from chassis.rpc import clients
 from chassis.rpc.call import Call
+from chassis.rpc.deadlines import deadline_of
 from chassis.validation.rules import rules_of
 from chassis.wire import descriptor_of
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Message]])
 
-DEFAULT_DEADLINE = 5.0
 _ATTEMPTS = 3
 _ALWAYS_ALLOWED = frozenset({"ChangePassword", "SignOut", "GetMe"})
 """What a person may do who must choose a new password first."""
@@ -146,7 +146,6 @@ def _method(
     path = f"/{found.containing_service.full_name}/{found.name}"
     if not (access.right or access.signed_in or access.public or access.services) or not access.act:
         raise ValueError(f"{path} has no rule of access")
-    milliseconds = options.Extensions[rules_pb2.deadline_ms]
     return Method(
         name=found.name,
         path=path,
@@ -156,7 +155,7 @@ def _method(
         request=GetMessageClass(found.input_type),
         answer=GetMessageClass(found.output_type),
         access=access,
-        deadline=milliseconds / 1000 if milliseconds else DEFAULT_DEADLINE,
+        deadline=deadline_of(found),
         check=validation.check,
         keeps_answers=kind is Kind.WRITE and "request_id" in found.input_type.fields_by_name,
     )

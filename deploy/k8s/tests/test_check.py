@@ -72,6 +72,17 @@ def job_served(m: Manifests) -> None:
     one(m, "Service", "kehu-sales")["spec"]["selector"].pop("app.kubernetes.io/component")
 
 
+def left_behind(m: Manifests) -> None:
+    gone = copy.deepcopy(one(m, "Deployment", "kehu-sales"))
+    gone["metadata"]["name"] = "kehu-loyalty"
+    m.append(gone)
+
+
+def address_left(m: Manifests) -> None:
+    told = next(manifest["data"] for manifest in m if "KEHU_ADDRESS_SALES" in manifest.get("data", {}))
+    told["KEHU_ADDRESS_LOYALTY"] = told["KEHU_ADDRESS_SALES"]
+
+
 def no_address(m: Manifests) -> None:
     for manifest in m:
         manifest.get("data", {}).pop("KEHU_ADDRESS_SALES", None)
@@ -92,6 +103,8 @@ def test_the_base_has_no_problem(base: Manifests) -> None:
         (misspelt, "against_schemas"),
         (not_scaled, "whole"),
         (no_address, "whole"),
+        (left_behind, "whole"),
+        (address_left, "whole"),
         (as_root, "held_short"),
         (unknown_setting, "settings_known"),
         (mighty, "owners_kept"),

@@ -91,9 +91,11 @@ async def make_database(
     for role in (owner, app, relay):
         # Managed servers refuse NOSUPERUSER and NOBYPASSRLS in so many words; they are the defaults, and checked below.
         verb = "ALTER" if role in known else "CREATE"
+        # Composed of a checked name and hex digits.
         await connection.execute(f"{verb} ROLE {role} LOGIN PASSWORD '{password_of(secret, role)}'")
     for role in (app, relay):
         for setting, value in _LIMITS.items():
+            # Composed of settings of this file.
             await connection.execute(f"ALTER ROLE {role} SET {setting} = '{value}'")
     too_mighty = await connection.fetch(
         "SELECT rolname FROM pg_roles WHERE rolname = ANY($1)"
@@ -107,7 +109,11 @@ async def make_database(
     if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
         # Only a member of a role, or a superuser, may make a database that the role owns.
         if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+            # Composed of names checked above.
             await connection.execute(f"GRANT {owner} TO CURRENT_USER")
+        # Composed of names checked above.
         await connection.execute(f"CREATE DATABASE {database} OWNER {owner} STRATEGY wal_log")
+    # Composed of names checked above.
     await connection.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+    # Composed of names checked above.
     await connection.execute(f"GRANT CONNECT ON DATABASE {database} TO {app}, {relay}")

@@ -67,8 +67,10 @@ async def begin_anew(settings: Settings, service: str, *, keep: bool = False) ->
             await connection.execute("SET LOCAL lock_timeout = '30s'")
             # Locks out whoever takes events in. The bus forgets within the transaction: until it ends, nobody can take an
             # event told anew for one that has had its effect.
+            # Composed of names of this file.
             await connection.execute(f"LOCK TABLE inbox, freshness, {', '.join(_TABLES)}")
             await connection.execute("TRUNCATE inbox, freshness")
+            # Composed of names of this file.
             await connection.execute(_outdate() if keep else f"TRUNCATE {', '.join(_TABLES)}")
             await backlog.forget(js, service, SUBSCRIPTIONS.domains)
     finally:

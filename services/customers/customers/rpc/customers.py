@@ -143,6 +143,7 @@ async def look_up(
     ids: list[UUID] = [parse_id(id, "ids") for id in request.ids]
     names = [name.strip().lower() for name in request.names]
     rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=4)
+    # Composed of the rule of visibility, which has places for its values.
     rows = await call.database.read(
         call.who,
         _CARDS + rule + " ORDER BY t.created_at, t.id",

@@ -1,0 +1,1 @@
+"""What `make check` asks of the sources beyond style, types and imports: `python -m checks`."""
