@@ -8,6 +8,7 @@ another service, each message to the broker. Their names are written to FOLDER/p
 holds the name of the step that comes next, the process takes the file away and kills itself there.
 """
 
+import asyncio
 import importlib
 import os
 import signal
@@ -31,6 +32,7 @@ from chassis.database import Transaction
 from chassis.events import subscriptions
 from chassis.events.relay import Relay
 from chassis.ids import new_id
+from chassis.principal import Principal
 from chassis.service import Service, main
 
 _call: ContextVar[tuple[str, Counter[str]] | None] = ContextVar("call", default=None)
@@ -206,6 +208,54 @@ def unnamed_messages(service: Service) -> None:
     setattr(chassis.events.relay, "_header_safe", unnamed)  # noqa: B010 (private to its module)
 
 
+def naive_cursor(service: Service) -> None:
+    """A relay that reads on from the last event it has seen, as if transactions committed in the order of their numbers."""
+    relay: Any = Relay
+
+    async def pass_on(self: Any, connection: Any, broker: Any) -> bool:
+        if not hasattr(self, "last"):
+            self.last = await connection.fetchval(_LAST_SENT)
+        rows: list[Any] = await connection.fetch(_BEHIND, self.last)
+        if rows:
+            await broker.publish(rows)
+            sent = vars(chassis.events.relay)["_SENT"]
+            await connection.execute(sent, [r["tenant_id"] for r in rows], [r["id"] for r in rows])
+            self.last = rows[-1]["seq"]
+        return bool(rows)
+
+    relay._pass_on = pass_on
+
+
+_LAST_SENT = "SELECT coalesce(max(seq), 0) FROM outbox WHERE sent_at IS NOT NULL"
+_BEHIND = "SELECT tenant_id, id, subject, headers::text AS headers, data, record_id, seq FROM outbox WHERE seq > $1 ORDER BY seq"
+
+
+def late_commit(service: Service) -> None:
+    """The first call's commit waits, with its event written, until the relay has passed on a later one. No bug, but what
+    finds one. Notes in FOLDER/held that it waits.
+    """
+    relay: Any = Relay
+    pass_on, commit = relay._pass_on, chassis.database.__dict__["_unbroken"]
+    passed = asyncio.Event()
+
+    async def passing(self: Any, connection: Any, broker: Any) -> bool:
+        some = await pass_on(self, connection, broker)
+        if some:
+            passed.set()
+        return some
+
+    async def committed(work: Any) -> None:
+        held = folder / "held"
+        if _call.get() is not None and not held.exists():
+            held.touch()
+            passed.clear()
+            await asyncio.wait_for(passed.wait(), 8)  # the server ends a transaction that is idle for longer
+        await commit(work)
+
+    relay._pass_on = passing
+    setattr(chassis.database, "_unbroken", committed)  # noqa: B010 (private to its module)
+
+
 def lost_acks(service: Service) -> None:
     """The first ack of each message is lost on its way, so that the broker delivers it again. No bug, but what finds one."""
     ack_sync: Any = Msg.ack_sync
@@ -217,6 +267,11 @@ def lost_acks(service: Service) -> None:
         return await ack_sync(self, timeout)
 
     Msg.ack_sync = ack
+
+
+def short_ack_wait(service: Service) -> None:
+    """The broker delivers soon again what a service that has died had taken. No bug, but what finds one."""
+    setattr(subscriptions, "_ACK_WAIT", 1.0)  # noqa: B010 (private to its module)
 
 
 def no_inbox(service: Service) -> None:
@@ -245,6 +300,53 @@ def ack_before_commit(service: Service) -> None:
     consumer._take, consumer._take_together = take, one_by_one
 
 
+def marked_before_the_effect(service: Service) -> None:
+    """A consumer that commits its mark in the inbox, and then, in another transaction, the effect."""
+    _in_two(mark_first=True)
+
+
+def marked_after_the_effect(service: Service) -> None:
+    """A consumer that commits the effect, and then, in another transaction, its mark in the inbox."""
+    _in_two(mark_first=False)
+
+
+_UNMARKED = (
+    "SELECT unnest(CAST(:events AS uuid[]))"
+    " EXCEPT SELECT event_id FROM inbox WHERE tenant_id = :tenant AND consumer = :consumer"
+)
+
+
+def _in_two(*, mark_first: bool) -> None:
+    module = vars(subscriptions)
+
+    async def marked(database: Any, who: Any, statement: Any, told: Any) -> set[Any]:
+        async with database.transaction(who, origin="event") as tx:
+            return set((await tx.session.execute(statement, told)).scalars())
+
+    async def take_in(database: Any, service: str, arrivals: Sequence[Any]) -> int:
+        done = 0
+        for one in arrivals:
+            sent = one.envelope
+            who = Principal(
+                tenant_id=sent.tenant_id, tenant=sent.tenant, person_id=sent.person_id, name=sent.person_name, service=service
+            )  # fmt: skip
+            told = {"tenant": sent.tenant_id, "consumer": service, "events": [sent.event_id]}
+            mark, look = module["_MARK"], text(_UNMARKED)
+            if not await marked(database, who, mark if mark_first else look, told):
+                continue
+            if mark_first:
+                step(f"between the mark of {sent.subject.split('.', 3)[3]} and its effect")
+            async with database.transaction(who, origin="event") as tx:
+                await one.listener.handle(one.event, tx, sent)
+            if not mark_first:
+                step(f"between the effect of {sent.subject.split('.', 3)[3]} and its mark")
+                await marked(database, who, mark, told)
+            done += 1
+        return done
+
+    subscriptions.take_in = take_in
+
+
 PLANTS: dict[str, Callable[[Service], None]] = {
     plant.__name__: plant
     for plant in (
@@ -255,9 +357,14 @@ PLANTS: dict[str, Callable[[Service], None]] = {
         fresh_ids,
         sent_before_publishing,
         unnamed_messages,
+        naive_cursor,
+        late_commit,
         lost_acks,
+        short_ack_wait,
         no_inbox,
         ack_before_commit,
+        marked_before_the_effect,
+        marked_after_the_effect,
     )
 }
 

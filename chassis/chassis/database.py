@@ -402,6 +402,18 @@ class Database:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise translate(error, self.constraints) from error
 
+    async def lax(self) -> str:
+        """The setting, if any, by which the database may acknowledge what it has not written to disk. Raises Unavailable."""
+        try:
+            pool = self._reads or await self._open()
+            async with pool.acquire(timeout=self._timeout) as connection:
+                for setting in ("synchronous_commit", "fsync", "full_page_writes"):
+                    if await connection.fetchval("SELECT current_setting($1)", setting) == "off":
+                        return setting
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise translate(error, self.constraints) from error
+        return ""
+
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._opening:
             if self._reads is None:

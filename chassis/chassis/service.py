@@ -17,6 +17,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -132,6 +133,8 @@ class Running:
             and self.settings.nats_replicas == 1
         ):
             await self._assert_flush()
+        with suppress(Problem):  # a database that is away is asked when it is back
+            await self._assert_written()
         await self.server.start()
         work: list[Work] = [self.relay.run, self._watch_health, partial(sweep, self.settings)]
         if self.service.jobs:
@@ -159,13 +162,28 @@ class Running:
                 "The broker acknowledges before it writes to disk: set 'sync_interval: always' or use replicas."
             )
 
+    async def _assert_written(self) -> None:
+        setting = await self.database.lax()
+        if setting:
+            raise SystemExit(
+                f"The database acknowledges before it writes to disk: '{setting}' is off for this role or server; set it to on."
+            )
+
     async def _watch_health(self) -> None:
-        """Ready means that the own database answers. A lost broker only delays events: not a reason to turn people away."""
+        """Ready means that the own database answers. A lost broker only delays events: not a reason to turn people away.
+
+        A database that was away may have come back with other settings: it is asked for them before anybody is let in.
+        """
+        asked = False
         while True:
             try:
                 await self.database.ping()
+                if not asked:
+                    await self._assert_written()
+                    asked = True
                 await self.server.serving(True)
             except Problem:
+                asked = False
                 await self.server.serving(False)
             await asyncio.sleep(_HEALTH_EVERY)
 

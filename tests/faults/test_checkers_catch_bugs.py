@@ -3,6 +3,7 @@ is shown by the other tests of faults, which rest on it.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -102,6 +103,63 @@ def test_an_effect_that_is_doubled_is_seen(
         eventually(lambda: found.effects(suite, "customers") and _all_acknowledged(suite), 30)
         faults = effect_faults(told, found.effects(suite, "customers"))
     assert faults == ([] if times == 1 else [f"event {told[0].event_id} took effect {times} times"])
+
+
+@pytest.mark.parametrize(
+    ("plants", "step", "times"),
+    [
+        ([], "after commit in the background", 1),
+        (["marked_before_the_effect"], "between the mark of order.placed and its effect", 0),
+        (["marked_after_the_effect"], "between the effect of order.placed and its mark", 2),
+    ],
+    ids=["sound", "marked before", "marked after"],
+)
+def test_an_inbox_outside_of_the_transaction_is_seen(
+    suite: Suite,
+    boss: Any,
+    eventually: Callable[..., Any],
+    tmp_path: Path,
+    plants: Sequence[str],
+    step: str,
+    times: int,
+) -> None:
+    with (
+        found.tallied(suite, "customers"),
+        rigged(suite, "customers", tmp_path / "rig", ["tally", "short_ack_wait", *plants]) as rig,
+    ):
+        eventually(lambda: _all_acknowledged(suite), 30)
+        rig.arm(step)
+        order = _placed(boss)
+        told = _told(suite, order, eventually)
+        rig.died()
+        rig.part.start()
+        eventually(lambda: _all_acknowledged(suite), 60)
+        faults = effect_faults(told, found.effects(suite, "customers"))
+    assert faults == ([] if times == 1 else [f"event {told[0].event_id} took effect {times} times"])
+
+
+@pytest.mark.parametrize(
+    ("plants", "times"), [(["late_commit"], 1), (["naive_cursor", "late_commit"], 0)], ids=["sound", "naive"]
+)
+def test_a_relay_that_reads_on_from_the_last_event_is_seen(
+    suite: Suite, boss: Any, eventually: Callable[..., Any], tmp_path: Path, plants: Sequence[str], times: int
+) -> None:
+    def made(name: str) -> str:
+        return boss.post("/v1/customers", {"displayName": f"{name} {uuid4()}"})["id"]
+
+    def told() -> list[Message]:
+        return found.messages(suite, f"kehu.{TENANT}.customers.customer.created")
+
+    rig_folder = tmp_path / "rig"
+    with rigged(suite, "customers", rig_folder, plants), ThreadPoolExecutor(1) as pool:
+        late = pool.submit(made, "Late")
+        eventually(lambda: (rig_folder / "held").exists())
+        early = made("Early")
+        both = [late.result(30), early]
+        last = made("Last")
+        eventually(lambda: last in {one.record_id for one in told()})
+        wrong = message_faults([*both, last], [one for one in told() if one.record_id in {*both, last}])
+    assert wrong == ([] if times else [f"{both[0]} was told of 0 times"])
 
 
 def test_an_effect_that_is_lost_is_seen(
