@@ -1,4 +1,5 @@
-"""`python -m kehu_local run`: the suite on this machine, until Ctrl-C; `prepare`: what containers of it need."""
+"""`python -m kehu_local run`: the suite on this machine, until Ctrl-C; `backup` and `restore`: a point in time
+of all its data; `prepare`: what containers of it need."""
 
 import argparse
 import logging
@@ -10,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
+from kehu_local.backup import BackupFailed, backup, restore
 from kehu_local.prepare import prepare
 from kehu_local.processes import StartFailed
 from kehu_local.suite import EMAIL, TENANT, Suite, start_suite
@@ -37,14 +39,42 @@ def main() -> int:
     make.add_argument(
         "--erp", action="append", default=[], help="tenant whose ERP reads orders; may be repeated"
     )
+    keep = commands.add_parser("backup", help="keep a point in time of all data, while the suite runs or not")
+    keep.add_argument("--var", type=Path, default=Path("var"), help="folder of data, keys and logs (var)")
+    keep.add_argument("--to", type=Path, required=True, help="folder to make")
+    back = commands.add_parser("restore", help="make an installation from a backup; 'run' then starts it")
+    back.add_argument("--from", type=Path, required=True, dest="source", help="folder that 'backup' has made")
+    back.add_argument(
+        "--var", type=Path, default=Path("var"), help="folder to make it in, empty or not there (var)"
+    )
     said = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if said.command == "prepare":
         prepare(said.dir, said.server, said.nats, said.erp)
         print(f"Prepared {said.dir}")
         return 0
+    if said.command in ("backup", "restore"):
+        return _kept(said.command, said)
     services = said.services.split(",") if said.services else None
     return _run(said.var, said.port, services, demo=said.demo)
+
+
+def _kept(command: str, said: argparse.Namespace) -> int:
+    try:
+        if command == "backup":
+            point = backup(said.var, said.to)
+            print(f"{said.to} holds everything that was acknowledged before {point.at:%Y-%m-%d %H:%M:%S} UTC"
+                  f" ({point.bytes / 1e6:,.1f} MB), with the keys: keep it where only you may read.")  # fmt: skip
+            return 0
+        restored = restore(said.source, said.var)
+    except (BackupFailed, StartFailed) as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    print(
+        f"{said.var} holds what was there at {restored.point.at:%Y-%m-%d %H:%M:%S} UTC; {restored.events:,} events will be sent"
+        f" again at the start: python -m kehu_local run --var {said.var}"
+    )
+    return 0
 
 
 def _run(var: Path, port: int, services: list[str] | None, *, demo: bool) -> int:

