@@ -123,6 +123,29 @@ def record_faults(
     return lost, doubled
 
 
+def restored_faults(
+    acknowledged: Mapping[str, tuple[str, int]], found: Iterable[RecordFound]
+) -> tuple[list[str], list[str]]:
+    """What was lost of records that may have been written on after they were acknowledged, and what was doubled.
+    `acknowledged` maps each key to the id and the number of writes; every write numbers the text by its version.
+    """
+    by_key: dict[str, list[RecordFound]] = {}
+    for record in found:
+        by_key.setdefault(record.key, []).append(record)
+    lost: list[str] = []
+    doubled = [f"{key} has become {len(made)} records" for key, made in by_key.items() if len(made) > 1]
+    for key, (id, writes) in acknowledged.items():
+        made = next((one for one in by_key.get(key, ()) if one.id == id), None)
+        if made is None:
+            lost.append(f"{key} was acknowledged as {id}, which is not there")
+        elif made.version < writes:
+            lost.append(f"{key} is at version {made.version}, acknowledged was {writes}")
+    for made in (one for those in by_key.values() for one in those):
+        if made.text != f"load {made.key} {made.version}":
+            lost.append(f"{made.key} is '{made.text}' at version {made.version}")
+    return lost, doubled
+
+
 def version_faults(versions: Mapping[str, int], messages: Iterable[Message]) -> list[str]:
     """Changes without an event and events without a change, of records whose every change tells one. `versions` maps a
     record to the version the database has.
