@@ -27,7 +27,7 @@ FOUND_BEFORE_THE_TENANT = {
 """Unique keys of tables with tenant_id that do not begin with it, and why: they would tell of other tenants' rows."""
 
 AS_OWNER = {
-    "search": "finds ids by words for its own tenant, which it asks for itself: chassis/chassis/search.py"
+    "search": "finds ids by words for its own tenant, which it asks for itself: chassis/chassis/schema.py"
 }
 """Policies of the owner and functions that run as it (`<table>_search`), and why."""
 

@@ -66,9 +66,11 @@ def add_search(table: str) -> None:
 
 
 def widen_search(table: str) -> None:
-    """For tables whose records were made findable before whole texts and long numbers had grams of their own."""
+    """For tables whose records were made findable before whole texts and long numbers had grams of their own.
+
+    The function of three arguments stays: replicas of the version before ask for it until they are replaced.
+    """
     owner = _role("_owner")
-    op.execute(f"DROP FUNCTION IF EXISTS {table}_search(integer[], text[], text)")
     _search_function(table)
     op.execute(f"CREATE POLICY widening ON {table} FOR UPDATE TO {owner} USING (true) WITH CHECK (true)")
     if not op.get_context().as_sql:  # where the SQL is only written down, there are no records to look at

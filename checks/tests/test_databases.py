@@ -91,8 +91,8 @@ def test_a_sound_database_and_a_sound_table_have_no_fault(database: tuple[str, s
             " AS 'SELECT count(*) FROM leads'; REVOKE ALL ON FUNCTION planted() FROM PUBLIC",
             "has no reason",
         ),
-        ("ALTER FUNCTION leads_search(integer[], text[], text) RESET search_path", "sets no search_path"),
-        ("GRANT EXECUTE ON FUNCTION leads_search(integer[], text[], text) TO PUBLIC", "for everybody"),
+        ("ALTER FUNCTION leads_search(integer[], text[], text, integer) RESET search_path", "sets no search_path"),
+        ("GRANT EXECUTE ON FUNCTION leads_search(integer[], text[], text, integer) TO PUBLIC", "for everybody"),
     ],
 )  # fmt: skip
 def test_what_is_planted_is_found(database: tuple[str, str], plant: str, said: str) -> None:
