@@ -1,6 +1,6 @@
 """The checkers of the restore drill find what a bad restore would leave, in faulty data and in running services."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -74,7 +74,7 @@ def tenant(suite: Suite, founded: Callable[[str], Any], eventually: Callable[...
 
 
 @contextmanager
-def planted(suite: Suite, domain: str, plant: str, back: str, *values: object) -> Iterator[None]:
+def planted(suite: Suite, domain: str, plant: str, back: str, *values: object) -> Generator[None]:
     found.rows(suite, domain, plant, *values)
     try:
         yield
