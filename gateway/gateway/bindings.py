@@ -81,6 +81,7 @@ class Binding:
         self._places: dict[str, _Place] = {}
         fields = self._descriptor.fields_by_name
         self._etag = self._etag_path()
+        self.has_etag = self._etag is not None
         self.has_request_id = "request_id" in fields
         self.has_mask = "update_mask" in fields and bool(self._body_name)
         self.edges = [(f, rules_of(f).edge) for f in self._descriptor.fields if rules_of(f).edge]
@@ -111,6 +112,10 @@ class Binding:
             if resource is not None and "etag" in resource.fields_by_name:
                 return (fields[self.body].json_name, "etag")
         return None
+
+    def field_at(self, variable: Variable) -> FieldDescriptor:
+        """The field that a part of the path fills, for the OpenAPI document."""
+        return self._place(variable.path).field
 
     def query_fields(self) -> list[tuple[str, FieldDescriptor]]:
         """The names that may stand in the query, with their fields, for the OpenAPI document."""
@@ -208,7 +213,7 @@ class Binding:
                 try:
                     texts.append((part.name, part.content.decode()))
                 except UnicodeDecodeError:
-                    raise Invalid(part.name[:100], "is not UTF-8") from None
+                    raise Invalid(_shown(part.name), "is not UTF-8") from None
         rest = self._form(texts)
         for name, value in rest.items():
             _set(document, (name,), value, "the file")
@@ -225,7 +230,7 @@ class Binding:
             elif self.form_values is not None:
                 extras[name] = f"{extras[name]}, {text}" if name in extras else text
             else:
-                raise Invalid(name[:100], "is not a field here: check its name")
+                raise Invalid(_shown(name), "is not a field here: check its name")
         if extras and self.form_values is not None:
             document[self.form_values.json_name] = extras
         return document
@@ -235,7 +240,7 @@ class Binding:
             place = self._known(name)
             if place is None or self.body == "*" or place.names[0] == self._body_name:
                 where = "put it into the body" if place is not None else "check its name"
-                raise Invalid(name[:100], f"is not a query parameter of this request: {where}")
+                raise Invalid(_shown(name), f"is not a query parameter of this request: {where}")
             if name == "updateMask":
                 document.pop("updateMask", None)
             _add(document, place, text, name)
@@ -291,6 +296,11 @@ def _edge(edge: rules_pb2.Edge.ValueType, exchange: Exchange) -> str:
     return "".join(character for character in text[:limit] if character.isprintable())
 
 
+def _shown(name: str) -> str:
+    """A name that a client gave, as a violation tells it; one without a character would tell nothing."""
+    return name[:100] or "(empty name)"
+
+
 def _writable(field: FieldDescriptor) -> dict[str, str]:
     """Both spellings of the names a mask made from a body may hold → the name in the mask."""
     if field.message_type is None:
@@ -337,7 +347,7 @@ def _add(document: Document, place: _Place, text: str, name: str) -> None:
         return
     inside = _inside(document, place.names[:-1], name)
     if place.names[-1] in inside:
-        raise Invalid(name[:100], "is given twice: give it once")
+        raise Invalid(_shown(name), "is given twice: give it once")
     inside[place.names[-1]] = place.convert(text)
 
 
@@ -345,7 +355,7 @@ def _inside(document: Document, names: tuple[str, ...], shown: str) -> Document:
     for name in names:
         below = document.setdefault(name, {})
         if type(below) is not dict:
-            raise Invalid(shown[:100], f"cannot be set: {name} is not an object")
+            raise Invalid(_shown(shown), f"cannot be set: {name} is not an object")
         document = cast(Document, below)
     return document
 

@@ -1,12 +1,20 @@
-"""How answers leave on a connection: head and body together, in one packet and one system call."""
+"""What HTTP itself does for a connection: how much of a head is taken in, what is said to those who speak no HTTP, and how
+answers leave, head and body together, in one packet and one system call."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chassis import telemetry
+from gateway.edge import ALWAYS, MAX_HEAD, MAX_TARGET, address_too_long, head_too_large
+from gateway.problems import Refusal
+
 _ENOUGH = 64 * 1024
 """Bytes that are not held back for more to come."""
+_LET_GO_SECONDS = 1.0
+"""How long a refused client may go on sending: one that is hung up on at once loses the answer to the reset."""
 
 
 class _Gathering:
@@ -43,8 +51,63 @@ class _Gathering:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's HTTP, which writes the head of an answer and its body one by one, on a gathering transport."""
+    """uvicorn's HTTP on a gathering transport, with a limit to what is kept of a request whose head does not end, and with
+    problem documents for what the parser refuses.
+    """
+
+    _head: int
+    """Bytes of the present head, as far as they came in pieces after the one that began it; -1 when no head is open."""
+    _begun: bool
+    """Whether a head began in the piece that is being read."""
+    _deaf: bool
+    """Whether the connection is given up, and what still comes is not read."""
 
     def connection_made(self, transport: Any) -> None:
         """The client is there."""
         super().connection_made(_Gathering(transport, self.loop))  # pyright: ignore[reportArgumentType]
+        self._head, self._begun, self._deaf = -1, False, False
+
+    def data_received(self, data: bytes) -> None:
+        """Takes a piece in. The parser keeps an unfinished head, however long it gets: it is not fed beyond the limit."""
+        if self._deaf:
+            return
+        self._begun = False
+        super().data_received(data)
+        if self._head >= 0 and not self._begun:
+            self._head += len(data)
+            if self._head > MAX_HEAD and not self._deaf:
+                self._refuse(head_too_large())
+
+    def on_message_begin(self) -> None:
+        """A request begins with its head."""
+        self._head, self._begun = 0, True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head has ended; what comes now is the body's."""
+        self._head = -1
+        super().on_headers_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Headers behind a body are nobody's, and are not kept."""
+        if self._head >= 0:
+            super().on_header(name, value)
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP, or no URL: uvicorn's own words would be no problem document."""
+        if len(self.url or b"") > MAX_TARGET:
+            self._refuse(address_too_long())
+        else:
+            self._refuse(Refusal(400, "MALFORMED_REQUEST", "The request is not valid HTTP."))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        trace_id, traceparent = telemetry.continued("")
+        body = refusal.document("/", trace_id)
+        headers = [
+            *refusal.headers(), *ALWAYS, (b"traceparent", traceparent.encode()),
+            (b"content-length", str(len(body)).encode()), (b"connection", b"close"),
+        ]  # fmt: skip
+        line = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n".encode()
+        self.transport.write(line + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n" + body)
+        self._deaf = True
+        self.loop.call_later(_LET_GO_SECONDS, self.transport.close)

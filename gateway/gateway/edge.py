@@ -27,11 +27,13 @@ log = logging.getLogger("gateway")
 
 MAX_TARGET = 16 * 1024
 """Bytes of path and query."""
+MAX_HEAD = 64 * 1024
+"""Bytes of all headers."""
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,252}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _UNCHECKED = ("/livez", "/readyz")
 """Probes come by address, from inside the cluster."""
 
-_ALWAYS: Headers = [
+ALWAYS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -135,7 +137,7 @@ class Edge:
     async def _serve(self, exchange: Exchange, watched: "_Watched") -> Answer | None:
         raw: bytes = exchange.scope.get("raw_path") or exchange.path.encode()
         api = raw.startswith(b"/v1/")
-        watched.more = [*_ALWAYS, *(_API if api else ()), *(_SECURE if exchange.secure else ())]
+        watched.more = [*ALWAYS, *(_API if api else ()), *(_SECURE if exchange.secure else ())]
         try:
             self._check(exchange, raw)
             if not api:
@@ -168,7 +170,9 @@ class Edge:
                 text = f"The host '{name[:100]}' is not served here."
                 raise Refusal(421, "HOST_UNKNOWN", text, (Violation("Host", "is not served here"),))
         if len(raw) + len(exchange.query) > MAX_TARGET:
-            raise Refusal(414, "ADDRESS_TOO_LONG", f"Path and query are longer than {MAX_TARGET:,} bytes.")
+            raise address_too_long()
+        if sum(len(name) + len(value) for name, value in exchange.scope["headers"]) > MAX_HEAD:
+            raise head_too_large()
 
     def _find(self, exchange: Exchange, raw: bytes) -> Served | Answer:
         try:
@@ -197,6 +201,16 @@ class Edge:
             return form_pages.refused(refusal)
         body = refusal.document(exchange.path[:500], exchange.trace_id)
         return Answer(refusal.status, refusal.headers(), body)
+
+
+def address_too_long() -> Refusal:
+    """Path and query are beyond the limit."""
+    return Refusal(414, "ADDRESS_TOO_LONG", f"Path and query are longer than {MAX_TARGET:,} bytes.")
+
+
+def head_too_large() -> Refusal:
+    """The headers are beyond the limit."""
+    return Refusal(431, "HEADERS_TOO_LARGE", f"The headers are larger than {MAX_HEAD:,} bytes.")
 
 
 class _Watched:

@@ -7,9 +7,10 @@ from kehu.rules.v1 import rules_pb2
 
 from chassis.validation import keywords
 from chassis.validation.rules import REQUIRED, behaviors, is_map
-from chassis.wire import descriptor_of
+from chassis.wire import camel, descriptor_of
 from gateway.contracts import Contracts
 from gateway.routes import Route
+from gateway.templates import Variable
 
 _OUTPUT_ONLY = 3
 _SCALARS: dict[int, dict[str, Any]] = {
@@ -79,6 +80,33 @@ class Document:
                 schema["required"] = required
         return {"$ref": f"#/components/schemas/{name}"}
 
+    def request(self, route: Route) -> dict[str, Any]:
+        """The schema of a route's body: without what comes from path and gateway; of a change, every field may be left out."""
+        binding, descriptor = route.binding, descriptor_of(route.method.request)
+        if binding.body != "*":
+            field = descriptor.fields_by_name[binding.body]
+            if not binding.has_mask or route.http_method != "PATCH" or field.message_type is None:
+                return self.field(field)
+            whole = self._resolved(self.message(field.message_type))
+            name = f"{field.message_type.full_name.removeprefix('kehu.')}.Changes"
+            self.schemas[name] = {key: value for key, value in whole.items() if key != "required"}
+            return {"$ref": f"#/components/schemas/{name}"}
+        elsewhere = binding.bound | {field.name for field, _ in binding.edges}
+        taken = {field.json_name for field in descriptor.fields if field.name in elsewhere}
+        reference = self.message(descriptor)
+        if taken:
+            schema = self._resolved(reference)
+            for name in taken:
+                schema["properties"].pop(name, None)
+            left = [name for name in schema.get("required", ()) if name not in taken]
+            schema.pop("required", None)
+            if left:
+                schema["required"] = left
+        return reference
+
+    def _resolved(self, reference: dict[str, Any]) -> dict[str, Any]:
+        return self.schemas[reference["$ref"].rpartition("/")[2]]
+
     def enum(self, descriptor: EnumDescriptor) -> dict[str, Any]:
         """A reference to the schema of that enum."""
         name = descriptor.full_name.removeprefix("kehu.")
@@ -104,6 +132,12 @@ class Document:
             schema = {"type": "array", "items": {**self._type(field), **value}, **around}
         else:
             schema = {**self._type(field), **value}
+        if REQUIRED in behaviors(field):
+            # What must have a value is not given one by an empty text or list.
+            if field.is_repeated:
+                schema.setdefault("minItems", 1)
+            elif field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+                schema.setdefault("minLength", 1)
         self._describe(schema, field.full_name)
         if _OUTPUT_ONLY in behaviors(field):
             schema["readOnly"] = True
@@ -132,7 +166,8 @@ def document(contracts: Contracts, routes: list[Route], view360: str) -> dict[st
     for route in routes:
         operation = _operation(made, contracts, route)
         path = "/" + "/".join(_shown(route)) + (f":{route.template.verb}" if route.template.verb else "")
-        paths.setdefault(path, {})[route.http_method.lower()] = operation
+        if paths.setdefault(path, {}).setdefault(route.http_method.lower(), operation) is not operation:
+            raise ValueError(f"two methods are served by {route.http_method} {path}")
     paths[view360] = {"get": _view360()}
     paths["/v1/events:stream"] = {"get": _stream()}
     return {
@@ -162,8 +197,13 @@ def document(contracts: Contracts, routes: list[Route], view360: str) -> dict[st
 def _shown(route: Route) -> list[str]:
     segments = list(route.template.segments)
     for variable in route.template.variables:
-        segments[variable.start] = "{" + ".".join(variable.path) + "}"
+        segments[variable.start] = "{" + _name(variable) + "}"
     return segments
+
+
+def _name(variable: Variable) -> str:
+    """`id` for `lead.id`: paths that differ by nothing but names are the same path, and OpenAPI forbids to list it twice."""
+    return camel(variable.path[-1])
 
 
 _PROBLEMS = {
@@ -173,9 +213,14 @@ _PROBLEMS = {
     "404": "There is no such record, or the caller may not see it.",
     "409": "The record is in another state, or somebody changes it now.",
     "412": "The record has changed since it was read.",
+    "413": "The body is too large.",
+    "414": "Path and query are too long.",
+    "415": "The body's content type cannot be read here.",
     "422": "The Idempotency-Key was used for another request.",
     "429": "Too many requests; Retry-After says when to come back.",
+    "431": "The headers are too large.",
     "503": "A service does not answer; Retry-After says when to come back.",
+    "504": "A service took longer than the method may take.",
 }
 
 
@@ -199,6 +244,9 @@ def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, 
         }
     else:
         good = {"description": "Done.", "content": {"application/json": {"schema": made.message(answer)}}}
+    responses = _responses(good)
+    if route.http_method == "GET" and route.answers_etag:
+        responses["304"] = {"description": "The record still has the entity tag in If-None-Match."}
     operation: dict[str, Any] = {
         "operationId": f"{method.domain}_{method.name}"
         + ("" if len(method.rules) == 1 else f"_{route.http_method.lower()}"),
@@ -206,17 +254,13 @@ def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, 
         "description": rest,
         "tags": [method.domain],
         "parameters": _parameters(made, route),
-        "responses": _responses(good),
+        "responses": responses,
         "x-kehu-access": _access(method.access),
     }
     if method.access.public:
         operation["security"] = []
     if binding.body:
-        request = descriptor_of(method.request)
-        schema = (
-            made.message(request) if binding.body == "*" else made.field(request.fields_by_name[binding.body])
-        )
-        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        content: dict[str, Any] = {"application/json": {"schema": made.request(route)}}
         if binding.takes_file:
             content["multipart/form-data"] = {
                 "schema": {
@@ -231,18 +275,47 @@ def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, 
 def _parameters(made: Document, route: Route) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for variable in route.template.variables:
+        field = route.binding.field_at(variable)
+        schema = made.field(field)
+        schema.pop("readOnly", None)  # in the path it names the record, and does not set its id
+        description = schema.pop("description", "")
         found.append(
-            {"name": ".".join(variable.path), "in": "path", "required": True, "schema": {"type": "string"}}
+            {
+                "name": _name(variable),
+                "in": "path",
+                "required": True,
+                "description": description,
+                "schema": schema,
+            }
         )
     for name, field in route.binding.query_fields():
         schema = made.field(field)
         description = schema.pop("description", "")
         found.append({"name": name, "in": "query", "description": description, "schema": schema})
     if route.binding.has_request_id:
+        schema = made.field(descriptor_of(route.method.request).fields_by_name["request_id"])
+        description = schema.pop("description", "")
         found.append(
-            {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128}}
+            {"name": "Idempotency-Key", "in": "header", "description": description, "schema": schema}
+        )
+    if route.http_method == "GET" and route.answers_etag:
+        found.append(
+            _tag("If-None-Match", "Answers 304 without a body when the record still has this entity tag.")
+        )
+    elif route.http_method != "GET" and route.binding.has_etag:
+        found.append(
+            _tag(
+                "If-Match",
+                "The record's entity tag as it was read; another one answers 412.",
+                r'^(W/)?"[^", ]+"$',
+            )
         )
     return found
+
+
+def _tag(name: str, description: str, pattern: str = "") -> dict[str, Any]:
+    schema = {"type": "string", **({"pattern": pattern} if pattern else {})}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
 def _access(access: rules_pb2.Access) -> dict[str, Any]:

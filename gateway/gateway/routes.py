@@ -39,6 +39,11 @@ class Route:
             field.type == FieldDescriptor.TYPE_BYTES for field in descriptor_of(self.method.request).fields
         )
 
+    @property
+    def answers_etag(self) -> bool:
+        """Whether its answer has an entity tag."""
+        return "etag" in descriptor_of(self.method.answer).fields_by_name
+
 
 def routes(contracts: Contracts) -> list[Route]:
     """The routes of all contracts, in the order of the files. Raises ValueError for a rule that cannot be
@@ -75,7 +80,7 @@ class Call:
         self._limits = limits
         self._max_body = UPLOAD_BYTES if route.is_upload else JSON_BYTES
         answer = descriptor_of(route.method.answer)
-        self._has_etag = "etag" in answer.fields_by_name
+        self._has_etag = route.answers_etag
         self._reads_http = route.http_method == "GET"
         self._redirect = next((f.name for f in answer.fields if rules_of(f).form_redirect), None)
         self._text = next((f.name for f in answer.fields if rules_of(f).form_text), None)

@@ -18,6 +18,7 @@ from chassis.principal import IDENTITY, Principal, Verifier
 from chassis.rpc.status import DETAILS, STATUS, details
 from chassis.testing import Keys, somebody
 from gateway.app import Life, build
+from gateway.connections import Connection
 from gateway.contracts import load
 from gateway.settings import Settings
 
@@ -155,7 +156,8 @@ async def running_gateway(keys: Keys, nats_url: str) -> AsyncGenerator[House]:
         ),
         life,
     )
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Connection, log_config=None, lifespan="on")
+    server = uvicorn.Server(config)
     # The test's own loop runs the server, and its signals are not the server's business.
     running = asyncio.create_task(server._serve())  # pyright: ignore[reportPrivateUsage]
     while not server.started:

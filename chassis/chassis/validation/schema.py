@@ -45,8 +45,8 @@ def keywords(field: FieldDescriptor) -> tuple[dict[str, Any], dict[str, Any]]:
             if set_:
                 value[keyword] = int(limit) if limit.is_integer() else limit
     if rules.secret:
+        # Not writeOnly: a secret that is made here (a key, a one-time password) is told once, in an answer.
         value["format"] = "password"
-        value["writeOnly"] = True
     around: dict[str, Any] = {}
     if is_map(field):
         around = _counts(rules, "minProperties", "maxProperties")

@@ -1,0 +1,62 @@
+"""What the OpenAPI document promises, where a fuzzer found that it did not hold."""
+
+import re
+from typing import Any
+
+import pytest
+
+from gateway import openapi, view360
+from gateway.contracts import load
+from gateway.routes import routes
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    contracts = load()
+    return openapi.document(contracts, routes(contracts), view360.PATH)
+
+
+def test_no_path_is_listed_twice_under_other_names(document: dict[str, Any]) -> None:
+    plain = [re.sub(r"{[^}]*}", "{}", path) for path in document["paths"]]
+    assert len(plain) == len(set(plain))
+    assert document["paths"]["/v1/leads/{id}"].keys() == {"get", "patch", "delete"}
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            named = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
+            assert named == set(re.findall(r"{([^}]*)}", path)), path
+
+
+def test_what_the_path_says_is_not_asked_for_again(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assign = schemas["leads.v1.AssignLeadRequest"]
+    assert "id" not in assign["properties"] and "ownerId" in assign["required"]
+    assert (
+        "clientAddress" not in schemas["identity.v1.SignInRequest"]["properties"]
+    )  # the gateway fills it in
+
+
+def test_a_change_may_leave_out_any_field(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v1/customers/{id}"]["patch"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/customers.v1.Customer.Changes"}
+    assert "required" not in document["components"]["schemas"]["customers.v1.Customer.Changes"]
+    assert "displayName" in document["components"]["schemas"]["customers.v1.Customer"]["required"]
+
+
+def test_a_secret_that_is_told_once_may_stand_in_an_answer(document: dict[str, Any]) -> None:
+    secret = document["components"]["schemas"]["identity.v1.CreateApiKeyResponse"]["properties"]["secret"]
+    assert secret["format"] == "password" and "writeOnly" not in secret
+
+
+def test_limits_of_the_edge_are_documented(document: dict[str, Any]) -> None:
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert {"413", "414", "415", "431", "504"} <= operation["responses"].keys()
+    lead = document["paths"]["/v1/leads/{id}"]
+    assert "304" in lead["get"]["responses"] and "304" not in lead["patch"]["responses"]
+    assert "If-None-Match" in {one["name"] for one in lead["get"]["parameters"]}
+    assert "If-Match" in {one["name"] for one in lead["patch"]["parameters"]}
+
+
+def test_what_is_required_is_not_empty(document: dict[str, Any]) -> None:
+    create = document["components"]["schemas"]["imports.v1.CreateImportRequest"]["properties"]
+    assert create["filename"]["minLength"] == create["content"]["minLength"] == 1
