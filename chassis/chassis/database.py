@@ -7,6 +7,7 @@ outbox in the order of its changes.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from chassis.ids import new_id
 from chassis.principal import Act, Principal
 from chassis.records import EPOCH, Owned, Record, RecordT, etag
 from chassis.visibility import covers, visible, visible_text
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Database", "Transaction", "read_across", "translate", "visible", "visible_text"]
 
@@ -499,7 +502,9 @@ def translate(error: BaseException, constraints: ConstraintProblems) -> Problem:
             return constraints[name]()
         if isinstance(cause, asyncpg.UniqueViolationError):
             return AlreadyExists("ALREADY_EXISTS", "There is one with the same key already.")
-        return Invalid("", f"The values break the rule '{name}'.", reason="RULE_BROKEN")
+        # The name of the rule is for the log: it tells of tables. Who reads this line finds a check that a use case lacks.
+        log.warning("the database's rule %s was broken", name)
+        return Invalid("request", "breaks a rule of the data that is kept", reason="RULE_BROKEN")
     if isinstance(
         cause, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError
     ):
@@ -511,7 +516,7 @@ def translate(error: BaseException, constraints: ConstraintProblems) -> Problem:
     if isinstance(cause, asyncpg.QueryCanceledError):
         return Unavailable("The database took too long.", reason="DATABASE_SLOW", retry_after=_RETRY)
     if isinstance(cause, asyncpg.DataError):
-        return Invalid("", "A value is out of the range that can be stored.", reason="VALUE_OUT_OF_RANGE")
+        return Invalid("request", "holds a value beyond what can be stored", reason="VALUE_OUT_OF_RANGE")
     if isinstance(cause, _LOST) or isinstance(error, exc.TimeoutError):
         return Unavailable(
             "The database does not answer now.", reason="DATABASE_UNAVAILABLE", retry_after=_RETRY

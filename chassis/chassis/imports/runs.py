@@ -342,7 +342,8 @@ def _reason(error: Failure) -> Problem:
     if not error.violations:
         return Problem("", error.reason, error.message)
     first = error.violations[0]
-    return Problem(first.field.rpartition(".")[2], error.reason, first.description)
+    field = first.field.rpartition(".")[2]
+    return Problem("" if field == "request" else field, error.reason, first.description)
 
 
 def starter(run: ImportRun, who: Principal) -> Principal:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
@@ -18,13 +18,14 @@ from opentelemetry import metrics
 from opentelemetry.trace import SpanKind
 
 from chassis import telemetry
-from chassis.errors import DeadlineExceeded, Exhausted, Problem
+from chassis.errors import DeadlineExceeded, Exhausted, Invalid, Problem
 from chassis.principal import Principal, Verifier
 from chassis.rpc.call import Call
 from chassis.rpc.clients import KEEPALIVE
 from chassis.rpc.face import ANYBODY, Face, Method, admit, serve_call
-from chassis.rpc.status import DETAILS, STATUS, details
+from chassis.rpc.status import DETAILS, STATUS, bounded, details
 from chassis.settings import Settings
+from chassis.wire import descriptor_of
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,8 @@ class Server:
         for face in self.faces:
             handlers: dict[str, Any] = {
                 name: grpc.unary_unary_rpc_method_handler(
+                    # Bytes come in as they are: what gRPC itself cannot read it answers UNKNOWN, with the parser's words.
                     self._behaviour(method),
-                    request_deserializer=method.request.FromString,
                     response_serializer=method.answer.SerializeToString,
                 )
                 for name, method in face.methods.items()
@@ -92,8 +93,8 @@ class Server:
         await asyncio.sleep(self.settings.drain_seconds)
         await self._server.stop(grace=10)
 
-    def _behaviour(self, method: Method) -> Callable[[Message, Context], Awaitable[Message]]:
-        async def behave(request: Message, context: Context) -> Message:
+    def _behaviour(self, method: Method) -> Callable[[bytes, Context], Awaitable[Message]]:
+        async def behave(request: bytes, context: Context) -> Message:
             metadata = {
                 key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
             }
@@ -117,25 +118,35 @@ class Server:
         return behave
 
     async def _admitted(
-        self, method: Method, request: Message, context: Context, metadata: dict[str, str]
+        self, method: Method, request: bytes, context: Context, metadata: dict[str, str]
     ) -> Message:
         if self.busy >= self.settings.max_concurrent_calls:
             raise Exhausted("Too many calls at once: try again soon.", reason="OVERLOADED", retry_after=1.0)
         token = metadata.get("authorization", "").removeprefix("Bearer ")
         who = admit(method, self.verifier.verify(token) if token else None)
-        left = context.time_remaining()
-        timeout = min(method.deadline, left) if left else method.deadline
+        left: Any = context.time_remaining()  # None without a deadline, whatever the stubs say
+        timeout = method.deadline if left is None else min(method.deadline, left)
         self.busy += 1
         try:
             async with asyncio.timeout(timeout):
-                return await serve_call(method, request, self.call_for(who, token), timeout)
+                return await serve_call(method, _read(method, request), self.call_for(who, token), timeout)
         except TimeoutError:
             raise DeadlineExceeded("The time for this call has run out.") from None
         finally:
             self.busy -= 1
 
 
+def _read(method: Method, request: bytes) -> Message:
+    """The request. Raises Invalid (MALFORMED_REQUEST) for bytes that are no such message."""
+    try:
+        return method.request.FromString(request)
+    except DecodeError:
+        name = descriptor_of(method.request).full_name
+        raise Invalid("request", f"is no {name} on the wire", reason="MALFORMED_REQUEST") from None
+
+
 async def _abort(context: Context, problem: Problem) -> None:
+    problem = bounded(problem)
     context.set_trailing_metadata(((DETAILS, details(problem)),))
     await context.abort(STATUS[int(problem.code)], problem.message)
 

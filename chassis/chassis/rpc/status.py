@@ -16,6 +16,41 @@ DOMAIN = "kehu"
 STATUS: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
+_MESSAGE, _VIOLATIONS, _METADATA = 500, 2_400, 600
+"""Bytes of each that a status may hold. gRPC ends a call RESOURCE_EXHAUSTED whose trailing metadata are beyond 8 KB, so that its
+caller would learn nothing at all; the message travels twice, once with every byte beyond ASCII written as three.
+"""
+
+
+def bounded(problem: Problem) -> Problem:
+    """The same problem such that it can travel: with as many violations as there is room for, and long texts cut."""
+    kept: list[Violation] = []
+    left = _VIOLATIONS
+    for one in problem.violations:
+        short = Violation(_cut(one.field, 200), _cut(one.description, 400))
+        left -= len(short.field.encode()) + len(short.description.encode()) + 8
+        if left < 0:
+            break
+        kept.append(short)
+    metadata: dict[str, str] = {}
+    left = _METADATA
+    for name, value in problem.metadata.items():
+        short = _cut(value, 200)
+        left -= len(name.encode()) + len(short.encode()) + 8
+        if left >= 0:
+            metadata[name] = short
+    return Problem(
+        _cut(problem.message, _MESSAGE), reason=problem.reason, code=problem.code, violations=kept, metadata=metadata,
+        retry_after=problem.retry_after,
+    )  # fmt: skip
+
+
+def _cut(text: str, most: int) -> str:
+    """The text in at most that many bytes of UTF-8; one that goes on ends with an ellipsis."""
+    whole = text.encode("utf-8", "replace")
+    return text if len(whole) <= most else whole[: most - 3].decode("utf-8", "ignore") + "…"
+
+
 def details(problem: Problem) -> bytes:
     """The `google.rpc.Status` of that problem, as it travels in the trailing metadata."""
     status = status_pb2.Status(code=int(problem.code), message=problem.message)

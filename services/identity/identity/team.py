@@ -73,6 +73,12 @@ async def check_place(tx: Transaction, team: Team) -> None:
 
     Moves lock the tenant's tree, so that two of them cannot make a cycle together.
     """
+    with tx.session.no_autoflush:  # else the move is written, and fails, before it is looked at
+        await _check_parent(tx, team)
+        await _check_manager(tx, team)
+
+
+async def _check_parent(tx: Transaction, team: Team) -> None:
     if team.parent_id is not None:
         await tx.session.execute(
             text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"teams {tx.who.tenant_id}"}
@@ -84,6 +90,9 @@ async def check_place(tx: Transaction, team: Team) -> None:
         above = await tx.session.execute(text(_ABOVE), {"start": team.parent_id})
         if int(above.scalar_one()) >= DEEPEST:
             raise TeamTooDeep
+
+
+async def _check_manager(tx: Transaction, team: Team) -> None:
     if team.manager_id is not None:
         found = await tx.session.execute(
             text("SELECT 1 FROM people WHERE id = :id AND deleted_at IS NULL"), {"id": team.manager_id}

@@ -23,6 +23,7 @@ from kehu.identity.v1 import (
 )
 
 from chassis.errors import Code, Problem
+from chassis.ids import new_id
 from chassis.principal import NOBODY, Principal, Reach, Verifier
 from chassis.testing import DatabaseUrls, Harness, Keys, running_service
 from identity.service import SERVICE
@@ -309,6 +310,14 @@ async def test_teams_are_a_tree_whose_reach_goes_down(identity: Harness, acme: T
         "TEAM_CIRCLE",
         identity.ask(who, service + "UpdateTeam", circle, team_pb2.Team),
     )
+    for nowhere, reason in (
+        (team_pb2.Team(id=top.id, parent_id=str(new_id())), "TEAM_NOT_FOUND"),
+        (team_pb2.Team(id=top.id, manager_id=str(new_id())), "PERSON_NOT_FOUND"),
+    ):
+        moved = team_service_pb2.UpdateTeamRequest(team=nowhere)
+        await refused(
+            Code.INVALID_ARGUMENT, reason, identity.ask(who, service + "UpdateTeam", moved, team_pb2.Team)
+        )
     made = await _person(identity, who, "east@acme.example", "Manager")
     move = person_service_pb2.UpdatePersonRequest(
         person=person_pb2.Person(id=made.person.id, team_id=top.id), update_mask=FieldMask(paths=["team_id"])
