@@ -26,6 +26,8 @@ from sqlalchemy import text
 
 import chassis.database
 import chassis.events.relay
+import chassis.imports.runs
+import chassis.imports.tables
 import chassis.rpc.call
 import chassis.rpc.server
 from chassis.database import Transaction
@@ -347,6 +349,58 @@ def _in_two(*, mark_first: bool) -> None:
     subscriptions.take_in = take_in
 
 
+def raises(service: Service) -> None:
+    """A method that has a bug: it reads what may not be there."""
+
+    async def handler(request: Any, call: Any) -> Any:
+        raise KeyError("planted")
+
+    _replace(service, "GetLead", handler)
+
+
+def unknown_state(service: Service) -> None:
+    """An answer that holds what no contract knows."""
+
+    def plant(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def answered(request: Any, call: Any) -> Any:
+            answer = await handler(request, call)
+            answer.status = 99
+            return answer
+
+        return answered
+
+    method = next(face.methods["GetLead"] for face in service.faces if "GetLead" in face.methods)
+    _replace(service, "GetLead", plant(method.handler))
+
+
+def _replace(service: Service, name: str, handler: Callable[..., Awaitable[Any]]) -> None:
+    for face in service.faces:
+        if name in face.methods:
+            face.methods[name] = replace(face.methods[name], handler=handler)
+
+
+def forgotten_cursor(service: Service) -> None:
+    """An import that has its rows and its place in the file in two transactions: the rows first."""
+    run: Any = vars(chassis.imports.runs)["Run"]
+
+    async def save(self: Any, drafts: list[Any]) -> None:
+        fit = [draft for draft in drafts if draft.fit]
+        rows = [
+            vars(chassis.imports.runs)["ImportRow"](draft.row.number, dict(draft.values)) for draft in fit
+        ]
+        async with self._database.transaction(self._who) as tx:
+            outcomes = await self._importer.save(tx, rows, self._options) if rows else ()
+        step("between the rows and the cursor")
+        async with self._database.transaction(self._who) as tx:
+            found = await tx.find(chassis.imports.tables.ImportRun, self._id)
+            await self._count(tx, found, drafts, dict(zip(map(id, fit), outcomes, strict=True)))
+            if found.processed_rows == found.total_rows:
+                await vars(chassis.imports.runs)["_end"](tx, found, "SUCCEEDED")
+        self._done += len(drafts)
+
+    run._save = save
+
+
 PLANTS: dict[str, Callable[[Service], None]] = {
     plant.__name__: plant
     for plant in (
@@ -365,6 +419,9 @@ PLANTS: dict[str, Callable[[Service], None]] = {
         ack_before_commit,
         marked_before_the_effect,
         marked_after_the_effect,
+        raises,
+        unknown_state,
+        forgotten_cursor,
     )
 }
 

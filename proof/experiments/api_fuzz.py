@@ -1,0 +1,55 @@
+"""The whole OpenAPI document tried out by made-up calls."""
+
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+
+from kehu_local.suite import Suite, start_suite
+from proof.api_calls import Tally, Who, labels_of, run_share, shares
+from proof.furniture import furnished
+from proof.people import Person, administrator
+from proof.scoreboard import Experiment, Figure, Row, Trial
+
+R17 = Row("R17", "API fuzz", "0 5xx, 0 schema violations")
+SETTINGS = {"KEHU_RATE_PER_SECOND": "100000", "KEHU_DOOR_RATE_PER_MINUTE": "100000"}
+"""For the gateway: nobody would learn much from answers 429."""
+_PROCESSES = 2
+
+
+def fuzz(suite: Suite, boss: Person, calls: int, seed: int) -> tuple[Tally, int]:
+    """Makes about that many calls as the administrator of a tenant, who is there for nothing else. What came of it, and the
+    number of operations.
+    """
+    document = boss.get("/openapi.json")
+    who = Who(suite.base_url, boss.tenant, boss.email, boss.password)
+    found = Tally()
+    work = shares(document, seed, calls, furnished(boss), _PROCESSES)
+    with ProcessPoolExecutor(len(work), multiprocessing.get_context("spawn")) as pool:
+        for tally in pool.map(run_share, [who] * len(work), work):
+            found.add(tally)
+    return found, len(labels_of(document))
+
+
+def run(trial: Trial) -> Mapping[str, Figure]:
+    """5,000 calls in the short form, 100,000 in the long one."""
+    with start_suite(trial.folder / "suite", keep_password=True, environment=SETTINGS) as suite:
+        tally, operations = fuzz(
+            suite, administrator(suite), trial.size(short=5_000, long=100_000), trial.seed
+        )
+    for fault in tally.faults:
+        trial.note("fault", fault=fault)
+    trial.note("reached", operations={label: dict(counted) for label, counted in tally.reached.items()})
+    broken = sum(count for status, count in tally.statuses.items() if status >= 500)
+    good = sum(1 for counted in tally.reached.values() if any(status < 400 for status in counted))
+    return {
+        "R17": Figure(
+            f"{broken} answers 5xx and {len(tally.faults)} faults in {tally.calls:,} calls of {operations} operations, "
+            f"{good} of which did something; {tally.busy} answers asked to come back later; at worst {tally.slowest:.1f} s",
+            not tally.faults and tally.calls > 0,
+            {"calls": tally.calls, "faults": len(tally.faults), "5xx": broken, "busy": tally.busy,
+             "operations that did something": good, "worst s": round(tally.slowest, 2)},
+        )
+    }  # fmt: skip
+
+
+EXPERIMENT = Experiment("api fuzz", (R17,), run)
