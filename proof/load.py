@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from proof.deadlines import Attempt
 from proof.people import Person
 from proof.scoreboard import Trial
 
@@ -96,6 +97,8 @@ class Load:
     leads: dict[str, str] = field(default_factory=dict[str, str])
     """Converted lead → its conversion."""
     answered: list[Answered] = field(default_factory=list[Answered])
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+    """All requests, also those that were not answered or refused."""
     in_flight: dict[int, tuple[str, tuple[str, ...]]] = field(
         default_factory=dict[int, tuple[str, tuple[str, ...]]]
     )
@@ -231,6 +234,7 @@ class Load:
         until = time.monotonic() + _PATIENCE
         answer: httpx.Response | None = None
         why = ""
+        tries = itertools.count(1)
         while time.monotonic() < until:
             number = next(self._numbers)
             headers = {**self.boss.headers, **({"idempotency-key": key} if key else {})}
@@ -242,12 +246,13 @@ class Load:
                 answer, why = None, type(error).__name__
             finally:
                 del self.in_flight[number]
+            status = answer.status_code if answer is not None else 0
+            self.attempts.append(Attempt(method, path, began, time.monotonic(), status, next(tries)))
             if answer is not None and answer.status_code == 200:
                 self.answered.append(Answered(kind, through, began, time.monotonic()))
                 self.trial.note("acknowledged", kind=kind, key=key, took=round(time.monotonic() - began, 4))
                 return answer.json()
-            status = answer.status_code if answer is not None else why
-            self.trial.note("not answered", kind=kind, key=key, status=status)
+            self.trial.note("not answered", kind=kind, key=key, status=status or why)
             if answer is not None and answer.status_code not in (401, 409, 429, 503, 504):
                 raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text}")
             self.repeats += 1

@@ -78,10 +78,10 @@ def count_steps() -> None:
         _call.set((method.name, Counter()))
         return await serve(method, *rest)
 
-    async def committed(work: Any) -> None:
+    async def committed(work: Any, *rest: Any) -> None:
         name = _numbered("commit")
         step(f"before {name}")
-        await commit(work)
+        await commit(work, *rest)
         step(f"after {name}")
 
     async def asked(clients: Any, token: Any, path: str, *rest: Any) -> Any:

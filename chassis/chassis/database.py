@@ -9,7 +9,7 @@ outbox in the order of its changes.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -49,6 +49,15 @@ ConstraintProblems = Mapping[str, Callable[[], Problem]]
 
 _BEGIN_READ = "BEGIN READ ONLY; SET LOCAL kehu.tenant = '"
 _RETRY = 1.0
+CONNECTING = 3.0
+"""Seconds to open a connection."""
+SILENCE = 8.0
+"""Seconds after which a statement is given up and its connection with it. The server ends statements after five: what takes
+longer is a network that has lost the connection, and would else keep it, and whoever waits for it, for ever."""
+_FAREWELL = 3.0
+"""Seconds in which all connections must be closed when the service ends."""
+_LEAVING = 1.0
+"""Seconds a transaction that has failed may take to roll back, or a commit that nobody waits for any more to end."""
 
 
 class Transaction:
@@ -326,6 +335,7 @@ class Database:
             pool_use_lifo=True,
             json_serializer=_json_text,
             json_deserializer=orjson.loads,
+            connect_args={"timeout": CONNECTING, "command_timeout": SILENCE},
         )
 
     @asynccontextmanager
@@ -335,19 +345,24 @@ class Database:
         Raises Unavailable when no connection can be had, Conflict when another transaction holds the same rows, and what
         the service's constraints mean.
         """
+        line = _Line()
         try:
             async with AsyncSession(self._engine, expire_on_commit=False, autoflush=True) as session:
-                await _bind(session, who)
-                tx = Transaction(self, who, session, origin)
                 try:
+                    await _bind(session, who, line)
+                    tx = Transaction(self, who, session, origin)
                     yield tx
                     await tx.settle()
-                    await _unbroken(session.commit())
+                    await _unbroken(session.commit(), line)
                 except (exc.DBAPIError, asyncpg.InternalClientError) as error:
+                    line.cut_soon()
                     if isinstance(_cause(error), asyncpg.InternalClientError):
                         # The driver has lost its place in the protocol, as when the server is killed in the middle of a
                         # statement: nobody may get this connection again.
                         await session.invalidate()
+                    raise
+                except BaseException:
+                    line.cut_soon()
                     raise
         except (
             exc.SQLAlchemyError,
@@ -358,6 +373,8 @@ class Database:
             TimeoutError,
         ) as error:
             raise translate(error, self.constraints) from error
+        finally:
+            line.free()
         for wake in tx.after_commit:
             wake()
 
@@ -390,18 +407,17 @@ class Database:
         async with pool.acquire(timeout=self._timeout) as connection:
             # Composed of a UUID object's text, which is hex and hyphens; one round trip instead of two.
             await connection.execute(_BEGIN_READ + str(who.tenant_id) + "'")
-            try:
-                return await connection.fetch(sql, *args)
-            finally:
-                if not connection.is_closed():
-                    await connection.execute("COMMIT")
+            rows = await connection.fetch(sql, *args)
+            # After a failure the pool rolls back, and waits no longer for that than for a connection.
+            await connection.execute("COMMIT")
+            return rows
 
     async def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
         try:
             pool = self._reads or await self._open()
             async with pool.acquire(timeout=self._timeout) as connection:
-                await connection.execute("SELECT 1")
+                await connection.execute("SELECT 1", timeout=self._timeout)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise translate(error, self.constraints) from error
 
@@ -421,15 +437,20 @@ class Database:
         async with self._opening:
             if self._reads is None:
                 self._reads = await asyncpg.create_pool(
-                    self._url, min_size=0, max_size=self._size, init=_read_json, reset=_leave, timeout=5
-                )
+                    self._url, min_size=0, max_size=self._size, init=_read_json, reset=_leave,
+                    timeout=CONNECTING, command_timeout=SILENCE,
+                )  # fmt: skip
         return self._reads
 
     async def close(self) -> None:
-        """Ends all connections."""
-        await self._engine.dispose()
+        """Ends all connections, those that do not answer without a farewell."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._engine.dispose(), _FAREWELL)
         if self._reads is not None:
-            await self._reads.close()
+            try:
+                await asyncio.wait_for(self._reads.close(), _FAREWELL)
+            except TimeoutError:
+                self._reads.terminate()
 
 
 async def read_across(relay_url: str, sql: str, *args: object) -> list[asyncpg.Record]:
@@ -438,7 +459,7 @@ async def read_across(relay_url: str, sql: str, *args: object) -> list[asyncpg.R
     On a connection of its own. Raises Unavailable.
     """
     try:
-        connection: Any = await asyncpg.connect(relay_url, timeout=5)
+        connection: Any = await asyncpg.connect(relay_url, timeout=CONNECTING, command_timeout=SILENCE)
         try:
             return await connection.fetch(sql, *args)
         finally:
@@ -447,15 +468,47 @@ async def read_across(relay_url: str, sql: str, *args: object) -> list[asyncpg.R
         raise translate(error, {}) from error
 
 
-async def _bind(session: AsyncSession, who: Principal) -> None:
+class _Line:
+    """The connection of a transaction. It is cut when it stays silent although the transaction has failed: whoever is let go
+    must not wait for a network that has nothing to say, and neither must the pool."""
+
+    def __init__(self) -> None:
+        self.driver: Any = None
+        self._cut: asyncio.TimerHandle | None = None
+
+    def cut(self) -> None:
+        """Ends the connection at once; what waits for it fails."""
+        if self.driver is not None:
+            self.driver.terminate()
+
+    def cut_soon(self) -> None:
+        """Ends the connection unless it is free within `_LEAVING` seconds."""
+        if self._cut is None:
+            self._cut = asyncio.get_running_loop().call_later(_LEAVING, self.cut)
+
+    def free(self) -> None:
+        """The pool has it back."""
+        if self._cut is not None:
+            self._cut.cancel()
+        self.driver = None
+
+
+async def _bind(session: AsyncSession, who: Principal, line: _Line) -> None:
     """Sets the tenant; once more when the pooled connection had died unnoticed, for nothing has been done on it yet."""
     try:
-        await session.execute(_SET_TENANT, {"tenant": str(who.tenant_id)})
+        await _bind_once(session, who, line)
     except exc.DBAPIError as error:
         if not error.connection_invalidated:
             raise
         await session.rollback()
-        await session.execute(_SET_TENANT, {"tenant": str(who.tenant_id)})
+        await _bind_once(session, who, line)
+
+
+async def _bind_once(session: AsyncSession, who: Principal, line: _Line) -> None:
+    connection = await session.connection()
+    assert connection.sync_connection is not None
+    line.driver = connection.sync_connection.connection.driver_connection
+    await connection.execute(_SET_TENANT, {"tenant": str(who.tenant_id)})
 
 
 _SET_TENANT = text("SELECT set_config('kehu.tenant', :tenant, true)")
@@ -477,13 +530,19 @@ async def _read_json(connection: Any) -> None:
     )  # fmt: skip
 
 
-async def _unbroken(work: Any) -> None:
-    """Lets a commit finish even when the caller hangs up: a commit cut in two has an unknown end."""
+async def _unbroken(work: Any, line: _Line) -> None:
+    """Lets a commit finish even when the caller hangs up: a commit cut in two has an unknown end. It has that, too, when the
+    database is silent, and nobody gains by waiting."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=_LEAVING)
+        if not task.done():
+            line.cut()
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # looked at: whoever wanted to know has gone
         raise
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from chassis.database import CONNECTING, SILENCE
 from chassis.errors import Code, Problem
 from chassis.principal import Principal
 from chassis.settings import Settings
@@ -68,8 +69,9 @@ class Runner:
         while True:
             try:
                 pool = await asyncpg.create_pool(
-                    self._settings.relay_database_url.get_secret_value(), min_size=0, max_size=2, timeout=5
-                )
+                    self._settings.relay_database_url.get_secret_value(), min_size=0, max_size=2,
+                    timeout=CONNECTING, command_timeout=SILENCE,
+                )  # fmt: skip
                 async with pool:
                     await self._work(pool)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -21,7 +21,7 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from chassis.database import Database
+from chassis.database import CONNECTING, SILENCE, Database
 from chassis.events import streams
 from chassis.settings import Settings
 
@@ -35,6 +35,9 @@ _LOOK = 0.1
 _POLL = 2.0
 """Seconds between looks at the outbox when nobody wakes the relay."""
 _PAUSE = 0.5
+_ABANDONED = 15.0
+"""Seconds after which the server ends the session of a relay that asks nothing. A relay asks every two; the session of one
+whose connection was lost on the way would else keep the lock, and every other relay out, until the server's TCP gives it up."""
 _LOCK = 0x6B656875
 """Key of the advisory lock by which one relay a database works at a time."""
 
@@ -77,7 +80,10 @@ class Relay:
 
     async def _leading(self) -> None:
         connection: Any = await asyncpg.connect(
-            self._settings.relay_database_url.get_secret_value(), timeout=5, command_timeout=10
+            self._settings.relay_database_url.get_secret_value(),
+            timeout=CONNECTING,
+            command_timeout=SILENCE,
+            server_settings={"idle_session_timeout": f"{_ABANDONED * 1000:.0f}"},
         )
         client: Client | None = None
         try:

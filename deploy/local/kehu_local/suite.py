@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +32,9 @@ NATS_URL = "KEHU_NATS_URL"
 """A NATS that stands already, with a user who may do all that the services do. Embedded when unset."""
 TENANT = "demo"
 EMAIL = "admin@demo.example"
+Via = Callable[[str, str, str], str]
+"""`via(origin, peer, address)`: the host:port at which `origin` is to look for `peer`, which listens at `address`. Both are
+domains or the gateway; `peer` may be `NATS` or `PostgreSQL`, too."""
 AT_ONCE = 4
 """Services that are brought up side by side: more would only wait for the processor."""
 
@@ -141,12 +145,14 @@ def start_suite(
     keep_password: bool = False,
     erp_tenants: Sequence[str] = (TENANT,),
     tell: Callable[[str], None] = lambda _: None,
+    via: Via = lambda origin, peer, address: address,
 ) -> Suite:
     """Starts all of it below `var` and waits until the gateway is ready.
 
     `services` names those to run, all that are installed for None; `port` is the gateway's, 0 takes a free one.
     `environment` is given to every service and the gateway beside their settings. `keep_password` lets the first
-    administrator work without choosing a new password first. `tell` hears one line of progress at a time.
+    administrator work without choosing a new password first. `tell` hears one line of progress at a time. `via` may put
+    something between any two parts; by default they reach each other directly.
 
     Raises StartFailed with what to look at; nothing is left running then.
     """
@@ -159,7 +165,7 @@ def start_suite(
     suite = Suite(var, "", keys, _lock=locked(var))
     try:
         _rotate(var / "log")
-        _start(suite, chosen, port, dict(environment or {}), keep_password, erp_tenants, tell)
+        _start(suite, chosen, port, dict(environment or {}), keep_password, erp_tenants, tell, via)
     except BaseException:
         suite.stop()
         raise
@@ -211,6 +217,7 @@ def _start(
     keep_password: bool,
     erp_tenants: Sequence[str],
     tell: Callable[[str], None],
+    via: Via,
 ) -> None:
     keys, logs = suite.keys, suite.var / "log"
     tell("Starting PostgreSQL and NATS")
@@ -241,26 +248,29 @@ def _start(
         "PYTHONUNBUFFERED": "1",
         **given,
         "KEHU_TOKEN_KEYS": str(keys.jwks),
-        **{f"KEHU_ADDRESS_{domain.upper()}": address for domain, address in addresses.items()},
     }
     # What the services are told comes from here alone: an administrator's address must not reach them.
     for name in (DATABASE_URL, "KEHU_OWNER_DATABASE_URL", "KEHU_TEST_DATABASE_URL", "KEHU_TEST_NATS_URL"):
         shared.pop(name, None)
 
     def told(name: str, address: str) -> dict[str, str]:
+        peers = {domain: at if domain == name else via(name, domain, at) for domain, at in addresses.items()}
         return {
             **shared,
+            **{f"KEHU_ADDRESS_{domain.upper()}": at for domain, at in peers.items()},
             "KEHU_LISTEN": address,
             "KEHU_TOKEN_KEY": str(keys.private(name)),
-            **_broker(suite.nats, nats_url, name, keys),
+            **_broker(suite.nats, _elsewhere(nats_url, partial(via, name, "NATS")), name, keys),
         }
 
     def bring_up(member: Member) -> Part:
         domain, urls = member.domain, suite.databases[member.domain]
+        server = via(domain, "PostgreSQL", _host_of(urls.app))
+        database, relay = (_elsewhere(url, lambda _: server) for url in (urls.app, urls.relay))
         environment = {
             **told(domain, addresses[domain]),
-            "KEHU_DATABASE_URL": urls.app,
-            "KEHU_RELAY_DATABASE_URL": urls.relay,
+            "KEHU_DATABASE_URL": database,
+            "KEHU_RELAY_DATABASE_URL": relay,
             "KEHU_PAGE_TOKEN_KEY": keys.secret(f"page tokens of {domain}"),
         }
         command(member, ["migrate"], {**environment, "KEHU_OWNER_DATABASE_URL": urls.owner})
@@ -310,10 +320,21 @@ def _start(
             suite.erps[tenant] = _run(erp.open_to(suite.nats, tenant))
 
 
+def _host_of(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _elsewhere(url: str, address: Callable[[str], str]) -> str:
+    """The same URL at another host:port."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{address(host)}"))
+
+
 def _broker(server: Nats | None, url: str, name: str, keys: Keys) -> dict[str, str]:
     if server is not None:
         return {
-            "KEHU_NATS_URL": server.url,
+            "KEHU_NATS_URL": url,
             "KEHU_NATS_USER": name,
             "KEHU_NATS_PASSWORD": keys.secret(f"nats {name}"),
             "KEHU_NATS_MONITOR_URL": server.monitor_url,
