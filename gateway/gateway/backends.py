@@ -117,9 +117,11 @@ class Backends:
         metadata: Metadata,
         timeout: float | None = None,
         patience: float = PATIENCE,
+        waited: float = 0.0,
     ) -> Message:
         """The answer of an RPC. `timeout` in seconds; None takes the contract's deadline. `patience` in seconds is for
-        a service that has just come back and is about to be reached again.
+        a service that has just come back and is about to be reached again; it goes off the timeout, and so do the
+        seconds the request has `waited` already.
 
         Raises Refusal: 404 MODULE_NOT_INSTALLED when the service is not installed, else what the failed
         call says.
@@ -128,8 +130,9 @@ class Backends:
         if call is None:
             raise not_installed(method.domain)
         try:
-            await self._links[method.domain].reached(patience)
-            return await call(request, timeout=timeout or method.deadline + _GRACE, metadata=metadata)
+            left = (timeout or method.deadline + _GRACE) - waited
+            left -= await self._links[method.domain].reached(min(patience, left / 2))
+            return await call(request, timeout=left, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise of_call(error) from None
 

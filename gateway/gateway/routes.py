@@ -1,6 +1,7 @@
 """Routes made from the contracts: every google.api.http rule becomes one, so a new RPC needs no line here."""
 
 import mimetypes
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,14 +93,16 @@ class Call:
         exchange.rpc = method.path
         if not self._backends.installed(method.domain):
             raise not_installed(method.domain)
+        began = time.monotonic()
         caller = await self._sessions.caller(exchange, method)
+        waited = time.monotonic() - began
         self._limits_of(exchange, None if caller is None else caller.key)
         body = await self._body(exchange)
         request = self._binding.bind(exchange, body)
         metadata: Metadata = (("traceparent", exchange.traceparent),)
         if caller is not None:
             metadata = (("authorization", caller.authorization), *metadata)
-        message = await self._backends.call(method, request, metadata)
+        message = await self._backends.call(method, request, metadata, waited=waited)
         answer = self._answer(exchange, message)
         if self._after is not None:
             self._after(exchange, request, message, answer)

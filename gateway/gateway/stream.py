@@ -77,6 +77,12 @@ class Streams:
         async def failed(error: Exception) -> None:
             log.warning("broker: %s", error or type(error).__name__)
 
+        async def disconnected() -> None:
+            # What is told while the bus is away is never told again: whoever comes back reads the lists anew.
+            for listeners in self._listeners.values():
+                for listener in listeners:
+                    listener.lost = True
+
         settings = self._settings
         while True:
             client = Client()
@@ -84,7 +90,7 @@ class Streams:
                 await client.connect(
                     servers=[settings.nats_url], name="gateway", user=settings.nats_user or None,
                     password=settings.nats_password.get_secret_value() or None, max_reconnect_attempts=-1, ping_interval=10,
-                    connect_timeout=2, error_cb=failed,
+                    connect_timeout=2, error_cb=failed, disconnected_cb=disconnected,
                 )  # fmt: skip
                 await client.subscribe("kehu.>", cb=self._heard)
                 self._client = client

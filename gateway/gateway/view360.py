@@ -6,6 +6,7 @@ costs its section only, and the answer names it.
 """
 
 import asyncio
+import time
 from typing import Any
 
 import orjson
@@ -45,13 +46,15 @@ class View360:
 
     async def __call__(self, exchange: Exchange) -> Answer:
         exchange.rpc = "view360"
+        began = time.monotonic()
         caller = await self._sessions.caller(exchange)
         assert caller is not None
+        waited = time.monotonic() - began
         self._limits.callers.check(caller.key, "requests")
         id = exchange.segments[2]
         metadata: Metadata = (("authorization", caller.authorization), ("traceparent", exchange.traceparent))
         customer, *sections = await asyncio.gather(
-            self._backends.call(self._customer, self._customer.request(id=id), metadata),
+            self._backends.call(self._customer, self._customer.request(id=id), metadata, waited=waited),
             *(self._section(method, id, metadata) for method in self._facets),
             return_exceptions=True,
         )
