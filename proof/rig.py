@@ -11,6 +11,7 @@ from kehu_local.processes import wait_until
 from kehu_local.suite import Part, Suite
 
 _RIGGED = Path(__file__).with_name("rigged.py")
+_GAUGED = Path(__file__).with_name("gauged.py")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,25 @@ def rigged(suite: Suite, domain: str, folder: Path, plants: Sequence[str] = ()) 
         part.process.command = [sys.executable, str(_RIGGED), module, str(folder), *plants, "--"]
         part.start()
         yield Rig(suite, part, folder)
+    finally:
+        part.process.command = plain
+        part.kill()
+        part.start()
+
+
+@contextmanager
+def gauged(suite: Suite, name: str, folder: Path, plants: Sequence[str] = ()) -> Generator[Path]:
+    """The service of that domain, or the gateway, started anew so that it tells its tasks in the file that is given, with
+    bugs of those names; afterwards it runs as before."""
+    part = next(part for part in suite.parts if part.name == name)
+    folder.mkdir(exist_ok=True)
+    plain = part.process.command
+    module = next((member.module for member in MEMBERS if member.domain == name), name)
+    part.kill()
+    try:
+        part.process.command = [sys.executable, str(_GAUGED), module, str(folder / name), *plants, "--"]
+        part.start()
+        yield folder / name
     finally:
         part.process.command = plain
         part.kill()
