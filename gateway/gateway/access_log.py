@@ -27,6 +27,7 @@ class AccessLog:
     out: BinaryIO | None = field(default_factory=lambda: sys.stdout.buffer)
     _lines: list[bytes] = field(default_factory=list[bytes])
     _timer: asyncio.TimerHandle | None = None
+    _turned_away: int = 0
 
     def write(self, exchange: Exchange, method: str, status: int, seconds: float) -> None:
         """Notes one request. Must be called in the running loop."""
@@ -48,7 +49,17 @@ class AccessLog:
         self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         if len(self._lines) >= _AT_ONCE:
             self.flush()
-        elif self._timer is None:
+        else:
+            self._soon()
+
+    def turned_away(self) -> None:
+        """Counts a request that was not let in. They get one line together: there may be thousands a second."""
+        if self.out is not None:
+            self._turned_away += 1
+            self._soon()
+
+    def _soon(self) -> None:
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_EVERY, self.flush)
 
     def flush(self) -> None:
@@ -56,6 +67,16 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._turned_away:
+            line = {
+                "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
+                "level": "WARNING",
+                "message": "requests turned away: too many are in work",
+                "status": 503,
+                "count": self._turned_away,
+            }
+            self._turned_away = 0
+            self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         if self.out is not None and self._lines:
             lines, self._lines = self._lines, []
             try:

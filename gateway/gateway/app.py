@@ -58,7 +58,7 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
     domains = {method.domain for method in contracts.methods}
     limits = Limits.standard(
         rate=settings.rate_per_second, door_rate=settings.door_rate_per_minute,
-        concurrency=settings.max_concurrent_requests, streams=settings.max_streams,
+        places=settings.max_concurrent_requests, seats=settings.seats, streams=settings.max_streams,
     )  # fmt: skip
     if settings.token_key is None:
         raise SystemExit("KEHU_TOKEN_KEY must name the gateway's private key")
@@ -87,8 +87,8 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
     _pages(app, text)
     _health(app, backends, live, life)
     return Edge(
-        app, tree=lambda: tree, limits=limits, hosts=settings.host_names(), proxies=settings.proxies(),
-        public_url=settings.public_url, access_log=log,
+        app, tree=lambda: tree, limits=limits, tenant_of=sessions.tenant_of, hosts=settings.host_names(),
+        proxies=settings.proxies(), public_url=settings.public_url, access_log=log,
     )  # fmt: skip
 
 

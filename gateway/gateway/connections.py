@@ -1,5 +1,6 @@
-"""What HTTP itself does for a connection: how much of a head is taken in, what is said to those who speak no HTTP, and how
-answers leave, head and body together, in one packet and one system call."""
+"""What HTTP itself does for a connection: how much of a head is taken in, what is said to those who speak no HTTP, who is turned
+away before anything is made for the request, and how answers leave, head and body together, in one packet and one system call.
+"""
 
 import asyncio
 from http import HTTPStatus
@@ -8,7 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chassis import telemetry
-from gateway.edge import ALWAYS, MAX_HEAD, MAX_TARGET, address_too_long, head_too_large
+from gateway.edge import ALWAYS, MAX_HEAD, MAX_TARGET, Edge, address_too_long, head_too_large
 from gateway.problems import Refusal
 
 _ENOUGH = 64 * 1024
@@ -52,7 +53,7 @@ class _Gathering:
 
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP on a gathering transport, with a limit to what is kept of a request whose head does not end, and with
-    problem documents for what the parser refuses.
+    problem documents for what the parser refuses. Before an Edge, what that does not admit is turned away here.
     """
 
     _head: int
@@ -61,6 +62,8 @@ class Connection(HttpToolsProtocol):
     """Whether a head began in the piece that is being read."""
     _deaf: bool
     """Whether the connection is given up, and what still comes is not read."""
+    _refused = False
+    """Whether the request that is being read has its answer already."""
 
     def connection_made(self, transport: Any) -> None:
         """The client is there."""
@@ -80,13 +83,23 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins with its head."""
-        self._head, self._begun = 0, True
+        self._head, self._begun, self._refused = 0, True, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head has ended; what comes now is the body's."""
         self._head = -1
-        super().on_headers_complete()
+        if self._deaf:
+            self._refused = True  # what came behind the last answer gets none
+        elif self._behind() or self._admitted():
+            try:
+                super().on_headers_complete()
+            except Exception:
+                scope: Any = self.scope
+                Edge.dropped(scope)
+                raise
+        else:
+            self._turn_away()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Headers behind a body are nobody's, and are not kept."""
@@ -111,3 +124,37 @@ class Connection(HttpToolsProtocol):
         self.transport.write(line + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n" + body)
         self._deaf = True
         self.loop.call_later(_LET_GO_SECONDS, self.transport.close)
+
+    def _turn_away(self) -> None:
+        self._refused = True
+        parser: Any = self.parser
+        lasts = parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        # Nobody knows what a client sends next that waits to be told to go on.
+        self._deaf = not lasts or self.expect_100_continue or self.flow.write_paused
+        answer = Edge.turned_away(self.headers, head=parser.get_method() == b"HEAD", close=self._deaf)
+        self.transport.write(answer)
+        if self._deaf:
+            self.transport.close()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body, which nobody reads when the request was turned away."""
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request has been read to its end."""
+        if self._refused:
+            self.on_response_complete()
+        else:
+            super().on_message_complete()
+
+    def _behind(self) -> bool:
+        """Whether the answer to an earlier request of this connection comes first. Such a request is asked about in its turn."""
+        earlier: Any = self.cycle
+        return earlier is not None and not earlier.response_complete
+
+    def _admitted(self) -> bool:
+        app: Any = self.config.app
+        parser: Any = self.parser
+        scope: Any = self.scope
+        return not isinstance(app, Edge) or parser.should_upgrade() or app.admit(self.url, scope)

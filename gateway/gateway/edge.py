@@ -22,6 +22,7 @@ from gateway.limits import Limits
 from gateway.problems import Refusal, internal, of_problem
 from gateway.settings import Proxies
 from gateway.templates import Tree
+from gateway.turns import Place
 
 log = logging.getLogger("gateway")
 
@@ -40,7 +41,38 @@ ALWAYS: Headers = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 _API: Headers = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
+_V1 = b"/v1/"
 _SECURE: Headers = [(b"strict-transport-security", b"max-age=31536000")]
+
+
+_PLACE = "kehu.place"
+"""Where the scope of a request holds its place when it was given one before."""
+
+
+def _too_busy() -> Refusal:
+    return Refusal(
+        503, "TOO_BUSY", "Too many requests are in work at the moment. Try again.", retry_after=1.0
+    )
+
+
+def _whole(refusal: Refusal, more: Headers) -> bytes:
+    """A refusal as it goes over the wire, with places for traceparent and trace id."""
+    body = refusal.document("/v1/", "%s")
+    length = len(body) - len(b"%s") + 32
+    headers = [
+        *refusal.headers(),
+        *ALWAYS,
+        *_API,
+        *more,
+        (b"traceparent", b"%s"),
+        (b"content-length", str(length).encode()),
+    ]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return b"HTTP/1.1 503 Service Unavailable\r\n" + lines + b"\r\n" + body
+
+
+_TURNED_AWAY = _whole(_too_busy(), [])
+_TURNED_AWAY_FOR_GOOD = _whole(_too_busy(), [(b"connection", b"close")])
 
 
 class Edge:
@@ -55,6 +87,7 @@ class Edge:
         *,
         tree: Callable[[], Tree[Served]],
         limits: Limits,
+        tenant_of: Callable[[Headers], str],
         hosts: frozenset[str] | None,
         proxies: Proxies,
         public_url: str = "",
@@ -62,7 +95,8 @@ class Edge:
     ) -> None:
         self._app = app
         self._tree = tree
-        self._limits = limits
+        self._turns = limits.turns
+        self._tenant_of = tenant_of
         self._hosts = hosts
         self._proxies = proxies
         self._public_url = public_url.rstrip("/")
@@ -87,6 +121,35 @@ class Edge:
             finally:
                 span.update_name(exchange.rpc or scope["method"])
 
+    def admit(self, target: bytes, scope: Scope) -> bool:
+        """Gives a request its place, of which so far no more is known than its head. False when it is turned away.
+
+        So early a refusal costs a fraction of what it costs further in, and those who are inside are served while many
+        times more are sent than can be. A request that nobody asked about here is asked about by the edge itself.
+        """
+        if not target.startswith(_V1):
+            return True
+        place = scope[_PLACE] = self._turns.enter(self._tenant_of(scope["headers"]))
+        if place is None:
+            self._log.turned_away()
+        return place is not None
+
+    @staticmethod
+    def dropped(scope: Scope) -> None:
+        """Takes back the place of a request that was admitted and turned out to be none."""
+        place: Place | None = scope.get(_PLACE)
+        if place is not None:
+            place.leave()
+
+    @staticmethod
+    def turned_away(headers: Headers, *, head: bool, close: bool) -> bytes:
+        """The whole answer to a request that was not admitted; `close` when it is the last of its connection."""
+        given = next((value for name, value in headers if name == b"traceparent"), b"").decode("latin-1")
+        trace_id, traceparent = telemetry.continued(given)
+        answer = _TURNED_AWAY_FOR_GOOD if close else _TURNED_AWAY
+        whole = answer % (traceparent.encode(), trace_id.encode())
+        return whole[: whole.index(b"\r\n\r\n") + 4] if head else whole
+
     async def _answer(self, exchange: Exchange, method: str) -> None:
         started = time.perf_counter()
         watched = _Watched(exchange, head=method == "HEAD")
@@ -96,6 +159,8 @@ class Edge:
             if answer is not None:
                 await watched.answer(answer)
         finally:
+            if exchange.place is not None:
+                exchange.place.leave()
             self._log.write(exchange, method, watched.status, time.perf_counter() - started)
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
@@ -118,6 +183,7 @@ class Edge:
             secure=secure,
             trace_id=trace_id,
             traceparent=traceparent,
+            place=scope.get(_PLACE),
             public_url=self._public_url,
         )
 
@@ -136,7 +202,7 @@ class Edge:
 
     async def _serve(self, exchange: Exchange, watched: "_Watched") -> Answer | None:
         raw: bytes = exchange.scope.get("raw_path") or exchange.path.encode()
-        api = raw.startswith(b"/v1/")
+        api = raw.startswith(_V1)
         watched.more = [*ALWAYS, *(_API if api else ()), *(_SECURE if exchange.secure else ())]
         try:
             self._check(exchange, raw)
@@ -147,11 +213,12 @@ class Edge:
             served = self._find(exchange, raw)
             if isinstance(served, Answer):
                 return served
-            self._limits.work.enter()
-            try:
-                return await served(exchange)
-            finally:
-                self._limits.work.leave()
+            if exchange.place is None:
+                exchange.place = self._turns.enter(self._tenant_of(exchange.scope["headers"]))
+                if exchange.place is None:
+                    raise _too_busy()
+            await exchange.place.seat()
+            return await served(exchange)
         except Refusal as refusal:
             return self._refused(exchange, watched, refusal)
         except Problem as problem:

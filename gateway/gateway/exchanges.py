@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from chassis.errors import Invalid
 from gateway.problems import Refusal
+from gateway.turns import Place
 
 JSON = b"application/json"
 BODY_SECONDS = 30.0
@@ -47,6 +48,8 @@ class Exchange:
     person: str = ""
     """Who asks, for the access log."""
     rpc: str = ""
+    place: Place | None = None
+    """Its place in the gateway, as soon as it has one."""
     public_url: str = ""
     """What the operator says is the gateway's address; empty when nothing is said."""
 

@@ -1,4 +1,4 @@
-"""How much one caller may ask for: requests a second, bodies, and how many requests are in work at once.
+"""How much one caller may ask for: requests a second, bodies, and how many requests are inside at once.
 
 Whoever asks for more is answered at once, with the time after which asking again makes sense. Buckets are
 kept by this process: with several gateways the limits hold for each.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.problems import Refusal
+from gateway.turns import Turns
 
 JSON_BYTES = 1024 * 1024
 UPLOAD_BYTES = 32 * 1024 * 1024
@@ -90,12 +91,12 @@ class Limits:
     """Requests without sign-in of one address, to public methods that only read."""
     doors: RateLimit
     """Sign-ins and posted public forms of one address."""
-    work: Gate
+    turns: Turns
     uploads: Gate
     streams: Gate
 
     @classmethod
-    def standard(cls, *, rate: float, door_rate: float, concurrency: int, streams: int) -> "Limits":
+    def standard(cls, *, rate: float, door_rate: float, places: int, seats: int, streams: int) -> "Limits":
         """Limits with bursts of two seconds for callers and of a minute for the doors.
 
         `rate` in requests a second, `door_rate` in requests a minute.
@@ -104,7 +105,7 @@ class Limits:
             callers=RateLimit(rate, rate * 2),
             strangers=RateLimit(rate / 4, rate / 2),
             doors=RateLimit(door_rate / 60, door_rate),
-            work=Gate(concurrency, "TOO_BUSY", "Too many requests are in work at the moment. Try again."),
+            turns=Turns(places, seats),
             uploads=Gate(MAX_UPLOADS, "TOO_BUSY", "Too many uploads are in work at the moment. Try again."),
             streams=Gate(streams, "TOO_MANY_STREAMS", "Too many live streams are open. Try again later."),
         )

@@ -29,7 +29,7 @@ from chassis.principal import NOBODY, Issuer, Principal, Verifier
 from chassis.wire import to_json
 from gateway.backends import Backends, Metadata
 from gateway.contracts import Method
-from gateway.exchanges import Answer, Exchange
+from gateway.exchanges import Answer, Exchange, Headers
 from gateway.problems import Refusal, of_problem
 
 FRESH = 3.0
@@ -42,6 +42,8 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 _ASKS = b"x-kehu-session"
 """Header by which a browser asks for a cookie instead of tokens: `X-Kehu-Session: cookie`."""
 _CLIENT = b"x-kehu-client"
+_CREDENTIALS = (b"x-api-key", b"authorization", b"cookie")
+"""Headers in which callers show who they are, the one that counts first."""
 _INTROSPECT = "kehu.identity.v1.SessionService.IntrospectSession"
 _EXCHANGE = "kehu.identity.v1.ApiKeyService.ExchangeApiKey"
 
@@ -74,6 +76,7 @@ class Sessions:
         self._secret = hashlib.sha256(b"kehu session cookies\0" + raw).digest()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._asking: dict[str, asyncio.Future[Caller | None]] = {}
+        self._tenants: OrderedDict[bytes, str] = OrderedDict()
 
     async def caller(self, exchange: Exchange, method: Method | None = None) -> Caller | None:
         """Who sent this; None for strangers, who are let in to public methods only.
@@ -83,6 +86,7 @@ class Sessions:
         caller = await self._shown(exchange, method is not None and method.access.public)
         if caller is not None:
             exchange.person = str(caller.who.person_id)
+            self._learn(exchange, caller)
         elif method is None or not method.access.public:
             raise Refusal(
                 401,
@@ -90,6 +94,25 @@ class Sessions:
                 "Sign in first: send a bearer token, an API key or the session cookie.",
             )
         return caller
+
+    def tenant_of(self, headers: Headers) -> str:
+        """The tenant of who has shown the same before, for fair shares and nothing else; empty for anyone not seen yet.
+
+        It says nothing about whether what is shown is still valid.
+        """
+        for name, value in headers:
+            if name in _CREDENTIALS:
+                tenant = self._tenants.get(value)
+                if tenant is not None:
+                    return tenant
+        return ""
+
+    def _learn(self, exchange: Exchange, caller: Caller) -> None:
+        shown = next((exchange.headers[name] for name in _CREDENTIALS if name in exchange.headers), b"")
+        if shown not in self._tenants:
+            self._tenants[shown] = caller.who.tenant
+            if len(self._tenants) > _KEPT:
+                self._tenants.popitem(last=False)
 
     async def _shown(self, exchange: Exchange, strangers_too: bool) -> Caller | None:
         header = exchange.headers.get(b"authorization", b"").decode("latin-1")

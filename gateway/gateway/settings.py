@@ -40,7 +40,11 @@ class Settings(BaseSettings):
     door_rate_per_minute: float = Field(default=120.0, gt=0)
     """Sign-ins and posted public forms a minute of one address."""
     max_concurrent_requests: int = Field(default=256, ge=1)
-    """Requests in work at once; the next is answered 503 at once."""
+    """Requests inside at once, waiting or served. One tenant may hold as many as are free, so alone half of them; its next
+    is answered 503 at once.
+    """
+    seats: int = Field(default=16, ge=1)
+    """Requests served at once, the tenants in turns. One that lasts gives its seat to the next."""
     max_streams: int = Field(default=1000, ge=0)
     """Live streams open at once."""
     facet_deadline: float = Field(default=1.0, gt=0)

@@ -138,6 +138,8 @@ class Streams:
                 503, "STREAM_UNAVAILABLE", "Live events are not available now. Try again.", retry_after=2.0
             )
         self._limits.streams.enter()
+        if exchange.place is not None:
+            exchange.place.leave()  # streams are counted by themselves
         listener = _Listener(caller.who)
         listeners = self._listeners.setdefault(caller.who.tenant, set())
         listeners.add(listener)

@@ -136,7 +136,7 @@ def _identity(house: House) -> None:
 
 
 @asynccontextmanager
-async def running_gateway(keys: Keys, nats_url: str) -> AsyncGenerator[House]:
+async def running_gateway(keys: Keys, nats_url: str, **settings: Any) -> AsyncGenerator[House]:
     """A gateway with its peers, for the time of the block."""
     verifier = Verifier.from_file(keys.jwks)
     domains = ("identity", "customers", "leads", "sales", "marketing", "analytics")
@@ -153,6 +153,7 @@ async def running_gateway(keys: Keys, nats_url: str) -> AsyncGenerator[House]:
             facet_deadline=0.5,
             trusted_proxies="127.0.0.1/32",
             addresses={name: peer.address for name, peer in peers.items()},
+            **settings,
         ),
         life,
     )
