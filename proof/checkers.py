@@ -1,9 +1,12 @@
 """What must hold after faults, as plain functions from what was acknowledged and what was found to the faults in it."""
 
+import math
+import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.open_loop import Told
 from proof.found import LeadFound, Message
 
 
@@ -194,3 +197,57 @@ def poison_faults(dead: Iterable[str], effects: Iterable[str], messages: Iterabl
         if kept[id] + counted[id] != 1:
             faults.append(f"event {id} took effect {counted[id]} times and is {kept[id]} dead letters")
     return faults
+
+
+@dataclass(frozen=True)
+class Round:
+    """Good answers a second in one round: of closed-loop clients, and of a load of so many times that rate."""
+
+    capacity: float
+    goodput: Mapping[float, float]
+
+    @property
+    def peak(self) -> float:
+        """The most that was reached."""
+        return max(self.capacity, *self.goodput.values())
+
+
+AT_ONCE = 500.0
+"""Milliseconds within which 99 of 100 refusals must be there."""
+
+
+def overload_faults(told: Told) -> list[str]:
+    """What is wrong with the answers to a load, be it ever so high: each request is answered well or refused at once."""
+    faults = [f"{many} answers of status {status}" for status, many in told.wrong.items()]
+    if told.lost:
+        faults.append(f"{told.lost} requests were never answered")
+    if told.unsent:
+        faults.append(f"{told.unsent} requests found no connection, so the load was less than it should be")
+    answered = len(told.good) + len(told.refused) + told.wrong.total() + told.lost
+    if answered != told.sent:
+        faults.append(f"{told.sent} requests have {answered} outcomes")
+    if p99(told.refused) > AT_ONCE:
+        faults.append(f"refusals took {p99(told.refused):.0f} ms (p99)")
+    return faults
+
+
+def goodput_share(rounds: Sequence[Round], factor: float) -> float:
+    """Goodput at that load as a part of its round's peak: the median over the rounds."""
+    return statistics.median(one.goodput[factor] / one.peak for one in rounds)
+
+
+def slowdown(rounds: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    """How many times as long the slowest of a hundred answers takes beside noise: the median over rounds of times without
+    and with it. Infinite when nothing was answered.
+    """
+    return statistics.median(p99(loud) / p99(calm) if calm and loud else math.inf for calm, loud in rounds)
+
+
+def p99(times: Sequence[float]) -> float:
+    """The time within which 99 of 100 were; 0 for none."""
+    return sorted(times)[min(len(times) - 1, int(len(times) * 0.99))] if times else 0.0
+
+
+def amplification(attempts: int, calls: int) -> float:
+    """Attempts that reached a service for each call that was made. Infinite when more came than anybody asked for."""
+    return attempts / calls if calls else math.inf if attempts else 0.0

@@ -18,11 +18,11 @@ from chassis.errors import Problem, Violation
 from gateway import form_pages
 from gateway.access_log import AccessLog
 from gateway.exchanges import Answer, Exchange, Headers, Served, bad_path, header_map
-from gateway.limits import Limits
+from gateway.limits import Limits, too_busy
 from gateway.problems import Refusal, internal, of_problem
 from gateway.settings import Proxies
 from gateway.templates import Tree
-from gateway.turns import Place
+from gateway.turns import Held
 
 log = logging.getLogger("gateway")
 
@@ -49,12 +49,6 @@ _PLACE = "kehu.place"
 """Where the scope of a request holds its place when it was given one before."""
 
 
-def _too_busy() -> Refusal:
-    return Refusal(
-        503, "TOO_BUSY", "Too many requests are in work at the moment. Try again.", retry_after=1.0
-    )
-
-
 def _whole(refusal: Refusal, more: Headers) -> bytes:
     """A refusal as it goes over the wire, with places for traceparent and trace id."""
     body = refusal.document("/v1/", "%s")
@@ -71,8 +65,8 @@ def _whole(refusal: Refusal, more: Headers) -> bytes:
     return b"HTTP/1.1 503 Service Unavailable\r\n" + lines + b"\r\n" + body
 
 
-_TURNED_AWAY = _whole(_too_busy(), [])
-_TURNED_AWAY_FOR_GOOD = _whole(_too_busy(), [(b"connection", b"close")])
+_TURNED_AWAY = _whole(too_busy(), [])
+_TURNED_AWAY_FOR_GOOD = _whole(too_busy(), [(b"connection", b"close")])
 
 
 class Edge:
@@ -95,7 +89,7 @@ class Edge:
     ) -> None:
         self._app = app
         self._tree = tree
-        self._turns = limits.turns
+        self._places = limits.places
         self._tenant_of = tenant_of
         self._hosts = hosts
         self._proxies = proxies
@@ -129,7 +123,7 @@ class Edge:
         """
         if not target.startswith(_V1):
             return True
-        place = scope[_PLACE] = self._turns.enter(self._tenant_of(scope["headers"]))
+        place = scope[_PLACE] = self._places.enter(self._tenant_of(scope["headers"]))
         if place is None:
             self._log.turned_away()
         return place is not None
@@ -137,7 +131,7 @@ class Edge:
     @staticmethod
     def dropped(scope: Scope) -> None:
         """Takes back the place of a request that was admitted and turned out to be none."""
-        place: Place | None = scope.get(_PLACE)
+        place: Held | None = scope.get(_PLACE)
         if place is not None:
             place.leave()
 
@@ -214,10 +208,9 @@ class Edge:
             if isinstance(served, Answer):
                 return served
             if exchange.place is None:
-                exchange.place = self._turns.enter(self._tenant_of(exchange.scope["headers"]))
+                exchange.place = self._places.enter(self._tenant_of(exchange.scope["headers"]))
                 if exchange.place is None:
-                    raise _too_busy()
-            await exchange.place.seat()
+                    raise too_busy()
             return await served(exchange)
         except Refusal as refusal:
             return self._refused(exchange, watched, refusal)

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from chassis.errors import Invalid
 from gateway.problems import Refusal
-from gateway.turns import Place
+from gateway.turns import Held
 
 JSON = b"application/json"
 BODY_SECONDS = 30.0
@@ -48,7 +48,7 @@ class Exchange:
     person: str = ""
     """Who asks, for the access log."""
     rpc: str = ""
-    place: Place | None = None
+    place: Held | None = None
     """Its place in the gateway, as soon as it has one."""
     public_url: str = ""
     """What the operator says is the gateway's address; empty when nothing is said."""

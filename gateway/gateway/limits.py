@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.problems import Refusal
-from gateway.turns import Turns
+from gateway.turns import Held, Places, Seats
 
 JSON_BYTES = 1024 * 1024
 UPLOAD_BYTES = 32 * 1024 * 1024
@@ -81,6 +81,12 @@ class Gate:
         self.inside -= 1
 
 
+def too_busy() -> Refusal:
+    """The answer to what is too much at the moment, whoever sent it."""
+    text = "Too many requests are in work at the moment. Try again."
+    return Refusal(503, "TOO_BUSY", text, retry_after=1.0)
+
+
 @dataclass
 class Limits:
     """All limits of one gateway."""
@@ -91,9 +97,25 @@ class Limits:
     """Requests without sign-in of one address, to public methods that only read."""
     doors: RateLimit
     """Sign-ins and posted public forms of one address."""
-    turns: Turns
+    places: Places
     uploads: Gate
     streams: Gate
+    seats_each: int
+    """Seats at each service."""
+    _seats: dict[str, Seats] = field(default_factory=dict[str, Seats])
+
+    async def seat(self, domain: str, tenant: str) -> Held:
+        """A seat at that domain's service for a request of that tenant, which waits for it.
+
+        Raises Refusal 503 when there was none in time.
+        """
+        seats = self._seats.get(domain)
+        if seats is None:
+            seats = self._seats[domain] = Seats(self.seats_each)
+        try:
+            return await seats.sit(tenant)
+        except TimeoutError:
+            raise too_busy() from None
 
     @classmethod
     def standard(cls, *, rate: float, door_rate: float, places: int, seats: int, streams: int) -> "Limits":
@@ -105,7 +127,8 @@ class Limits:
             callers=RateLimit(rate, rate * 2),
             strangers=RateLimit(rate / 4, rate / 2),
             doors=RateLimit(door_rate / 60, door_rate),
-            turns=Turns(places, seats),
+            places=Places(places),
             uploads=Gate(MAX_UPLOADS, "TOO_BUSY", "Too many uploads are in work at the moment. Try again."),
             streams=Gate(streams, "TOO_MANY_STREAMS", "Too many live streams are open. Try again later."),
+            seats_each=seats,
         )

@@ -102,7 +102,13 @@ class Call:
         metadata: Metadata = (("traceparent", exchange.traceparent),)
         if caller is not None:
             metadata = (("authorization", caller.authorization), *metadata)
-        message = await self._backends.call(method, request, metadata, waited=waited)
+        began = time.monotonic()
+        seat = await self._limits.seat(method.domain, "" if caller is None else caller.who.tenant)
+        try:
+            waited += time.monotonic() - began
+            message = await self._backends.call(method, request, metadata, waited=waited)
+        finally:
+            seat.leave()
         answer = self._answer(exchange, message)
         if self._after is not None:
             self._after(exchange, request, message, answer)

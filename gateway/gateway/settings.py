@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     is answered 503 at once.
     """
     seats: int = Field(default=16, ge=1)
-    """Requests served at once, the tenants in turns. One that lasts gives its seat to the next."""
+    """Requests each service works for at once, shared in the same way; the others wait for their turn. A gateway with many
+    replicas behind it wants more.
+    """
     max_streams: int = Field(default=1000, ge=0)
     """Live streams open at once."""
     facet_deadline: float = Field(default=1.0, gt=0)

@@ -49,15 +49,19 @@ class View360:
         began = time.monotonic()
         caller = await self._sessions.caller(exchange)
         assert caller is not None
-        waited = time.monotonic() - began
         self._limits.callers.check(caller.key, "requests")
         id = exchange.segments[2]
         metadata: Metadata = (("authorization", caller.authorization), ("traceparent", exchange.traceparent))
-        customer, *sections = await asyncio.gather(
-            self._backends.call(self._customer, self._customer.request(id=id), metadata, waited=waited),
-            *(self._section(method, id, metadata) for method in self._facets),
-            return_exceptions=True,
-        )
+        seat = await self._limits.seat(self._customer.domain, caller.who.tenant)
+        try:
+            waited = time.monotonic() - began
+            customer, *sections = await asyncio.gather(
+                self._backends.call(self._customer, self._customer.request(id=id), metadata, waited=waited),
+                *(self._section(method, id, metadata) for method in self._facets),
+                return_exceptions=True,
+            )
+        finally:
+            seat.leave()
         if isinstance(customer, BaseException):
             raise customer
         found: dict[str, Any] = {}
