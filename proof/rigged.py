@@ -28,6 +28,7 @@ import chassis.database
 import chassis.events.relay
 import chassis.imports.runs
 import chassis.imports.tables
+import chassis.listing
 import chassis.rpc.call
 import chassis.rpc.server
 from chassis.database import Transaction
@@ -399,6 +400,29 @@ def forgotten_cursor(service: Service) -> None:
         self._done += len(drafts)
 
     run._save = save
+def writes_first(service: Service) -> None:
+    """A use case that writes first and asks then whether the caller may: what it wrote stays when it refuses."""
+    serve = chassis.rpc.server.serve_call
+
+    async def served(method: Any, request: Any, call: Any, timeout: float) -> Any:
+        if method.name == "QualifyLead":
+            async with call.database.transaction(call.who) as tx:
+                await tx.session.execute(_TOUCH, {"id": request.id})
+        return await serve(method, request, call, timeout)
+
+    chassis.rpc.server.serve_call = served
+
+
+_TOUCH = text("UPDATE leads SET updated_at = clock_timestamp() WHERE id = :id")
+
+
+def shows_everything(service: Service) -> None:
+    """Lists and gets that forget whose the records are."""
+
+    def everything(*who_and_what: Any, first: int) -> tuple[str, list[object]]:
+        return "true", []
+
+    chassis.listing.visible_text = everything
 
 
 PLANTS: dict[str, Callable[[Service], None]] = {
@@ -422,6 +446,8 @@ PLANTS: dict[str, Callable[[Service], None]] = {
         raises,
         unknown_state,
         forgotten_cursor,
+        writes_first,
+        shows_everything,
     )
 }
 

@@ -3,6 +3,9 @@
 Tokens are JWTs signed with EdDSA (RFC 8037). The key id in the header is the issuer's name. The identity service signs for
 people; any other issuer is one of our services acting by itself, and its tokens carry `svc`, so that only methods whose
 contract names that service let it in. Every service verifies for itself; nobody trusts the network.
+
+A token that leaves the house names the gateway as its audience and opens no service: the gateway shows its own, fresh one, and so
+knows within seconds when a session has ended. What somebody carries off is worth nothing past the gateway.
 """
 
 import json
@@ -22,6 +25,9 @@ from chassis.errors import Unauthenticated
 
 IDENTITY = "identity"
 """The only issuer that may speak for a person who is present."""
+
+GATEWAY = "gateway"
+"""The audience of tokens that people and their programs hold."""
 
 NOBODY = UUID(int=0)
 """The person id of work that no person started."""
@@ -100,8 +106,8 @@ class Issuer:
             raise ValueError(f"{path} holds no Ed25519 key")
         return cls(name, key)
 
-    def issue(self, who: Principal, ttl: float = 300.0) -> str:
-        """A token for that principal, valid for `ttl` seconds from now."""
+    def issue(self, who: Principal, ttl: float = 300.0, audience: str = "") -> str:
+        """A token for that principal, valid for `ttl` seconds from now; with an audience, for nobody but it."""
         now = time.time()
         claims: dict[str, Any] = {
             "iss": self.name,
@@ -112,6 +118,8 @@ class Issuer:
             "sub": str(who.person_id),
             "name": who.name,
         }
+        if audience:
+            claims["aud"] = audience
         if who.team_id is not None:
             claims["team"] = str(who.team_id)
         if who.team_ids:
@@ -132,15 +140,19 @@ _CACHED_TOKENS = 4096
 
 @dataclass
 class Verifier:
-    """Checks tokens against the public keys of all issuers. Verified tokens are remembered until they end."""
+    """Checks tokens against the public keys of all issuers. Verified tokens are remembered until they end.
+
+    Without an audience it takes those that name none, with one those that name it.
+    """
 
     keys: Mapping[str, Ed25519PublicKey]
+    audience: str = ""
     _seen: dict[str, tuple[float, Principal]] = field(
         default_factory=dict[str, tuple[float, Principal]], repr=False
     )
 
     @classmethod
-    def from_file(cls, path: Path) -> "Verifier":
+    def from_file(cls, path: Path, audience: str = "") -> "Verifier":
         """Reads a JWKS file (RFC 7517) of Ed25519 public keys whose `kid` is the issuer's name."""
         found: dict[str, Ed25519PublicKey] = {}
         for entry in json.loads(path.read_text())["keys"]:
@@ -148,7 +160,7 @@ class Verifier:
             if not isinstance(key, Ed25519PublicKey):
                 raise ValueError(f"{path}: key {entry.get('kid')} is no Ed25519 public key")
             found[str(entry["kid"])] = key
-        return cls(found)
+        return cls(found, audience)
 
     def verify(self, token: str) -> Principal:
         """The principal a token speaks for.
@@ -169,6 +181,7 @@ class Verifier:
                 key,
                 algorithms=["EdDSA"],
                 issuer=issuer,
+                audience=self.audience or None,
                 options={"require": ["exp", "iat", "iss", "sub", "tid", "ten"]},
             )
             who = _principal(issuer, claims)

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from chassis.principal import Issuer, Verifier
+from chassis.principal import GATEWAY, Issuer, Verifier
 from gateway import contracts as contract_set
 from gateway import openapi, view360
 from gateway import stream as streams
@@ -63,9 +63,10 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
     if settings.token_key is None:
         raise SystemExit("KEHU_TOKEN_KEY must name the gateway's private key")
     issuer = Issuer.from_file("gateway", settings.token_key)
-    verifier = Verifier.from_file(settings.token_keys)
+    outside = Verifier.from_file(settings.token_keys, GATEWAY)
+    inside = Verifier.from_file(settings.token_keys)
     backends = Backends(contracts, settings.backends(domains))
-    sessions = Sessions(backends, verifier, issuer)
+    sessions = Sessions(backends, outside, inside, issuer)
     live = streams.Streams(settings, sessions, limits)
     life.ends.append(live.end)
     view = view360.View360(contracts, backends, sessions, limits, settings.facet_deadline)

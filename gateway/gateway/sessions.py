@@ -1,9 +1,10 @@
 """Who asks: sign-in at the edge.
 
 Programs send `Authorization: Bearer` with an access token of a sign-in or an API key; browsers have a cookie, made at
-sign-in when they ask for one. Whatever came, the services get a signed access token of five minutes, which each verifies
-itself. Whether the session or key still lives is asked of identity at most every `FRESH` seconds, so a disabled person is out
-everywhere within five seconds; while identity does not answer, a token that is still valid goes on opening doors.
+sign-in when they ask for one. Whatever came, the services get another: a signed access token of five minutes that identity
+gives the gateway for a living session or key, and which each service verifies itself. Identity is asked at most every `FRESH`
+seconds, so a disabled person is out everywhere within five seconds, and what they carry off opens no service; while identity does
+not answer, what it last said goes on opening doors until it is out of date.
 
 The cookie names tenant and session and carries a MAC by the gateway's key: nothing in it opens a service by itself. Requests that
 change something and come with the cookie must come from our own pages: the header `X-Kehu-Client`, which no foreign page can
@@ -68,9 +69,10 @@ class _Known:
 class Sessions:
     """Knows callers. One a gateway; make it inside the running loop."""
 
-    def __init__(self, backends: Backends, verifier: Verifier, issuer: Issuer) -> None:
+    def __init__(self, backends: Backends, outside: Verifier, inside: Verifier, issuer: Issuer) -> None:
         self._backends = backends
-        self._verifier = verifier
+        self._outside = outside
+        self._inside = inside
         self._issuer = issuer
         raw = issuer.private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
         self._secret = hashlib.sha256(b"kehu session cookies\0" + raw).digest()
@@ -139,25 +141,14 @@ class Sessions:
 
     async def _by_token(self, token: str) -> Caller:
         try:
-            who = self._verifier.verify(token)
+            who = self._outside.verify(token)
         except Problem as problem:
             raise of_problem(problem) from None
-        if who.service is not None:
+        if who.service is not None or who.session_id is None:
             raise Refusal(401, "TOKEN_INVALID", "The access token is not valid.")
-        caller = Caller(who, f"Bearer {token}", str(who.person_id))
-        if who.session_id is None:
-            return caller
         session = who.session_id
-        try:
-            living = await self._ask(
-                f"s {session}", lambda: self._introspect(who.tenant_id, who.tenant, session)
-            )
-        except Refusal as refusal:
-            if refusal.status in (503, 504):
-                self._remember(f"s {session}", caller, for_seconds=_PATIENCE)
-                return caller
-            raise
-        if living is None:
+        caller = await self._ask(f"s {session}", lambda: self._introspect(who.tenant_id, who.tenant, session))
+        if caller is None:
             raise Refusal(401, "SESSION_ENDED", "The session has ended: sign in again.")
         return caller
 
@@ -213,7 +204,7 @@ class Sessions:
 
     def _valid(self, caller: Caller) -> bool:
         try:
-            self._verifier.verify(caller.authorization.removeprefix("Bearer "))
+            self._inside.verify(caller.authorization.removeprefix("Bearer "))
         except Problem:
             return False
         return True
@@ -232,7 +223,7 @@ class Sessions:
         return self._caller(answer.access_token)
 
     def _caller(self, token: str) -> Caller:
-        who = self._verifier.verify(token)
+        who = self._inside.verify(token)
         return Caller(who, f"Bearer {token}", str(who.person_id))
 
     async def _identity(self, name: str, fields: dict[str, str], tenant_id: UUID, slug: str) -> Any:
@@ -263,7 +254,7 @@ class Sessions:
         if exchange.headers.get(_ASKS, b"").strip().lower() != b"cookie":
             return
         _check_own_page(exchange)
-        who = self._verifier.verify(message.access_token)
+        who = self._outside.verify(message.access_token)
         value = self._seal(who.tenant_id, who.tenant, UUID(message.session_id))
         seconds = max(0, message.refresh_token_expire_time.seconds - int(time.time()))
         secure = "; Secure" if exchange.secure else ""

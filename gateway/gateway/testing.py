@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from chassis.errors import Problem, Unauthenticated
 from chassis.ids import new_id
-from chassis.principal import IDENTITY, Principal, Verifier
+from chassis.principal import GATEWAY, IDENTITY, Principal, Verifier
 from chassis.rpc.status import DETAILS, STATUS, details
 from chassis.testing import Keys, somebody
 from gateway.app import Life, build
@@ -91,10 +91,18 @@ class House:
     ann: Principal
     living: set[str]
     """Ids of sessions that identity says are alive."""
+    whose: dict[str, Principal] = field(default_factory=dict[str, Principal])
+    """Who has that session, where tokens were made for others than Ann."""
 
     def token(self, who: Principal | None = None) -> str:
-        """An access token of that person, Ann unless told otherwise."""
-        return self.keys.issuer(IDENTITY).issue(who or self.ann)
+        """An access token as that person holds it, Ann unless told otherwise."""
+        who = who or self.ann
+        self.whose[str(who.session_id)] = who
+        return self.keys.issuer(IDENTITY).issue(who, audience=GATEWAY)
+
+    def inside(self, session_id: str = "") -> str:
+        """The token that identity gives the gateway for a session; for Ann's keys without one."""
+        return self.keys.issuer(IDENTITY).issue(self.whose.get(session_id, self.ann))
 
     def bearer(self, who: Principal | None = None, /, **more: str) -> dict[str, str]:
         """Headers of a signed-in request."""
@@ -115,12 +123,14 @@ def _identity(house: House) -> None:
     def introspect(request: Any) -> Message:
         if request.session_id not in house.living:
             return session_service_pb2.IntrospectSessionResponse(active=False)
-        return session_service_pb2.IntrospectSessionResponse(active=True, access_token=house.token())
+        return session_service_pb2.IntrospectSessionResponse(
+            active=True, access_token=house.inside(request.session_id)
+        )
 
     def exchange(request: Any) -> Message:
         if request.api_key != "kehu_good":
             raise Unauthenticated("The key is unknown.", reason="API_KEY_INVALID")
-        return api_key_service_pb2.ExchangeApiKeyResponse(access_token=house.token())
+        return api_key_service_pb2.ExchangeApiKeyResponse(access_token=house.inside())
 
     def sign_in(request: Any) -> Message:
         tokens = session_pb2.SessionTokens(

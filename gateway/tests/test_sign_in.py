@@ -10,6 +10,8 @@ from google.protobuf import empty_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
 from kehu.marketing.v1 import web_form_service_pb2
 
+from chassis.errors import Problem
+from chassis.principal import GATEWAY, Verifier
 from gateway import sessions
 from gateway.testing import House
 
@@ -55,8 +57,20 @@ async def test_tokens_and_keys_open(house: House, leads: Any) -> None:
 
 
 async def test_a_token_of_a_service_is_no_way_in(house: House, leads: Any) -> None:
-    token = house.keys.issuer("sales").issue(house.ann.acting_as("sales"))
-    assert (await leads_as(house, {"authorization": f"Bearer {token}"})).status_code == 401
+    for audience in ("", GATEWAY):
+        token = house.keys.issuer("sales").issue(house.ann.acting_as("sales"), audience=audience)
+        assert (await leads_as(house, {"authorization": f"Bearer {token}"})).status_code == 401
+
+
+async def test_a_token_for_services_is_no_way_in_and_one_for_people_reaches_none(
+    house: House, leads: Any
+) -> None:
+    assert (await leads_as(house, {"authorization": f"Bearer {house.inside()}"})).status_code == 401
+    sessionless = house.token(replace(house.ann, session_id=None))
+    assert (await leads_as(house, {"authorization": f"Bearer {sessionless}"})).status_code == 401
+    assert (await leads_as(house, house.bearer())).status_code == 200
+    with pytest.raises(Problem):  # what the services' verifiers say to what a person holds
+        Verifier.from_file(house.keys.jwks).verify(house.token())
 
 
 async def test_an_ended_session_opens_nothing(
@@ -70,12 +84,18 @@ async def test_an_ended_session_opens_nothing(
     assert (answer.status_code, answer.json()["reason"]) == (401, "SESSION_ENDED")
 
 
-async def test_a_valid_token_goes_on_while_identity_is_down(house: House, leads: Any) -> None:
+async def test_a_known_session_goes_on_while_identity_is_down(
+    house: House, leads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await leads_as(house, house.bearer())).status_code == 200
     await house.peers["identity"].stop()
+    monkeypatch.setattr(sessions, "FRESH", 0.0)
     assert (await leads_as(house, house.bearer())).status_code == 200
     assert (await leads_as(house, house.bearer())).status_code == 200
     answer = await leads_as(house, {"x-api-key": "kehu_unseen"})
     assert answer.status_code == 503
+    stranger = replace(house.ann, session_id=uuid4())
+    assert (await leads_as(house, house.bearer(stranger))).status_code == 503
 
 
 async def test_identity_is_asked_once_for_a_while(house: House, leads: Any) -> None:
@@ -183,6 +203,7 @@ async def test_signing_out_costs_nobody_else_a_question(house: House, leads: Any
 
 
 async def test_a_token_of_another_tenant_reaches_services_as_that_tenant(house: House, leads: Any) -> None:
-    other = replace(house.ann, tenant="other", session_id=None)
+    other = replace(house.ann, tenant="other", session_id=uuid4())
+    house.living.add(str(other.session_id))
     await leads_as(house, house.bearer(other))
     assert leads.calls[0][2].tenant == "other"

@@ -11,7 +11,7 @@ import pytest
 from kehu_local.composition import MEMBERS
 from kehu_local.databases import roles
 from kehu_local.suite import Suite
-from tests.security.conftest import World
+from proof.company import World
 
 DOMAINS = [member.domain for member in MEMBERS]
 _TABLES = """

@@ -11,12 +11,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from chassis.principal import IDENTITY, Issuer, Principal, Reach, Rights
+from chassis.principal import GATEWAY, IDENTITY, Issuer, Principal, Reach, Rights
 from chassis.testing import EVERYTHING
 from gateway.contracts import Method, load
 from kehu_local.suite import Suite
-from tests.security.conftest import World, record_for
-from tests.security.requests import request_of
+from proof.company import World, record_for
+from proof.requests import request_of
 
 METHODS = load().methods
 CODES = grpc.StatusCode
@@ -82,6 +82,7 @@ def forged(faces: Faces) -> dict[str, str]:
         "the public key as a secret": jwt.encode(
             claims, "x" * 32, algorithm="HS256", headers={"kid": IDENTITY}
         ),
+        "what a person holds, which is for the gateway": good.issue(faces.owner, audience=GATEWAY),
         "an unknown issuer": jwt.encode(
             claims, stranger.private_key, algorithm="EdDSA", headers={"kid": "mallory"}
         ),

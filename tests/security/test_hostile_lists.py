@@ -8,7 +8,7 @@ import pytest
 from gateway.contracts import load
 from gateway.routes import Route, routes
 from kehu_local.suite import Suite
-from tests.security.conftest import World
+from proof.company import World
 
 LISTS = [
     route

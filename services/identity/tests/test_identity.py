@@ -22,6 +22,7 @@ from kehu.identity.v1 import (
     tenant_service_pb2,
 )
 
+from chassis import principal
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import NOBODY, Principal, Reach, Verifier
@@ -48,7 +49,7 @@ class Tenancy:
 
     def __init__(self, identity: Harness, slug: str, email: str, password: str) -> None:
         self.identity, self.slug, self.email, self.password = identity, slug, email, password
-        self.verifier = Verifier.from_file(identity.keys.jwks)
+        self.verifier = Verifier.from_file(identity.keys.jwks, principal.GATEWAY)
 
     async def sign_in(self, email: str = "", password: str = "") -> session_pb2.SessionTokens:
         request = session_service_pb2.SignInRequest(
@@ -324,8 +325,8 @@ async def test_teams_are_a_tree_whose_reach_goes_down(identity: Harness, acme: T
     )
     await identity.ask(who, PEOPLE + "UpdatePerson", move, person_pb2.Person)
     tokens = await acme.sign_in("east@acme.example", made.one_time_password)
-    principal = acme.verifier.verify(tokens.access_token)
-    assert {str(t) for t in principal.team_ids} == {top.id, below.id}
+    them = acme.verifier.verify(tokens.access_token)
+    assert {str(t) for t in them.team_ids} == {top.id, below.id}
     await refused(
         Code.FAILED_PRECONDITION,
         "TEAM_NOT_EMPTY",

@@ -14,7 +14,7 @@ from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import Listing
 from chassis.mapping import to_timestamp
-from chassis.principal import Act, Principal, Reach
+from chassis.principal import GATEWAY, Act, Principal, Reach
 from chassis.rpc import Call, Face
 from identity import session as sessions
 from identity.errors import RefreshTokenReused, SessionEnded, SignInFailed
@@ -36,11 +36,16 @@ SESSIONS = Listing(
 )
 
 
-def access_token(call: Call, who: Principal) -> tuple[str, datetime]:
-    """A signed token for that person, and when it ends. Raises Unavailable when identity has no key to sign with."""
+def access_token(call: Call, who: Principal, audience: str = "") -> tuple[str, datetime]:
+    """A signed token for that person, and when it ends. Raises Unavailable when identity has no key to sign with.
+
+    One that leaves the house has the gateway as its audience.
+    """
     if call.issuer is None:
         raise Unavailable("Identity has no signing key.", reason="NO_SIGNING_KEY")
-    return call.issuer.issue(who, ACCESS_TTL), datetime.fromtimestamp(int(time.time() + ACCESS_TTL), UTC)
+    return call.issuer.issue(who, ACCESS_TTL, audience), datetime.fromtimestamp(
+        int(time.time() + ACCESS_TTL), UTC
+    )
 
 
 @face.process("SignIn")
@@ -88,7 +93,7 @@ async def _tokens(call: Call, who: Principal, session: Session, secret: str) -> 
     person = await sessions.principal_of(call.database, who, session.person_id, session.id)
     if person is None:
         raise SessionEnded
-    token, until = access_token(call, person)
+    token, until = access_token(call, person, GATEWAY)
     answer = pb.SessionTokens(
         access_token=token, refresh_token=sessions.refresh_token(session, secret), session_id=str(session.id),
         me=await _me(call, person),

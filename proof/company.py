@@ -1,0 +1,221 @@
+"""A company with one record of everything, and a look at every row that companies have."""
+
+import asyncio
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+import jwt
+
+from kehu_local.suite import Suite
+from proof.people import Person
+
+MARK = "Ours-7f3c9e"
+"""Stands in every text of the company that is to be kept from others."""
+
+
+@dataclass
+class World:
+    """One record of everything that a company has."""
+
+    owner: Any
+    """Its administrator."""
+    tenant_id: str
+    ids: dict[str, str] = field(default_factory=dict[str, str])
+    """Ids by the name of the field that names such a record: `customer_id`."""
+
+    def record_of(self, prefix: str) -> str:
+        """The id that stands in paths which begin so. Raises KeyError when the world lacks such a record."""
+        return self.ids[_BY_PREFIX[prefix]]
+
+    def betrayed_by(self, answer: bytes, said: bytes = b"") -> bool:
+        """Whether an answer holds something of this company which was not in the question."""
+        if MARK.encode() in answer:
+            return True
+        return any(id.encode() in answer for id in self.ids.values() if id.encode() not in said)
+
+
+_BY_PREFIX = {
+    "/v1/activities/": "activity_id", "/v1/apiKeys/": "api_key_id", "/v1/campaignMembers/": "campaign_member_id",
+    "/v1/campaigns/": "campaign_id", "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
+    "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
+    "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
+    "/v1/orders/": "order_id", "/v1/people/": "person_id", "/v1/products/": "product_id", "/v1/roles/": "role_id",
+    "/v1/sales/imports/": "sales_import_id", "/v1/sessions/": "session_id", "/v1/teams/": "team_id",
+    "/v1/tickets/": "ticket_id",
+}  # fmt: skip
+_BY_SERVICE = {
+    "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
+    "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
+    "CustomerService": "customer_id", "WebFormService": "form_id", "LeadService": "lead_id",
+    "OpportunityService": "opportunity_id", "OrderService": "order_id", "PersonService": "person_id",
+    "ProductService": "product_id", "RoleService": "role_id", "SessionService": "session_id", "TeamService": "team_id",
+    "TicketService": "ticket_id",
+}  # fmt: skip
+_CHANGING = {"identity": "person", "sales": "order", "servicedesk": "ticket", "marketing": "campaign"}
+_IMPORTED = {"customers": "customer", "leads": "lead", "sales": "product"}
+
+
+def changing(domain: str) -> str:
+    """The record type whose history is asked for in that domain."""
+    return _CHANGING.get(domain, domain.removesuffix("s"))
+
+
+def imported(domain: str) -> str:
+    """The record type that is imported into that domain."""
+    return _IMPORTED[domain]
+
+
+def record_for(world: World, service: str, domain: str) -> str:
+    """The id of a record that the methods of that service are about; the customer where they are about none."""
+    name = service.rpartition(".")[2]
+    if name == "ImportService":
+        return world.ids[f"{'sales' if domain == 'sales' else imported(domain)}_import_id"]
+    if name == "HistoryService":
+        return world.ids[f"{changing(domain)}_id"]
+    return world.ids[_BY_SERVICE.get(name, "customer_id")]
+
+
+def founded(suite: Suite, http: httpx.Client, tenant: str) -> Person:
+    """The administrator of a new tenant of that name, signed in."""
+    part = suite.services["identity"].process
+    asked = ["first-admin", "--tenant", tenant, "--email", f"boss@{tenant}.example", "--keep-password"]
+    done = subprocess.run(
+        [*part.command, *asked], env=part.environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    made = json.loads(done.stdout)
+    return Person(http, made["tenant"], made["email"], made["password"]).sign_in()
+
+
+def claims_of(person: Any) -> Mapping[str, Any]:
+    """What the access token of somebody signed in says."""
+    token = person.headers["authorization"].removeprefix("Bearer ")
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def furnished(owner: Any) -> World:
+    """The company of that administrator, with one record of everything in it."""
+    claims = claims_of(owner)
+    world = World(owner, claims["tid"])
+    ids = world.ids
+
+    def make(name: str, path: str, body: dict[str, Any], answer: str = "") -> Any:
+        made = owner.post(path, body)
+        ids[name] = (made[answer] if answer else made)["id"]
+        return made
+
+    make("team_id", "/v1/teams", {"name": MARK})
+    make("role_id", "/v1/roles", {"name": MARK, "rights": []})
+    person = {"email": "ann@ours.example", "displayName": f"{MARK} Ann", "roleIds": [ids["role_id"]]}
+    make("person_id", "/v1/people", person, "person")
+    make("api_key_id", "/v1/apiKeys", {"name": MARK}, "apiKey")
+    ids["session_id"] = claims["sid"]
+    make("customer_id", "/v1/customers", {"displayName": f"{MARK} customer"})
+    customer = {"customerId": ids["customer_id"]}
+    make("contact_id", "/v1/contacts", {**customer, "displayName": f"{MARK} contact"})
+    price = {"currencyCode": "CNY", "units": "7"}
+    make("product_id", "/v1/products", {"name": f"{MARK} product", "listPrice": price})
+    make("opportunity_id", "/v1/opportunities", {**customer, "name": f"{MARK} deal"})
+    due = "2026-12-01T09:00:00Z"
+    task = {**customer, "subject": f"{MARK} task", "kind": "ACTIVITY_KIND_TASK", "dueTime": due}
+    make("activity_id", "/v1/activities", task)
+    lines = [{"productId": ids["product_id"], "quantity": "1"}]
+    make("order_id", "/v1/orders", {**customer, "notes": MARK, "lines": lines})
+    make("ticket_id", "/v1/tickets", {**customer, "subject": f"{MARK} ticket"})
+    owner.post(f"/v1/tickets/{ids['ticket_id']}:reply", {"body": f"{MARK} reply"})
+    make("campaign_id", "/v1/campaigns", {"name": f"{MARK} campaign", "channel": "CAMPAIGN_CHANNEL_EMAIL"})
+    member = {"campaignId": ids["campaign_id"], "customerId": ids["customer_id"]}
+    make("campaign_member_id", "/v1/campaignMembers", member)
+    name_field = {
+        "key": "n", "label": MARK, "kind": "FORM_FIELD_KIND_TEXT", "required": True, "leadField": "LEAD_FIELD_NAME",
+    }  # fmt: skip
+    make("form_id", "/v1/forms", {"name": f"{MARK} form", "fields": [name_field]})
+    won = owner.post("/v1/leads", {"name": f"{MARK} converted", "companyName": MARK})
+    ids["conversion_id"] = owner.post(f"/v1/leads/{won['id']}:convert")["id"]
+    make("lead_id", "/v1/leads", {"name": f"{MARK} lead", "companyName": MARK})
+    for domain, kind in _IMPORTED.items():
+        file = {"file": ("a.csv", f"Name,{MARK}\n{MARK} imported,\n".encode(), "text/csv")}
+        made = owner.ask("POST", f"/v1/{domain}/imports", data={"recordType": kind}, files=file)
+        ids[f"{'sales' if domain == 'sales' else kind}_import_id"] = made["id"]
+    return world
+
+
+class Rows:
+    """Every row of some tenants in every database, as one number each database."""
+
+    def __init__(self, suite: Suite, tenants: list[str]) -> None:
+        assert suite.postgres is not None
+        self._server = urlsplit(suite.postgres.url)
+        self._suite, self._tenants = suite, tenants
+        self._loop = asyncio.new_event_loop()
+        self._open: dict[str, tuple[Any, str]] = {}
+        self._last: dict[str, str] | None = None
+
+    def now(self) -> dict[str, str]:
+        """Fingerprints by database. Equal ones mean: no row was made, changed or removed."""
+        return self._loop.run_until_complete(self._look())
+
+    def unchanged(self) -> bool:
+        """Whether no row was made, changed or removed since this was last asked."""
+        return not self.changed()
+
+    def changed(self) -> list[str]:
+        """The databases in which a row was made, changed or removed since this was last asked."""
+        before, self._last = self._last, self.now()
+        return [] if before is None else [name for name, rows in self._last.items() if rows != before[name]]
+
+    def settled(self) -> dict[str, str]:
+        """The same as `now`, when relays and consumers have nothing left to do."""
+        until = time.monotonic() + 60
+        before = self.now()
+        while True:
+            time.sleep(0.4)  # longer than a relay or consumer pauses; nothing tells of an idle system
+            after = self.now()
+            if after == before:
+                self._last = after
+                return after
+            assert time.monotonic() < until, "the tenants' rows do not come to rest"
+            before = after
+
+    def close(self) -> None:
+        """Ends the connections."""
+        for connection, _ in self._open.values():
+            self._loop.run_until_complete(connection.close())
+        self._loop.close()
+
+    async def _look(self) -> dict[str, str]:
+        domains = list(self._suite.databases)
+        return dict(zip(domains, await asyncio.gather(*map(self._look_at, domains)), strict=True))
+
+    async def _look_at(self, domain: str) -> str:
+        if domain not in self._open:
+            path = urlsplit(self._suite.databases[domain].app).path
+            connection: Any = await asyncpg.connect(urlunsplit(self._server._replace(path=path)))
+            tables = await connection.fetch(
+                "SELECT table_name AS name FROM information_schema.columns"
+                " WHERE table_schema = 'public' AND column_name = 'tenant_id' ORDER BY 1"
+            )
+            assert tables, domain
+            # Jobs that wait from before run when they are due, whoever asks for what meanwhile.
+            due = await connection.fetch(
+                "SELECT id FROM jobs WHERE tenant_id = ANY($1::uuid[])", self._tenants
+            )
+            known = ", ".join(f"'{row['id']}'" for row in due) or "NULL"
+            parts = [
+                f"SELECT '{t['name']}' AS name, count(*) AS rows, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)"
+                f' AS sum FROM "{t["name"]}" t WHERE tenant_id = ANY($1::uuid[])'
+                + (f" AND (id IN ({known})) IS NOT TRUE" if t["name"] == "jobs" else "")
+                for t in tables
+            ]
+            self._open[domain] = connection, " UNION ALL ".join(parts) + " ORDER BY 1"
+        connection, sql = self._open[domain]
+        rows = await connection.fetch(sql, self._tenants)
+        assert any(row["rows"] for row in rows), f"{domain} holds nothing of the tenants"
+        return hashlib.sha256(repr([tuple(row) for row in rows]).encode()).hexdigest()
