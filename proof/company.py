@@ -100,8 +100,8 @@ def claims_of(person: Any) -> Mapping[str, Any]:
     return jwt.decode(token, options={"verify_signature": False})
 
 
-def furnished(owner: Any) -> World:
-    """The company of that administrator, with one record of everything in it."""
+def furnished(owner: Any, mark: str = MARK) -> World:
+    """The company of that administrator, with one record of everything in it; `mark` stands in all its texts."""
     claims = claims_of(owner)
     world = World(owner, claims["tid"])
     ids = world.ids
@@ -111,37 +111,37 @@ def furnished(owner: Any) -> World:
         ids[name] = (made[answer] if answer else made)["id"]
         return made
 
-    make("team_id", "/v1/teams", {"name": MARK})
-    make("role_id", "/v1/roles", {"name": MARK, "rights": []})
-    person = {"email": "ann@ours.example", "displayName": f"{MARK} Ann", "roleIds": [ids["role_id"]]}
+    make("team_id", "/v1/teams", {"name": mark})
+    make("role_id", "/v1/roles", {"name": mark, "rights": []})
+    person = {"email": "ann@ours.example", "displayName": f"{mark} Ann", "roleIds": [ids["role_id"]]}
     make("person_id", "/v1/people", person, "person")
-    make("api_key_id", "/v1/apiKeys", {"name": MARK}, "apiKey")
+    make("api_key_id", "/v1/apiKeys", {"name": mark}, "apiKey")
     ids["session_id"] = claims["sid"]
-    make("customer_id", "/v1/customers", {"displayName": f"{MARK} customer"})
+    make("customer_id", "/v1/customers", {"displayName": f"{mark} customer"})
     customer = {"customerId": ids["customer_id"]}
-    make("contact_id", "/v1/contacts", {**customer, "displayName": f"{MARK} contact"})
+    make("contact_id", "/v1/contacts", {**customer, "displayName": f"{mark} contact"})
     price = {"currencyCode": "CNY", "units": "7"}
-    make("product_id", "/v1/products", {"name": f"{MARK} product", "listPrice": price})
-    make("opportunity_id", "/v1/opportunities", {**customer, "name": f"{MARK} deal"})
+    make("product_id", "/v1/products", {"name": f"{mark} product", "listPrice": price})
+    make("opportunity_id", "/v1/opportunities", {**customer, "name": f"{mark} deal"})
     due = "2026-12-01T09:00:00Z"
-    task = {**customer, "subject": f"{MARK} task", "kind": "ACTIVITY_KIND_TASK", "dueTime": due}
+    task = {**customer, "subject": f"{mark} task", "kind": "ACTIVITY_KIND_TASK", "dueTime": due}
     make("activity_id", "/v1/activities", task)
     lines = [{"productId": ids["product_id"], "quantity": "1"}]
-    make("order_id", "/v1/orders", {**customer, "notes": MARK, "lines": lines})
-    make("ticket_id", "/v1/tickets", {**customer, "subject": f"{MARK} ticket"})
-    owner.post(f"/v1/tickets/{ids['ticket_id']}:reply", {"body": f"{MARK} reply"})
-    make("campaign_id", "/v1/campaigns", {"name": f"{MARK} campaign", "channel": "CAMPAIGN_CHANNEL_EMAIL"})
+    make("order_id", "/v1/orders", {**customer, "notes": mark, "lines": lines})
+    make("ticket_id", "/v1/tickets", {**customer, "subject": f"{mark} ticket"})
+    owner.post(f"/v1/tickets/{ids['ticket_id']}:reply", {"body": f"{mark} reply"})
+    make("campaign_id", "/v1/campaigns", {"name": f"{mark} campaign", "channel": "CAMPAIGN_CHANNEL_EMAIL"})
     member = {"campaignId": ids["campaign_id"], "customerId": ids["customer_id"]}
     make("campaign_member_id", "/v1/campaignMembers", member)
     name_field = {
-        "key": "n", "label": MARK, "kind": "FORM_FIELD_KIND_TEXT", "required": True, "leadField": "LEAD_FIELD_NAME",
+        "key": "n", "label": mark, "kind": "FORM_FIELD_KIND_TEXT", "required": True, "leadField": "LEAD_FIELD_NAME",
     }  # fmt: skip
-    make("form_id", "/v1/forms", {"name": f"{MARK} form", "fields": [name_field]})
-    won = owner.post("/v1/leads", {"name": f"{MARK} converted", "companyName": MARK})
+    make("form_id", "/v1/forms", {"name": f"{mark} form", "fields": [name_field]})
+    won = owner.post("/v1/leads", {"name": f"{mark} converted", "companyName": mark})
     ids["conversion_id"] = owner.post(f"/v1/leads/{won['id']}:convert")["id"]
-    make("lead_id", "/v1/leads", {"name": f"{MARK} lead", "companyName": MARK})
+    make("lead_id", "/v1/leads", {"name": f"{mark} lead", "companyName": mark})
     for domain, kind in _IMPORTED.items():
-        file = {"file": ("a.csv", f"Name,{MARK}\n{MARK} imported,\n".encode(), "text/csv")}
+        file = {"file": ("a.csv", f"Name,{mark}\n{mark} imported,\n".encode(), "text/csv")}
         made = owner.ask("POST", f"/v1/{domain}/imports", data={"recordType": kind}, files=file)
         ids[f"{'sales' if domain == 'sales' else kind}_import_id"] = made["id"]
     return world

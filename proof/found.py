@@ -13,6 +13,7 @@ import asyncpg
 import nats
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 
 from kehu_local.nats import ADMIN, inbox
 from kehu_local.suite import Suite
@@ -100,6 +101,20 @@ async def _messages(suite: Suite, subject: str) -> list[Message]:
                 left -= 1
         await js.delete_consumer(stream, made.name)
         return found
+
+
+def last_message(suite: Suite, stream: str, subject: str) -> tuple[dict[str, str], bytes]:
+    """Headers and data of the last message on that subject; nothing when there is none."""
+
+    async def read() -> tuple[dict[str, str], bytes]:
+        async with broker(suite) as js:
+            try:
+                message = await js.get_last_msg(stream, subject)
+            except NotFoundError:
+                return {}, b""
+            return dict(message.headers or {}), message.data or b""
+
+    return asyncio.run(read())
 
 
 def waiting(suite: Suite, stream: str, service: str) -> int:

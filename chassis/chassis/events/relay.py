@@ -8,6 +8,7 @@ acknowledged it; between the two a crash sends it again, which the broker and ev
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -214,8 +215,12 @@ def _refusal(message: Msg) -> str:
 
 
 def _header_safe(headers: dict[str, Any]) -> dict[str, Any]:
-    """Headers are ASCII on the bus: everything else percent-encoded, as CloudEvents' protocol bindings have it."""
-    return {k: v if str(v).isascii() else quote(str(v), safe=" ") for k, v in headers.items()}
+    """Headers are printable ASCII on the bus: everything else percent-encoded, as CloudEvents' protocol bindings have it. A
+    name with a line end in it would otherwise begin a header of its own."""
+    return {k: v if _PLAIN.fullmatch(str(v)) else quote(str(v), safe=" ") for k, v in headers.items()}
+
+
+_PLAIN = re.compile(r"[ -~]*")
 
 
 async def republish(settings: Settings, since: str) -> int:

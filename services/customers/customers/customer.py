@@ -18,6 +18,7 @@ from chassis.phones import normalised_phone
 from chassis.principal import Act
 from chassis.records import Owned
 from chassis.search import Searchable
+from chassis.visibility import covers
 from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
 
 KINDS = ("COMPANY", "PERSON")
@@ -168,16 +169,16 @@ def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID 
 
 
 async def enrol(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None) -> Customer:
-    """A new customer. Raises Invalid for a parent that does not exist."""
+    """A new customer. Raises Invalid for a parent that does not exist, or that the caller may not read."""
     if values.get("parent_customer_id"):
         await _check_parent(tx, id, values["parent_customer_id"])
     return enrolled(tx, values, owner, id)
 
 
 async def change_customer(tx: Transaction, customer: Customer, values: Mapping[str, Any]) -> None:
-    """Changes fields. Raises CustomerCircle, and Invalid for a parent that does not exist."""
+    """Changes fields. Raises CustomerCircle, and Invalid for a parent that does not exist, or that the caller may not read."""
     tidy = _tidy(values)
-    if tidy.get("parent_customer_id"):
+    if tidy.get("parent_customer_id") not in (None, customer.parent_customer_id):
         await _check_parent(tx, customer.id, tidy["parent_customer_id"])
     changed = [name for name, value in tidy.items() if getattr(customer, name) != value]
     if not changed:
@@ -200,9 +201,10 @@ async def _check_parent(tx: Transaction, id: UUID | None, parent_id: UUID) -> No
     await tx.session.execute(
         text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"tree {tx.who.tenant_id}"}
     )
-    above = [row.id for row in await tx.session.execute(text(_ANCESTORS), {"start": parent_id})]
-    if not above:
+    parent = await tx.find(Customer, parent_id, lock=False)
+    if parent is None or not covers(parent, tx.who, "customers", Act.READ):
         raise customer_not_found("customer.parentCustomerId", parent_id)
+    above = [row.id for row in await tx.session.execute(text(_ANCESTORS), {"start": parent_id})]
     if id in above:
         raise CustomerCircle
 

@@ -144,6 +144,9 @@ async def change_person(tx: Transaction, person: Person, values: Mapping[str, An
     if tidy.get("team_id"):
         await check_exists(tx, tidy["team_id"], "person.teamId")
     changed = [name for name, value in tidy.items() if getattr(person, name) != value]
+    if "email" in changed:
+        # Whoever signs in by another address is shut out as one who is disabled.
+        check_not_above(tx.who, await tables_of(tx, person.role_ids))
     for name in changed:
         setattr(person, name, tidy[name])
     if not changed:
@@ -166,10 +169,11 @@ async def disable(tx: Transaction, person: Person) -> bool:
     return True
 
 
-def enable(tx: Transaction, person: Person) -> None:
-    """Lets a disabled person sign in again."""
+async def enable(tx: Transaction, person: Person) -> None:
+    """Lets a disabled person sign in again. Raises RoleAboveOwn: with them come the rights that they have."""
     if person.status == ACTIVE:
         return
+    check_not_above(tx.who, await tables_of(tx, person.role_ids))
     person.status = ACTIVE
     person.disable_time = None
     tx.record(PersonEnabled(person_id=person.id, person=snapshot(person)), on=person)

@@ -90,7 +90,7 @@ async def disable_person(request: service_pb.DisablePersonRequest, tx: Transacti
 @face.write("EnablePerson")
 async def enable_person(request: service_pb.EnablePersonRequest, tx: Transaction) -> pb.Person:
     person = await _person(tx, request.id, request.etag)
-    enable(tx, person)
+    await enable(tx, person)
     return await _answer(tx, person)
 
 
