@@ -112,7 +112,8 @@ def last_message(suite: Suite, stream: str, subject: str) -> tuple[dict[str, str
                 message = await js.get_last_msg(stream, subject)
             except NotFoundError:
                 return {}, b""
-            return dict(message.headers or {}), message.data or b""
+            headers: Any = message.headers or {}
+            return dict(headers), message.data or b""
 
     return asyncio.run(read())
 

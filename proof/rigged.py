@@ -400,6 +400,8 @@ def forgotten_cursor(service: Service) -> None:
         self._done += len(drafts)
 
     run._save = save
+
+
 def writes_first(service: Service) -> None:
     """A use case that writes first and asks then whether the caller may: what it wrote stays when it refuses."""
     serve = chassis.rpc.server.serve_call

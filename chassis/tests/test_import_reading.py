@@ -317,8 +317,25 @@ def test_a_wrong_mapping_is_refused(pairs: list[tuple[int, str]], field: str) ->
     ],
 )
 def test_no_cell_is_a_formula(cell: str) -> None:
-    assert safe(cell) == "'" + cell
+    assert safe(cell).replace("'", "", 1).replace("'=", "=") == cell
+    assert safe(cell).startswith("'")
     assert restored(safe(cell)) == cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        ("x;=1+1", "x;'=1+1"),
+        ("x\t＝1", "x\t'＝1"),
+        ("=1;=2", "'=1;'=2"),
+        ("\t=1", "'\t'=1"),
+        ("one\n+cmd|x\n-5", "one\n'+cmd|x\n-5"),
+        ("a; b; 3;-4", "a; b; 3;-4"),
+    ],
+)
+def test_nor_is_what_another_delimiter_would_make_a_cell(cell: str, kept: str) -> None:
+    assert safe(cell) == kept
+    assert restored(kept) == cell
 
 
 @pytest.mark.parametrize("cell", ["", "Li", "a=b", "-5", "+8613800001234", "-1,234.50", "'tis", "5%", "李"])

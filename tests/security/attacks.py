@@ -5,8 +5,9 @@ attack. `test_attacks.py` holds this list against the tests and against the cont
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from kehu.rules.v1 import rules_pb2
 
 from chassis.validation.rules import rules_of
@@ -414,7 +415,7 @@ ATTACKS: Sequence[Attack] = (
 def names_in(contracts: Contracts) -> list[str]:
     """Everything of the contracts that can be called or filled in, as `Feature.signs` are written."""
     found: list[str] = []
-    messages: dict[str, Descriptor] = {}
+    messages: dict[str, Any] = {}
     for method in contracts.methods:
         found.append(f"method {method.full_name}")
         found += [f"path {_path(rule)}" for rule in method.rules]
@@ -429,12 +430,11 @@ def names_in(contracts: Contracts) -> list[str]:
     return found
 
 
-def _path(rule: object) -> str:
-    kind = rule.WhichOneof("pattern")  # type: ignore[attr-defined]
-    return str(getattr(rule, kind))
+def _path(rule: Any) -> str:
+    return str(getattr(rule, str(rule.WhichOneof("pattern"))))
 
 
-def _gather(message: Descriptor, into: dict[str, Descriptor]) -> None:
+def _gather(message: Any, into: dict[str, Any]) -> None:
     if message.full_name in into or not message.full_name.startswith("kehu."):
         return
     into[message.full_name] = message

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.api import annotations_pb2  # pyright: ignore[reportMissingTypeStubs]
@@ -71,7 +72,7 @@ def untried_features(attacks: Sequence[Attack], names: Iterable[str]) -> list[st
 def planted(name: str, *, method: str = "", field: str = "", path: str = "", url: bool = False) -> Contracts:
     """Contracts with one service of one method, as somebody might add them."""
     package = f"kehu.{name}.v1"
-    options = descriptor_pb2.MethodOptions()
+    options: Any = descriptor_pb2.MethodOptions()
     options.Extensions[rules_pb2.access].right = "customers"
     options.Extensions[rules_pb2.access].act = rules_pb2.ACT_READ
     if path:
@@ -161,15 +162,19 @@ _EXPECTED = (
 @pytest.mark.parametrize(
     ("name", "what", "attacks"), _EXPECTED, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_feature_without_its_attack_is_seen(name: str, what: dict[str, object], attacks: set[int]) -> None:
-    names = names_in(planted(name, **what))  # type: ignore[arg-type]
+def test_a_feature_without_its_attack_is_seen(name: str, what: dict[str, Any], attacks: set[int]) -> None:
+    names = names_in(planted(name, **what))
     assert {int(found.partition(",")[0]) for found in untried_features(ATTACKS, names)} == attacks
 
 
 def test_what_is_near_a_feature_is_none() -> None:
     """A condition that is too wide would be switched off by the first who meets it."""
-    near = {"field": "attachment_count", "path": "/v1/planted/profiles/{id}", "method": "GetTestament"}
-    assert untried_features(ATTACKS, names_in(planted("near", **near))) == []  # type: ignore[arg-type]
+    near: dict[str, Any] = {
+        "field": "attachment_count",
+        "path": "/v1/planted/profiles/{id}",
+        "method": "GetTestament",
+    }
+    assert untried_features(ATTACKS, names_in(planted("near", **near))) == []
     for name in (
         "field kehu.imports.v1.CreateImportRequest.filename",
         "path /v1/customers/imports",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from kehu.rules.v1 import rules_pb2
 
 from chassis.validation.rules import IMMUTABLE, OUTPUT_ONLY, behaviors, rules_of
@@ -83,7 +83,7 @@ def body_for(route: Route, world: World) -> dict[str, Any]:
     )
 
 
-def resource_of(route: Route) -> Descriptor:
+def resource_of(route: Route) -> Any:
     """What the body is."""
     if route.binding.body == "*":
         return route.method.request.DESCRIPTOR
@@ -146,8 +146,9 @@ def test_new_records_begin_as_the_service_has_it(route: Route, world: World, us:
     answer = us.ask("POST", path_for(route, world), {**body_for(route, world), **not_theirs(route)})
     assert answer.status_code in (200, 400, 409), answer.text
     if answer.status_code == 200:
-        made = answer.json()
-        made = next((part for part in made.values() if isinstance(part, dict) and "id" in part), made)
+        told: dict[str, Any] = answer.json()
+        inner = [part for part in told.values() if "id" in part and "creatorId" in part]
+        made: dict[str, Any] = inner[0] if inner else told
         assert moved(route, made) == []
         assert made.get("creatorId", "") != ID
 
@@ -200,7 +201,7 @@ def with_id(
     outer = resource_of(route).fields_by_camelcase_name[names[0]]
     known: Any = body.get(names[0])
     if outer.is_repeated:
-        first = known[0] if known else {}
+        first: dict[str, Any] = known[0] if known else {}
         return {**body, names[0]: [{**first, names[1]: value}]}
     return {**body, names[0]: {**(known or {}), names[1]: value}}
 

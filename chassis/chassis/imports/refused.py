@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 _FORMULA = "=+-@|%\t\r"
 _HARMLESS = re.compile(r"[+-]?\d[\d\s.,]*%?")
+_PARTS = re.compile(r"[;\t\r\n]")
+"""Where another spreadsheet, set to another delimiter, may see the next cell or row begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,30 @@ def safe(cell: str) -> str:
 
     A spreadsheet looks at the first character it does not skip, so that is what is looked at: behind white
     space, control and invisible characters, and with full-width forms as their plain ones. Plain numbers and
-    phone numbers stay.
+    phone numbers stay. What comes behind a semicolon, tab or line end may be a cell of its own to some.
     """
+    marked = _marked(cell)
+    found = _PARTS.search(marked)
+    if found is None:
+        return marked
+    parts = [marked[: found.end()]]
+    start = found.end()
+    if not _shows(parts[0]):  # the beginning is looked at as a whole, with the white space before it
+        return marked
+    while found is not None:
+        found = _PARTS.search(marked, start)
+        end = len(marked) if found is None else found.end()
+        parts.append(_marked(marked[start:end]))
+        start = end
+    return "".join(parts)
+
+
+def _shows(text: str) -> bool:
+    return bool(text.strip(" ;\t\r\n"))
+
+
+def _marked(cell: str) -> str:
+    """The text with a mark before it when its first character that counts would begin a formula."""
     begun = unicodedata.normalize("NFKC", cell)
     for c in begun:
         if c in _FORMULA:
@@ -38,14 +62,18 @@ def safe(cell: str) -> str:
             return cell
     else:
         return cell
-    if _HARMLESS.fullmatch(cell):
+    if _HARMLESS.fullmatch(cell.strip(" ;\t\r\n")):
         return cell
     return "'" + cell
 
 
 def restored(cell: str) -> str:
     """What `safe` was given: files that were made here can be imported again."""
-    return cell[1:] if cell.startswith("'") and safe(cell[1:]) == cell else cell
+    plain = _MARKS.sub(r"\1", cell)
+    return plain if plain != cell and safe(plain) == cell else cell
+
+
+_MARKS = re.compile(r"(^|[;\t\r\n])'")
 
 
 def refused_csv(
