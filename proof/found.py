@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
@@ -112,8 +112,7 @@ def last_message(suite: Suite, stream: str, subject: str) -> tuple[dict[str, str
                 message = await js.get_last_msg(stream, subject)
             except NotFoundError:
                 return {}, b""
-            headers: Any = message.headers or {}
-            return dict(headers), message.data or b""
+            return cast("dict[str, str]", message.headers or {}), message.data or b""
 
     return asyncio.run(read())
 
