@@ -45,18 +45,18 @@ def tell(file: Path) -> None:
 
 
 def leaked_tasks() -> None:
-    """Every tenth call of a service leaves a task that waits for what never comes."""
-    _around_calls(lambda number: number % 10 or _kept.append(asyncio.ensure_future(_forever())))
+    """Every call of a service leaves a task that waits for what never comes."""
+    _around_calls(lambda: _kept.append(asyncio.ensure_future(_forever())))
 
 
 def leaked_files() -> None:
-    """Every tenth call of a service leaves a file open."""
-    _around_calls(lambda number: number % 10 or os.dup(1))
+    """Every call of a service leaves a file open."""
+    _around_calls(lambda: os.dup(1))
 
 
 def leaked_memory() -> None:
-    """Every call of a service leaves 40 KB."""
-    _around_calls(lambda number: _kept.append(os.urandom(40_000)))
+    """Every call of a service leaves 400 KB."""
+    _around_calls(lambda: _kept.append(os.urandom(400_000)))
 
 
 async def _forever() -> None:
@@ -66,14 +66,13 @@ async def _forever() -> None:
 _kept: list[Any] = []
 
 
-def _around_calls(do: Callable[[int], Any]) -> None:
+def _around_calls(do: Callable[[], Any]) -> None:
     import chassis.rpc.server
 
     serve = chassis.rpc.server.serve_call
-    numbers = iter(range(1, 1 << 60))
 
     async def served(*said: Any) -> Any:
-        do(next(numbers))
+        do()
         return await serve(*said)
 
     chassis.rpc.server.serve_call = served

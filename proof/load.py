@@ -87,6 +87,8 @@ class Load:
     customer: str
     product: str
     workers: int = 16
+    hang_up: float = 0.0
+    """The share of requests that are given up by the client after a few milliseconds, and then repeated."""
     name: str = ""
     """Begins the keys, so that one load is told from another in the same suite."""
     records: dict[str, Acknowledged] = field(default_factory=dict[str, Acknowledged])
@@ -104,10 +106,15 @@ class Load:
     )
     writes: int = 0
     repeats: int = 0
+    hung_up: int = 0
     failure: BaseException | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _chance: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        self._chance = self.trial.chance("hang up")
 
     def start(self) -> None:
         """Begins in a thread of its own."""
@@ -240,8 +247,13 @@ class Load:
             headers = {**self.boss.headers, **({"idempotency-key": key} if key else {})}
             self.in_flight[number] = (kind, through)
             began = time.monotonic()
+            gives_up = self._chance.random() < self.hang_up
             try:
-                answer = await http.request(method, path, json=body, headers=headers)
+                async with asyncio.timeout(self._chance.uniform(0.001, 0.05) if gives_up else None):
+                    answer = await http.request(method, path, json=body, headers=headers)
+            except TimeoutError:
+                answer, why = None, "hung up"
+                self.hung_up += 1
             except httpx.TransportError as error:
                 answer, why = None, type(error).__name__
             finally:
@@ -264,14 +276,16 @@ _EVERYONES = frozenset({"gateway", "NATS", "PostgreSQL"})
 """Roles that every request leads through, by itself or by its event."""
 
 
-def started(boss: Person, trial: Trial, base_url: str, workers: int = 16, name: str = "") -> Load:
+def started(
+    boss: Person, trial: Trial, base_url: str, workers: int = 16, name: str = "", hang_up: float = 0.0
+) -> Load:
     """A load that has begun, with a buyer and a product of its own."""
     price = {"currencyCode": "CNY", "units": "10"}
     load = Load(
         boss, trial, base_url,
         customer=boss.post("/v1/customers", {"displayName": "Buys under fire"})["id"],
         product=boss.post("/v1/products", {"name": f"Under fire {name}".strip(), "listPrice": price})["id"],
-        workers=workers, name=name,
+        workers=workers, name=name, hang_up=hang_up,
     )  # fmt: skip
     load.start()
     return load

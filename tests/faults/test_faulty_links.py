@@ -1,7 +1,9 @@
-"""A small suite whose parts reach each other over links that can be faulty: answers come in time, nothing is lost or doubled, and
-live events go on. Row R19 tries every link of the whole suite; here are some of each kind.
+"""A small suite whose parts reach each other over links that can be faulty: answers come in time, nothing is lost or doubled,
+live events go on, and a service is replaced under load. Rows R19, R20 and R22 try the whole suite; here are some of each kind,
+and that the checkers see the bugs they are there for.
 """
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,14 +12,19 @@ from uuid import uuid4
 
 import pytest
 
+from kehu_local.processes import wait_until
 from kehu_local.suite import Suite, start_suite
 from proof import found
 from proof.checkers import message_faults
 from proof.deadlines import ALLOWANCE, Attempt, Deadlines, late_faults
 from proof.errands import ERRANDS, Errands, Ground, Listening
+from proof.experiments.rolling import failed_requests
+from proof.hangups import Hangups
 from proof.links import NATS, POSTGRES, Fault, Links
 from proof.people import Person, administrator
 from proof.rig import gauged
+from proof.rolling import LAG, roll
+from proof.vitals import Watch, growth_faults, wait_settled
 
 PATH = "/v1/customers"
 
@@ -34,8 +41,9 @@ def small(links: Links, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Su
     """Identity and customers behind a gateway."""
     folder = tmp_path_factory.mktemp("faulty")
     with start_suite(
-        folder, services=["identity", "customers"], keep_password=True, via=links.via
-    ) as running:
+        folder, services=["identity", "customers"], keep_password=True, via=links.via,
+        environment={"KEHU_DRAIN_SECONDS": "1.0"},
+    ) as running:  # fmt: skip
         yield running
 
 
@@ -133,6 +141,59 @@ def _within(ask: Callable[[], Any], seconds: float) -> None:
         pool.submit(ask).result(seconds)
     finally:
         pool.shutdown(wait=False)
+
+
+@pytest.mark.parametrize(
+    ("plants", "lag"), [([], LAG), (["no_drain"], 2.5)], ids=["sound", "without draining"]
+)
+def test_a_service_is_replaced_without_a_failed_request_unless_it_does_not_drain(
+    small: Suite, links: Links, boss: Person, ground: Ground, tmp_path: Path, plants: list[str], lag: float
+) -> None:
+    to_it = [one for one in links.all if one.peer == "customers"]
+    with gauged(small, "customers", tmp_path / "gauge", plants):
+        boss.sign_in()
+        with Errands(boss, small.base_url, ground, ERRANDS["customers", "identity"]) as errands:
+            roll(small, small.services["customers"], to_it, lag)
+    assert len(errands.attempts) > 10
+    assert bool([one for one in errands.attempts if one.status != 200]) is bool(plants)
+
+
+def test_what_a_service_leaves_behind_with_each_call_is_seen(
+    small: Suite, boss: Person, tmp_path: Path
+) -> None:
+    plants = ["leaked_tasks", "leaked_files", "leaked_memory"]
+    with gauged(small, "customers", tmp_path / "gauge", plants) as gauge:
+        boss.sign_in()
+        watch = Watch(small, {"customers": gauge}, every=0.1)
+        assert wait_until(gauge.exists, 10)
+        before = watch.look()
+        with Hangups(small, boss, random.Random(1)) as hangups, watch:
+            assert wait_until(
+                lambda: hangups.asked > 600 and len(watch.series.get(("memory", "NATS"), ())) > 16, 60
+            )
+        assert watch.failure is None and hangups.cancelled > 0
+        left = wait_settled(watch, before, 0)
+    found = {(fault.split(" grew ")[0]) for fault in growth_faults(watch.series)}
+    assert {"tasks of customers", "files of customers", "memory of customers"} <= found
+    assert len(left) == 1 and "tasks of customers" in left[0]
+
+
+def test_growth_is_told_from_swinging() -> None:
+    swinging = [20.0, 35.0, 18.0, 27.0] * 10
+    growing = [20.0 + 2 * number for number in range(40)]
+    assert growth_faults({("tasks", "leads"): swinging, ("files", "leads"): [30.0] * 40}) == []
+    assert growth_faults({("tasks", "leads"): growing}) == ["tasks of leads grew from 59.0 to 89.0"]
+    assert growth_faults({("memory", "leads"): [70e6 + number * 1e6 for number in range(40)]})
+    with pytest.raises(ValueError, match="too few"):
+        growth_faults({("files", "leads"): [1.0] * 7})
+
+
+def test_a_request_that_fails_twice_is_seen_and_one_that_is_repeated_once_is_borne() -> None:
+    first, second = Attempt("GET", PATH, 0, 1, 503), Attempt("GET", PATH, 1, 2, 200, 2)
+    assert failed_requests([first, second]) == []
+    assert failed_requests([first, Attempt("GET", PATH, 1, 2, 0, 2)]) == [
+        "GET /v1/customers: attempt 2 ended with 0"
+    ]
 
 
 def test_what_comes_late_is_seen_and_what_nobody_could_answer_is_excused() -> None:
