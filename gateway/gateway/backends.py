@@ -34,7 +34,8 @@ def service_config(methods: Sequence[Method]) -> str:
         "initialBackoff": "0.1s",
         "maxBackoff": "1s",
         "backoffMultiplier": 3,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # A server that is about to end cancels what reaches it in the moment between.
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     names = [{"service": m.service, "method": m.name} for m in methods if m.reads]
     config: dict[str, object] = {

@@ -9,7 +9,7 @@
 | ALREADY_EXISTS | 409 | |
 | ABORTED, FAILED_PRECONDITION | 409 | The state of the record is in the way, not the form of the request |
 | RESOURCE_EXHAUSTED | 429 | Retry-After |
-| CANCELLED | 499 | nobody reads it |
+| CANCELLED | 503 | by a service that ends: calls we end ourselves raise no status. Retry-After |
 | UNAVAILABLE | 503 | Retry-After |
 | DEADLINE_EXCEEDED | 504 | |
 | UNIMPLEMENTED | 501 | |
@@ -37,7 +37,7 @@ log = logging.getLogger("gateway")
 CONTENT_TYPE = b"application/problem+json"
 
 _STATUS: dict[int, int] = {
-    1: 499,
+    1: 503,
     Code.INVALID_ARGUMENT: 400,
     Code.DEADLINE_EXCEEDED: 504,
     Code.NOT_FOUND: 404,
@@ -69,7 +69,6 @@ _TITLES = {
     422: "The idempotency key was used for another request",
     429: "Too many requests",
     431: "The headers are too large",
-    499: "The request was cancelled",
     500: "Something went wrong on our side",
     501: "Not available",
     503: "Not available at the moment",
@@ -148,7 +147,8 @@ def of_call(error: grpc.aio.AioRpcError) -> Refusal:
         log.error("a service failed", extra={"grpc_code": error.code().name, "grpc_details": error.details()})
         return Refusal(500, "INTERNAL", _INTERNAL_DETAIL)
     if details is None:
-        return Refusal(status, error.code().name, _PLAIN.get(status, error.details() or ""))
+        reason = "UNAVAILABLE" if status == 503 else error.code().name
+        return Refusal(status, reason, _PLAIN.get(status, error.details() or ""))
     return _unpack(status, error.code().name, details)
 
 
@@ -156,7 +156,6 @@ _PLAIN = {
     503: "The service that answers this is not reachable at the moment. Try again.",
     504: "The service that answers this took too long. Try again, or ask for less.",
     501: "The service that answers this does not know the method: it may be of an older version.",
-    499: "The request was cancelled.",
 }
 """Words for failures that gRPC itself found: its own would name addresses."""
 

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
+import grpc.aio
 import httpx
 import pytest
 from google.api import httpbody_pb2
@@ -21,6 +23,7 @@ from chassis.errors import (
     Unavailable,
     Violation,
 )
+from gateway.problems import of_call
 from gateway.testing import House
 
 ID = "0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11"
@@ -185,6 +188,13 @@ async def test_a_service_that_is_down_is_503_and_writes_are_not_repeated(house: 
     problem(answer, 503, "UNAVAILABLE")
     assert int(answer.headers["retry-after"]) >= 1
     assert house.peers["leads"].address not in answer.text
+
+
+def test_a_call_that_an_ending_service_has_cancelled_is_to_be_repeated() -> None:
+    cancelled = grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata())
+    refusal = of_call(cancelled)
+    assert (refusal.status, refusal.reason) == (503, "UNAVAILABLE")
+    assert (b"retry-after", b"1") in refusal.headers()
 
 
 async def test_places_that_are_not_there(house: House) -> None:

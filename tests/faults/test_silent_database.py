@@ -67,7 +67,7 @@ async def _both(database: Database, ask: Ask) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("fault", "ask"), [(Fault.FORGOTTEN, _write), (Fault.BLACKHOLE, _read)])
+@pytest.mark.parametrize(("fault", "ask"), [(Fault.BLACKHOLE, _write), (Fault.BLACKHOLE, _read)])
 async def test_a_call_is_over_soon_after_its_deadline_and_the_pool_is_whole_again(
     postgres_url: str, links: Links, fault: Fault, ask: Ask
 ) -> None:

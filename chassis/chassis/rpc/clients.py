@@ -32,7 +32,8 @@ SERVICE_CONFIG = json.dumps({
         "name": [{}],
         "retryPolicy": {
             "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 3,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # A server that is about to end cancels what reaches it in the moment between.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },
     }],
 })  # fmt: skip

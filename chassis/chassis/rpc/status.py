@@ -87,8 +87,13 @@ def _pack(status: status_pb2.Status, detail: Any) -> None:
 
 def problem_of(error: grpc.aio.AioRpcError) -> Problem:
     """What a failed call means to its caller, with the callee's reason, violations and patience."""
-    code = Code(error.code().value[0]) if error.code().value[0] in set(Code) else Code.INTERNAL
-    problem = Problem(error.details() or error.code().name, code=code, reason=error.code().name)
+    status = error.code()
+    if status is grpc.StatusCode.CANCELLED:
+        status = (
+            grpc.StatusCode.UNAVAILABLE
+        )  # by a server that ends: what we cancel ourselves raises no status
+    code = Code(status.value[0]) if status.value[0] in set(Code) else Code.INTERNAL
+    problem = Problem(error.details() or status.name, code=code, reason=status.name)
     trailing: Any = error.trailing_metadata() or ()
     for key, value in trailing:
         if key == DETAILS and isinstance(value, bytes):
