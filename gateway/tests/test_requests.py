@@ -191,7 +191,8 @@ async def test_a_service_that_is_down_is_503_and_writes_are_not_repeated(house: 
 
 
 def test_a_call_that_an_ending_service_has_cancelled_is_to_be_repeated() -> None:
-    cancelled = grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata())
+    nothing = grpc.aio.Metadata()
+    cancelled = grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, nothing, nothing, "cancelled", "")
     refusal = of_call(cancelled)
     assert (refusal.status, refusal.reason) == (503, "UNAVAILABLE")
     assert (b"retry-after", b"1") in refusal.headers()
