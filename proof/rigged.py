@@ -450,6 +450,9 @@ PLANTS: dict[str, Callable[[Service], None]] = {
         forgotten_cursor,
         writes_first,
         shows_everything,
+        raises,
+        unknown_state,
+        forgotten_cursor,
     )
 }
 
