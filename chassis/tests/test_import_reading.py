@@ -1,8 +1,10 @@
 """Files of rows: what is read, and how what cannot be read is refused."""
 
+import asyncio
 import io
 import json
 import random
+import threading
 import zipfile
 from collections.abc import Callable
 from datetime import datetime
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.errors import Invalid
-from chassis.imports import reading
+from chassis.imports import reading, runs
 from chassis.imports.mapping import Target, checked, proposal
 from chassis.imports.reading import Sheet, kind, read_csv, unpack
 from chassis.imports.refused import Problem, refused_csv, restored, safe
@@ -372,3 +374,37 @@ def test_memory_stays_small() -> None:
     finally:
         tracemalloc.stop()
     assert reading.MOST_ROWS >= 60_000
+
+
+async def test_no_more_than_a_few_files_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Semaphore(0)
+    inside: list[int] = []
+    lock = threading.Lock()
+    most = now = 0
+
+    def slow(content: bytes, encoding: str, delimiter: str) -> Sheet:
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+            inside.append(now)
+        held.acquire(timeout=30)
+        with lock:
+            now -= 1
+        return read_csv(content, encoding, delimiter)
+
+    monkeypatch.setattr(runs, "read_csv", slow)
+    given_up, *others = [
+        asyncio.create_task(runs.read_file("a.csv", b"Name\nLi Lei\n", "", "", ""))
+        for _ in range(runs.READERS + 3)
+    ]
+    while len(inside) < runs.READERS:
+        await asyncio.sleep(0.01)
+    given_up.cancel()  # its thread goes on, and keeps its turn
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await asyncio.sleep(0.05)
+    assert len(inside) == runs.READERS
+    held.release(len(others) + 1)
+    assert [(await one).total for one in others] == [1] * len(others)
+    assert most == runs.READERS

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import orjson
 from sqlalchemy import delete, insert, select
@@ -48,6 +49,10 @@ from chassis.principal import Act, Principal, Reach, Rights
 
 JOB = "import"
 BATCH = 500
+READERS = 2
+"""Files read at once: while it is read, a file takes up to fourteen times its size (a line of commas does), or a child of its
+own when it is a workbook. The others wait for their turn.
+"""
 _MOST_FAILURES = 5
 _PREVIEW = 20
 
@@ -72,10 +77,27 @@ class _Overtaken(Exception):
 
 
 async def read_file(filename: str, content: bytes, encoding: str, delimiter: str, sheet: str) -> Sheet:
-    """Reads a file wholly, off the event loop. Raises Invalid."""
-    if kind(filename, content) == "xlsx":
-        return await read_workbook(content, sheet)
-    return await asyncio.to_thread(read_csv, content, encoding, delimiter)
+    """Reads a file wholly, off the event loop, when no more than `READERS` others are being read. Raises Invalid."""
+    workbook = kind(filename, content) == "xlsx"
+    turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READERS))
+    if workbook:
+        async with turns:
+            return await read_workbook(content, sheet)
+    await turns.acquire()
+    reading = asyncio.ensure_future(asyncio.to_thread(read_csv, content, encoding, delimiter))
+
+    def over(done: asyncio.Future[Sheet]) -> None:
+        turns.release()
+        if not done.cancelled():
+            done.exception()  # told to the caller, if there still is one
+
+    # A caller who gives up is not kept waiting; the thread reads on, and the turn is its own until it has ended.
+    reading.add_done_callback(over)
+    return await asyncio.shield(reading)
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+"""One set of turns a loop: a service has one, a run of tests many."""
 
 
 def prepared(importer: Importer, filename: str, content: bytes, sheet: Sheet) -> ImportRun:
