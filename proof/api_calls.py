@@ -291,7 +291,13 @@ class Caller:
 
     def _sign_in(self) -> None:
         said = {"tenant": self._who.tenant, "email": self._who.email, "password": self._who.password}
-        answer = self._session.post(f"{self._who.base_url}/v1/sessions:signIn", json=said, timeout=_SECONDS)
+        url = f"{self._who.base_url}/v1/sessions:signIn"
+        answer = self._session.post(url, json=said, timeout=_SECONDS)
+        for _ in range(_REPEATS):
+            if answer.status_code == 200:
+                break
+            time.sleep(0.5)
+            answer = self._session.post(url, json=said, timeout=_SECONDS)
         assert answer.status_code == 200, answer.text
         self._headers = {"Authorization": f"Bearer {answer.json()['accessToken']}"}
         self._session.cookies.clear()

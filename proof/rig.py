@@ -34,10 +34,10 @@ class Rig:
             passed += file.read_text().splitlines()
             file.unlink()
 
-    def arm(self, step: str) -> None:
-        """It dies at its next step of that name, once."""
+    def arm(self, step: str, others: int = 0) -> None:
+        """It dies at its next step of that name, once; after passing so many others of it."""
         fresh = self.folder / "fresh"
-        fresh.write_text(step)
+        fresh.write_text(f"{step}\n{others}")
         fresh.rename(self.folder / "armed")
 
     def died(self, seconds: float = 20.0) -> None:

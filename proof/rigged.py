@@ -5,7 +5,8 @@ the bugs that are planted into it. Nothing of this is in the services; it is put
 
 A step is what can be seen from outside when the process dies there: before and after each commit of a call, each call to
 another service, each message to the broker. Their names are written to FOLDER/passed while that file exists. When FOLDER/armed
-holds the name of the step that comes next, the process takes the file away and kills itself there.
+holds the name of the step that comes next, the process takes the file away and kills itself there; a number in a second line
+says how many steps of that name it passes before.
 """
 
 import asyncio
@@ -50,7 +51,12 @@ def step(name: str) -> None:
         with passed.open("a") as file:
             file.write(name + "\n")
     with suppress(FileNotFoundError):
-        if armed.read_text() == name:
+        wanted, _, others = armed.read_text().partition("\n")
+        if wanted == name and int(others or 0) > 0:
+            fresh = folder / "fewer"
+            fresh.write_text(f"{name}\n{int(others) - 1}")
+            fresh.rename(armed)
+        elif wanted == name:
             armed.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
