@@ -4,7 +4,7 @@ import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 
-from chassis.principal import Verifier
+from chassis.principal import GATEWAY, Verifier
 from kehu_local.suite import Suite, start_suite
 from proof import rpc_calls
 from proof.api_calls import Tally, Who, labels_of, run_share, shares
@@ -32,21 +32,21 @@ def fuzz(suite: Suite, boss: Person, calls: int, seed: int) -> tuple[Tally, int]
     return found, len(labels_of(document))
 
 
-def fuzz_faces(suite: Suite, boss: Person, calls: int, seed: int) -> rpc_calls.Tally:
-    """Makes about that many calls of all methods of all services as that administrator, past the gateway."""
-    pools = furnished(boss)
-    who = Verifier.from_file(suite.keys.jwks).verify(boss.headers["authorization"].removeprefix("Bearer "))
+def faces_of(suite: Suite, boss: Person) -> rpc_calls.Target:
+    """All services, called past the gateway by that administrator."""
+    held = boss.headers["authorization"].removeprefix("Bearer ")
     addresses = {domain: part.address for domain, part in suite.services.items()}
-    return rpc_calls.fuzz(rpc_calls.Target(addresses, who, suite.keys.folder, pools), calls, seed)
+    who = Verifier.from_file(suite.keys.jwks, GATEWAY).verify(held)
+    return rpc_calls.Target(addresses, who, suite.keys.folder, furnished(boss))
 
 
 def run(trial: Trial) -> Mapping[str, Figure]:
     """5,000 calls of the API in the short form, 100,000 in the long one; and 3,000 or 50,000 of the gRPC methods behind it."""
     with start_suite(trial.folder / "suite", keep_password=True, environment=SETTINGS) as suite:
-        tally, operations = fuzz(
-            suite, administrator(suite), trial.size(short=5_000, long=100_000), trial.seed
-        )
-    for fault in tally.faults:
+        boss = administrator(suite)
+        faces = rpc_calls.fuzz(faces_of(suite, boss), trial.size(short=3_000, long=50_000), trial.seed)
+        tally, operations = fuzz(suite, boss, trial.size(short=5_000, long=100_000), trial.seed)
+    for fault in [*tally.faults, *faces.faults]:
         trial.note("fault", fault=fault)
     trial.note("reached", operations={label: dict(counted) for label, counted in tally.reached.items()})
     broken = sum(count for status, count in tally.statuses.items() if status >= 500)

@@ -8,11 +8,10 @@ import grpc
 import pytest
 
 from chassis.errors import Exhausted, Invalid, Problem
-from chassis.principal import Verifier
 from chassis.rpc.status import details
 from gateway.contracts import load
 from kehu_local.suite import Suite
-from proof.furniture import furnished
+from proof.experiments.api_fuzz import faces_of
 from proof.rig import rigged
 from proof.rpc_calls import Ended, Target, ended_faults, fuzz
 
@@ -23,11 +22,7 @@ CALLS = 3_000
 @pytest.fixture(scope="module")
 def target(suite: Suite, founded: Callable[[str], Any]) -> Target:
     """All services, called by the administrator of a tenant that is there for nothing else."""
-    boss = founded("fuzzed-faces")
-    pools = furnished(boss)
-    who = Verifier.from_file(suite.keys.jwks).verify(boss.headers["authorization"].removeprefix("Bearer "))
-    addresses = {domain: part.address for domain, part in suite.services.items()}
-    return Target(addresses, who, suite.keys.folder, pools)
+    return faces_of(suite, founded("fuzzed-faces"))
 
 
 @pytest.mark.timeout(600)
