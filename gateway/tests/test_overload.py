@@ -10,6 +10,7 @@ import pytest
 from kehu.leads.v1 import lead_pb2
 
 from chassis.testing import Keys, somebody
+from gateway import turns
 from gateway.testing import House, running_gateway
 
 LEAD = "/v1/leads/0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11"
@@ -129,6 +130,32 @@ async def test_another_tenant_still_comes_in(small: House, held: Held) -> None:
     await held.until(MOST + 1)
     held.go.set()
     assert (await asyncio.wait_for(asked, 20)).status_code == 200
+
+
+async def test_who_floods_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, keys: Keys, nats_url: str
+) -> None:
+    """Of a hundred requests of one tenant few are at the service at once, and another's goes past those that wait."""
+    monkeypatch.setattr(turns, "HOLD", 3600.0)
+    monkeypatch.setattr(turns, "PATIENCE", 3600.0)
+    async with running_gateway(keys, nats_url, seats=16) as house:
+        house.on("leads.LeadService/GetLead", lambda request: lead_pb2.Lead(id=request.id))
+        ann, bob = house.bearer(), house.bearer(somebody("other"))
+        for headers in (ann, bob):
+            assert (await house.http.get(LEAD, headers=headers)).status_code == 200
+        held = Held(house, ann, bob)
+        flood = [asyncio.create_task(house.http.get(LEAD, headers=ann)) for _ in range(100)]
+        await held.until(4)
+        other = asyncio.create_task(house.http.get(LEAD, headers=bob))
+        while not any(
+            who is not None and who.tenant == "other" for _, _, who in house.peers["leads"].calls[2:]
+        ):
+            held.one_more.clear()
+            await asyncio.wait_for(held.one_more.wait(), 20)
+        assert held.inside <= 9  # at most eight of one tenant, which thought that it was alone
+        held.go.set()
+        answers = await asyncio.wait_for(asyncio.gather(other, *flood), 60)
+        assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_pages_and_probes_are_not_counted(small: House, held: Held) -> None:
