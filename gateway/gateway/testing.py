@@ -100,6 +100,12 @@ class House:
         self.whose[str(who.session_id)] = who
         return self.keys.issuer(IDENTITY).issue(who, audience=GATEWAY)
 
+    def somebody_of(self, tenant: str) -> Principal:
+        """A signed-in person of that tenant."""
+        who = replace(somebody(tenant), session_id=new_id())
+        self.living.add(str(who.session_id))
+        return who
+
     def inside(self, session_id: str = "") -> str:
         """The token that identity gives the gateway for a session; for Ann's keys without one."""
         return self.keys.issuer(IDENTITY).issue(self.whose.get(session_id, self.ann))

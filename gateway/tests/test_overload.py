@@ -9,7 +9,7 @@ import httpx
 import pytest
 from kehu.leads.v1 import lead_pb2
 
-from chassis.testing import Keys, somebody
+from chassis.testing import Keys
 from gateway import turns
 from gateway.testing import House, running_gateway
 
@@ -86,7 +86,7 @@ async def small(keys: Keys, nats_url: str) -> AsyncIterator[House]:
 async def idle(small: House) -> Held:
     """Nobody is inside."""
     small.on("leads.LeadService/GetLead", lambda request: lead_pb2.Lead(id=request.id))
-    known = [small.bearer(), small.bearer(somebody("other"))]
+    known = [small.bearer(), small.bearer(small.somebody_of("other"))]
     for headers in known:
         assert (await small.http.get(LEAD, headers=headers)).status_code == 200
     return Held(small, *known)
@@ -140,7 +140,7 @@ async def test_who_floods_is_not_waited_for(
     monkeypatch.setattr(turns, "PATIENCE", 3600.0)
     async with running_gateway(keys, nats_url, seats=16) as house:
         house.on("leads.LeadService/GetLead", lambda request: lead_pb2.Lead(id=request.id))
-        ann, bob = house.bearer(), house.bearer(somebody("other"))
+        ann, bob = house.bearer(), house.bearer(house.somebody_of("other"))
         for headers in (ann, bob):
             assert (await house.http.get(LEAD, headers=headers)).status_code == 200
         held = Held(house, ann, bob)
@@ -203,12 +203,14 @@ async def test_nothing_behind_the_last_answer_is_done(small: House, held: Held, 
 async def test_no_place_is_lost(small: House, idle: Held) -> None:
     """To addresses that are none, to clients that are gone, to answers of every kind."""
     address = small.http.base_url
-    for _ in range(3 * MOST):
+
+    async def nowhere() -> None:
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"GET /v1/\xe4\xb8\xad HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
-        async with asyncio.timeout(20):
-            await reader.read()
+        await asyncio.wait_for(reader.read(), 20)
         writer.close()
+
+    await asyncio.gather(*(nowhere() for _ in range(3 * MOST)))
     gone = [asyncio.create_task(small.http.get(LEAD, headers=idle.ann)) for _ in range(MOST)]
     await idle.until(MOST)
     for task in gone:

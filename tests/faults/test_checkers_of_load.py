@@ -5,7 +5,6 @@ that of retries finds it also in channels from which the throttle was taken.
 import asyncio
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -17,11 +16,12 @@ from kehu.leads.v1 import lead_pb2
 
 import chassis.rpc.clients
 import gateway.backends
+import gateway.turns
 from bench.open_loop import Told
 from chassis.errors import Problem
 from chassis.rpc.clients import Clients, ask
 from chassis.settings import Settings
-from chassis.testing import Keys, somebody
+from chassis.testing import Keys
 from gateway.backends import Backends
 from gateway.contracts import Method, load
 from gateway.problems import Refusal
@@ -71,47 +71,60 @@ def test_others_that_wait_for_the_noise_are_found() -> None:
     assert slowdown([(calm, nothing)] * 3) == math.inf
 
 
-_LEAD = "/v1/leads/0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11"
+_NOISE, _CALL = (f"0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a{end}" for end in ("11", "12"))
 _UNFAIR = {"seats": 100_000, "max_concurrent_requests": 100_000}
 
 
-async def _slowdown(keys: Keys, nats_url: str, **settings: int) -> float:
-    """How much longer one tenant waits beside another that floods a service, which does one thing at a time."""
+async def _ahead(
+    keys: Keys, nats_url: str, noisy_inside: int, **settings: int
+) -> tuple[list[float], list[float]]:
+    """How long one tenant's call takes, alone and beside forty of another, at a service that does one thing at a time: counted
+    in the calls that it stands behind there, which no busy machine changes.
+    """
     async with running_gateway(keys, nats_url, **settings) as house:
-        works = asyncio.Lock()
+        inside = 0
+        more, go = asyncio.Event(), asyncio.Event()
+        found: list[float] = []
 
         async def answer(request: Any) -> lead_pb2.Lead:
-            async with works:
-                await asyncio.sleep(0.004)
+            nonlocal inside
+            inside += 1
+            if request.id == _CALL:
+                found.append(inside)
+                go.set()
+            more.set()
+            await go.wait()
+            inside -= 1
             return lead_pb2.Lead(id=request.id)
 
         house.on("leads.LeadService/GetLead", answer)
-        quiet, noisy = house.bearer(), house.bearer(somebody("noisy"))
+        quiet, noisy = house.bearer(), house.bearer(house.somebody_of("noisy"))
 
-        async def times() -> list[float]:
-            found: list[float] = []
+        async def get(id: str, headers: dict[str, str]) -> None:
+            assert (await house.http.get(f"/v1/leads/{id}", headers=headers)).status_code == 200
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            await get(_CALL, quiet)
+            await get(_NOISE, noisy)
+            go.clear()
             for _ in range(40):
-                began = time.perf_counter()
-                assert (await house.http.get(_LEAD, headers=quiet)).status_code == 200
-                found.append(time.perf_counter() - began)
-            return found
-
-        async def noise() -> None:
-            while True:
-                await house.http.get(_LEAD, headers=noisy)
-
-        calm = await times()
-        flood = [asyncio.create_task(noise()) for _ in range(60)]
-        loud = await times()
-        for task in flood:
-            task.cancel()
-        await asyncio.wait(flood)
-    return slowdown([(calm, loud)])
+                tasks.create_task(get(_NOISE, noisy))
+            while inside < noisy_inside:
+                more.clear()
+                await more.wait()
+            await get(_CALL, quiet)
+    return found[:1], found[1:]
 
 
-async def test_a_gateway_without_shares_is_found(keys: Keys, nats_url: str) -> None:
+async def test_a_gateway_without_shares_is_found(
+    keys: Keys, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The checker tells it from one with shares."""
-    assert await _slowdown(keys, nats_url, **_UNFAIR) > 2 * await _slowdown(keys, nats_url)
+    monkeypatch.setattr(gateway.turns, "HOLD", 3600.0)
+    monkeypatch.setattr(gateway.turns, "PATIENCE", 3600.0)
+    unfair = slowdown([await _ahead(keys, nats_url, 40, **_UNFAIR)])
+    fair = slowdown([await _ahead(keys, nats_url, 4)])
+    assert fair < 10 < 40 < unfair
 
 
 def test_more_attempts_than_calls_are_found() -> None:
