@@ -95,8 +95,11 @@ class House:
     """Who has that session, where tokens were made for others than Ann."""
 
     def token(self, who: Principal | None = None) -> str:
-        """An access token as that person holds it, Ann unless told otherwise."""
+        """An access token as that person holds it, Ann unless told otherwise; who has no session gets one that is alive."""
         who = who or self.ann
+        if who.session_id is None:
+            who = replace(who, session_id=new_id())
+            self.living.add(str(who.session_id))
         self.whose[str(who.session_id)] = who
         return self.keys.issuer(IDENTITY).issue(who, audience=GATEWAY)
 
