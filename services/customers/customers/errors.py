@@ -49,3 +49,69 @@ def external_key_taken() -> AlreadyExists:
 def id_taken() -> AlreadyExists:
     """A client chose an id that is in use."""
     return AlreadyExists("ID_TAKEN", "a record with this id exists already")
+
+
+class CardAlreadyBlocked(Precondition):
+    reason = "CARD_BLOCKED"
+
+    def __init__(self) -> None:
+        super().__init__("The card is blocked already.")
+
+
+class CardNotBlocked(Precondition):
+    reason = "CARD_NOT_BLOCKED"
+
+    def __init__(self) -> None:
+        super().__init__("The card is not blocked.")
+
+
+class CardNotActive(Precondition):
+    reason = "CARD_NOT_ACTIVE"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(
+            f"The card is {state.lower()}: its points cannot be used.", metadata={"state": state}
+        )
+
+
+class PointsInsufficient(Precondition):
+    reason = "POINTS_INSUFFICIENT"
+
+    def __init__(self, balance: int) -> None:
+        super().__init__(f"The card has {balance} points.", metadata={"balance": str(balance)})
+
+
+class PointsTooMany(Precondition):
+    reason = "POINTS_TOO_MANY"
+
+    def __init__(self) -> None:
+        super().__init__("The card would have more points than can be counted.")
+
+
+class OrderCancelled(Precondition):
+    reason = "ORDER_CANCELLED"
+
+    def __init__(self) -> None:
+        super().__init__("The order is cancelled: nothing can be paid for it.")
+
+
+class LevelInUse(Precondition):
+    reason = "LEVEL_IN_USE"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Members have the level '{name}': change its threshold instead.")
+
+
+def card_number_taken() -> AlreadyExists:
+    """A card has the number, or had it before it was replaced."""
+    return AlreadyExists("CARD_NUMBER_TAKEN", "another card has this number, or had it", field="number")
+
+
+def card_held_already() -> AlreadyExists:
+    """The customer has a card."""
+    return AlreadyExists("CARD_HELD_ALREADY", "the customer has a card already", field="card.customerId")
+
+
+def customer_mismatch() -> Invalid:
+    """An order of one customer cannot be paid with the points of another."""
+    return Invalid("orderId", "is an order of another customer", reason="CUSTOMER_MISMATCH")

@@ -1,4 +1,4 @@
-"""The customers' own part of the 360° view: contacts, parent and children, in one round trip."""
+"""The customers' own part of the 360° view: contacts, parent and children, value and card."""
 
 from kehu.customers.v1 import customer_facet_pb2 as pb
 
@@ -6,7 +6,9 @@ from chassis.ids import parse_id
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
+from customers.rpc.membership import CARD
 from customers.rpc.messages import contact_message, customer_card
+from customers.rpc.values import VALUE, value_message
 
 face = Face("kehu.customers.v1.CustomerFacetService")
 
@@ -23,6 +25,9 @@ _FAMILY = (
     " t.parent_customer_id IS NOT DISTINCT FROM $1 AS below FROM family f JOIN customers t ON t.id = f.id"
     " WHERE t.deleted_at IS NULL AND {rule} ORDER BY below, t.display_name LIMIT 51"
 )
+# Whoever may not read the customer learns nothing of its worth.
+_VALUE = f"{VALUE} AND EXISTS (SELECT FROM customers t WHERE t.id = $1 AND t.deleted_at IS NULL AND {{rule}})"
+_CARD = "SELECT t.* FROM membership_cards t WHERE t.customer_id = $1 AND t.deleted_at IS NULL AND {rule}"
 
 
 @face.read("GetCustomerFacet")
@@ -38,4 +43,8 @@ async def get_customer_facet(request: pb.GetCustomerFacetRequest, call: Call) ->
             facet.children.append(customer_card(row))
         else:
             facet.parent.CopyFrom(customer_card(row))
+    for row in await call.database.read(call.who, _VALUE.replace("{rule}", rule), id, *values):
+        facet.value.CopyFrom(value_message(id, row))
+    for row in await call.database.read(call.who, _CARD.replace("{rule}", rule), id, *values):
+        facet.membership_card.CopyFrom(CARD.message(row))
     return facet

@@ -1,17 +1,40 @@
-"""Events of others → the customer's touch times."""
+"""Events of others → the customer's touch times, its value, and the points of its card.
 
+A snapshot that cannot be read (an id that is none, money in two currencies) is told to the dead letters at once: no number of
+attempts would help.
+"""
+
+from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, TypeVar
 from uuid import UUID
 
+from kehu.identity.v1 import events_pb2 as identity
 from kehu.sales.v1 import events_pb2 as sales
+from kehu.sales.v1 import opportunity_pb2, order_pb2
 from kehu.servicedesk.v1 import events_pb2 as servicedesk
 
 from chassis.database import Transaction
+from chassis.errors import Invalid
 from chassis.events.event import Envelope
-from chassis.events.subscriptions import Subscriptions
-from chassis.mapping import to_datetime
+from chassis.events.subscriptions import Poison, Subscriptions
+from chassis.mapping import to_date, to_datetime, to_value
+from customers.points.earning import SoldOrder, order_cancelled, order_earns
+from customers.points.programme import Bought
 from customers.touches import touch
+from customers.value.facts import OpportunityFact, OrderFact, keep_opportunity, keep_order
+from customers.value.review import outdate
+from customers.value.worth import keep_main_currency, revalue
 
 SUBSCRIPTIONS = Subscriptions()
+R = TypeVar("R")
+
+
+def _readable(read: Callable[[Any], R], event: Any) -> R:
+    try:
+        return read(event)
+    except (ValueError, ArithmeticError, Invalid) as error:
+        raise Poison(f"the snapshot is not readable: {error}") from error
 
 
 @SUBSCRIPTIONS.on(sales.ActivityCompleted)
@@ -25,11 +48,103 @@ async def activity_completed(event: sales.ActivityCompleted, tx: Transaction, en
         await touch(tx, "contact", UUID(event.activity.customer_id), at)
 
 
+def _minor(message: Any, name: str, currency: str) -> int:
+    if not message.HasField(name):
+        return 0
+    money = to_value(getattr(message, name), name)
+    if money.currency != currency:
+        raise ValueError(f"{name} is in {money.currency}, the order in {currency}")
+    return money.minor
+
+
+def _order(event: Any) -> tuple[OrderFact, SoldOrder]:
+    order: sales.OrderSnapshot = event.order
+    id, customer_id, currency = UUID(event.order_id), UUID(order.customer_id), order.currency_code
+    lines = [
+        Bought(
+            product_id=UUID(line.product_id),
+            amount=_minor(line, "amount", currency) + _minor(line, "tax", currency),
+        )
+        for line in order.lines
+    ]
+    fact = OrderFact(
+        id=id, customer_id=customer_id, cancelled=order.status == order_pb2.ORDER_STATUS_CANCELLED, currency=currency,
+        revenue=_minor(order, "subtotal", currency), order_date=to_date(order.order_date, "order_date"),
+    )  # fmt: skip
+    sold = SoldOrder(
+        id=id, number=order.number, customer_id=customer_id, currency=currency, lines=lines,
+        delivered=order.status == order_pb2.ORDER_STATUS_DELIVERED,
+    )  # fmt: skip
+    return fact, sold
+
+
+async def _order_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
+    fact, sold = _readable(_order, event)
+    await outdate(tx, fact.order_date)
+    cancelled = await keep_order(tx, fact, envelope)
+    await revalue(tx, fact.customer_id)
+    if cancelled:
+        await order_cancelled(tx, sold.id, sold.number)
+    else:
+        await order_earns(tx, sold, envelope.time)
+
+
 @SUBSCRIPTIONS.on(sales.OrderPlaced)
 async def order_placed(event: sales.OrderPlaced, tx: Transaction, envelope: Envelope) -> None:
     if event.order.customer_id:
         at = to_datetime(event.order.place_time) if event.order.HasField("place_time") else envelope.time
         await touch(tx, "deal", UUID(event.order.customer_id), at)
+        await _order_moved(event, tx, envelope)
+
+
+@SUBSCRIPTIONS.on(sales.OrderDelivered, when=lambda event: bool(event.order.customer_id))
+async def order_delivered(event: sales.OrderDelivered, tx: Transaction, envelope: Envelope) -> None:
+    await _order_moved(event, tx, envelope)
+
+
+@SUBSCRIPTIONS.on(sales.OrderCancelled, when=lambda event: bool(event.order.customer_id))
+async def order_cancelled_event(event: sales.OrderCancelled, tx: Transaction, envelope: Envelope) -> None:
+    await _order_moved(event, tx, envelope)
+
+
+def _opportunity(event: Any) -> OpportunityFact:
+    opportunity: sales.OpportunitySnapshot = event.opportunity
+    money = to_value(opportunity.amount, "amount") if opportunity.HasField("amount") else None
+    weighted = Decimal(money.minor * opportunity.probability) / 100 if money else Decimal(0)
+    deleted = isinstance(event, sales.OpportunityDeleted)
+    return OpportunityFact(
+        id=UUID(event.opportunity_id), customer_id=UUID(opportunity.customer_id),
+        open=opportunity.status == opportunity_pb2.OPPORTUNITY_STATUS_OPEN and not deleted,
+        currency=money.currency if money else "", potential=int(weighted.quantize(Decimal(1), rounding=ROUND_HALF_UP)),
+    )  # fmt: skip
+
+
+async def opportunity_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
+    """Whatever became of an opportunity."""
+    fact = _readable(_opportunity, event)
+    await outdate(tx, envelope.time.date())
+    for customer_id in sorted(await keep_opportunity(tx, fact, envelope)):
+        await revalue(tx, customer_id)
+
+
+def _has_customer(event: Any) -> bool:
+    return bool(event.opportunity.customer_id)
+
+
+for _kind in (
+    sales.OpportunityCreated, sales.OpportunityUpdated, sales.OpportunityStageChanged, sales.OpportunityWon,
+    sales.OpportunityLost, sales.OpportunityReopened, sales.OpportunityDeleted,
+):  # fmt: skip
+    SUBSCRIPTIONS.on(_kind, when=_has_customer)(opportunity_moved)
+
+
+async def tenant_told(event: Any, tx: Transaction, envelope: Envelope) -> None:
+    """The tenant's own currency."""
+    await keep_main_currency(tx, event.currency_code, envelope)
+
+
+for _said in (identity.TenantCreated, identity.TenantUpdated):
+    SUBSCRIPTIONS.on(_said, when=lambda event: bool(event.currency_code))(tenant_told)
 
 
 @SUBSCRIPTIONS.on(servicedesk.TicketOpened)

@@ -10,18 +10,28 @@ from chassis.service import Service
 from customers import contact, customer, errors, facet
 from customers.imports import IMPORTS
 from customers.listens import SUBSCRIPTIONS
-from customers.rpc import contacts, customers
+from customers.points import audit, cards, ledger, night, programme
+from customers.rpc import contacts, customers, membership, points, values
+from customers.value import rebuild, review
 
 SERVICE = Service(
     name="customers",
     faces=[
         customers.face,
         contacts.face,
+        membership.face,
+        points.face,
+        values.face,
         facet.face,
         import_face("kehu.customers.v1.ImportService", IMPORTS),
         history_face(
             "kehu.customers.v1.HistoryService",
-            {"customer": Kept(customer.Customer, "customers"), "contact": Kept(contact.Contact, "customers")},
+            {
+                "customer": Kept(customer.Customer, "customers"),
+                "contact": Kept(contact.Contact, "customers"),
+                "card": Kept(cards.Card, "customers"),
+                "programme": Kept(programme.Programme, "customers"),
+            },
         ),
     ],
     migrations=Path(__file__).parent / "migrations",
@@ -33,13 +43,31 @@ SERVICE = Service(
         contact.ContactCreated: events.ContactCreated,
         contact.ContactUpdated: events.ContactUpdated,
         contact.ContactDeleted: events.ContactDeleted,
+        programme.ProgrammeUpdated: events.ProgrammeUpdated,
+        cards.CardIssued: events.CardIssued,
+        cards.CardBlocked: events.CardBlocked,
+        cards.CardUnblocked: events.CardUnblocked,
+        cards.CardReplaced: events.CardReplaced,
+        cards.CardRenewed: events.CardRenewed,
+        cards.CardExpired: events.CardExpired,
+        cards.CardLevelChanged: events.CardLevelChanged,
+        ledger.PointsEarned: events.PointsEarned,
+        ledger.PointsTakenBack: events.PointsTakenBack,
+        ledger.PointsRedeemed: events.PointsRedeemed,
+        ledger.PointsGivenBack: events.PointsGivenBack,
+        ledger.PointsExpired: events.PointsExpired,
+        ledger.PointsAdjusted: events.PointsAdjusted,
     },
     subscriptions=SUBSCRIPTIONS,
-    jobs=IMPORTS.jobs,
+    jobs={**IMPORTS.jobs, night.NIGHT: night.spend_night, review.REVIEW: review.review_values},
+    commands={"check-points": audit.check_points, "rebuild-values": rebuild.rebuild_values},
     constraints={
         "customers_external_key": errors.external_key_taken,
         "contacts_external_key": errors.external_key_taken,
         "customers_pkey": errors.id_taken,
         "contacts_pkey": errors.id_taken,
+        "membership_cards_pkey": errors.id_taken,
+        "membership_cards_customer": errors.card_held_already,
+        "card_numbers_once": errors.card_number_taken,
     },
 )

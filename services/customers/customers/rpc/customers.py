@@ -29,6 +29,8 @@ from customers.customer import (
     enrol,
     told,
 )
+from customers.errors import CustomerTouched
+from customers.points.cards import follow_customer, has_card, withdraw_card
 from customers.rpc.messages import customer_card, customer_message, customer_values
 
 face = Face("kehu.customers.v1.CustomerService")
@@ -112,7 +114,10 @@ async def delete(request: service_pb.DeleteCustomerRequest, tx: Transaction) -> 
             parse_id(request.created_contact_id, "createdContactId") if request.created_contact_id else None
         )
         await check_untouched(tx, customer, made_with)
+        if await has_card(tx, customer):
+            raise CustomerTouched
     await dismiss_all(tx, customer)
+    await withdraw_card(tx, customer)
     tx.delete(customer)
     tx.record(CustomerDeleted(**told(customer)), on=customer)
     return Empty()
@@ -126,6 +131,7 @@ async def _new_owner(request: service_pb.AssignCustomerRequest, call: Call) -> O
 async def assign(request: service_pb.AssignCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
     customer = await _customer(tx, request.id, request.etag)
     await assign_customer(tx, customer, owner)
+    await follow_customer(tx, customer)
     return await _answer(tx, customer)
 
 

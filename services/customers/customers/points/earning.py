@@ -1,0 +1,87 @@
+"""Orders and points: an order earns once, and gives back when it is cancelled.
+
+Sales tells when an order was placed, wholly delivered or cancelled, and nothing yet of receipts. So the programme says which of
+placing and delivery stands for payment. Events of one order may come late, twice or in another order than they happened: what is
+done follows from the order's newest state, and what an order earned is decided once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+
+from chassis.database import Transaction
+from customers.points.cards import ACTIVE, Card, card_of, relevel
+from customers.points.ledger import Why, earn, undo_order
+from customers.points.programme import AT_PLACING, Bought, Programme, earned_by, programme_for, rules_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoldOrder:
+    """An order as an event tells it; `delivered` when nothing is outstanding."""
+
+    id: UUID
+    number: str
+    customer_id: UUID
+    currency: str
+    lines: Sequence[Bought]
+    delivered: bool
+
+
+_HOLD = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
+_DECIDE = text(
+    "INSERT INTO points_orders (tenant_id, order_id, card_id, decided_at) VALUES (:tenant, :order, :card, :now)"
+    " ON CONFLICT DO NOTHING RETURNING order_id"
+)
+_CONCERNED = text(
+    "SELECT DISTINCT card_id FROM points_transactions WHERE order_id = :order AND kind IN ('EARN', 'REDEEM') ORDER BY card_id"
+)
+
+
+async def hold_order(tx: Transaction, order_id: UUID) -> None:
+    """Nobody else redeems for the order or learns of its end until this transaction ends."""
+    await tx.session.execute(_HOLD, {"key": f"order {tx.who.tenant_id} {order_id}"})
+
+
+async def order_earns(tx: Transaction, order: SoldOrder, at: datetime) -> None:
+    """Lets an order that is not cancelled earn what it earns, if this is its moment and it has not been decided yet.
+
+    `at` is when it happened. Orders from before the card or the programme earn nothing, so that a replay gives nobody points
+    that the first telling did not.
+    """
+    programme = await programme_for(tx)
+    if programme is None or not _is_moment(programme, order, at):
+        return
+    card = await card_of(tx, order.customer_id)
+    if card is None or at < card.created_at:
+        return
+    decided = await tx.session.execute(
+        _DECIDE, {"tenant": tx.who.tenant_id, "order": order.id, "card": card.id, "now": tx.now}
+    )
+    if decided.first() is None or card.state_on(at.date()) != ACTIVE:
+        return
+    points = earned_by(rules_of(programme.rules), order.lines, order.currency, at.date(), card.level_id)
+    if points:
+        valid_until = programme.valid_until(at.date())
+        await earn(
+            tx, card, points, Why(order_id=order.id, order_number=order.number, expire_date=valid_until)
+        )
+        await relevel(tx, card, programme)
+
+
+def _is_moment(programme: Programme, order: SoldOrder, at: datetime) -> bool:
+    if not programme.enabled or programme.enable_time is None or at < programme.enable_time:
+        return False
+    return order.delivered or programme.earn_moment == AT_PLACING
+
+
+async def order_cancelled(tx: Transaction, order_id: UUID, number: str) -> None:
+    """Undoes what an order did on the cards that it earned or was paid with."""
+    await hold_order(tx, order_id)
+    programme = await programme_for(tx)
+    for card_id in (await tx.session.execute(_CONCERNED, {"order": order_id})).scalars().all():
+        card = await tx.find(Card, UUID(str(card_id)))
+        if card is not None and await undo_order(tx, card, order_id, number) and programme is not None:
+            await relevel(tx, card, programme)

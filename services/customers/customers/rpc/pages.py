@@ -1,0 +1,39 @@
+"""Pages of what belongs to one record and has but one order."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from chassis.errors import Invalid
+from chassis.listing import DEFAULT_PAGE, MOST_PAGE
+from chassis.rpc import Call
+
+
+async def page_of(
+    call: Call, request: Any, id: UUID, sql: str, first: list[Any], place: Callable[[Any], list[Any]],
+    read: Callable[[list[Any]], list[Any]] = list,
+) -> tuple[list[Any], str]:  # fmt: skip
+    """The rows of that page and the token of the next.
+
+    `sql` takes the record's id as $1, then the values of the place behind which the page begins, `first` for the first page, and
+    last how many rows are wanted. `place` gives these values of a row as JSON knows them, `read` makes them of that.
+    """
+    if request.page_size < 0:
+        raise Invalid("pageSize", "must not be negative")
+    size = min(request.page_size or DEFAULT_PAGE, MOST_PAGE)
+    binding = orjson.dumps(
+        [
+            request.DESCRIPTOR.full_name,
+            str(call.who.tenant_id),
+            str(call.who.person_id),
+            call.who.service,
+            str(id),
+        ]
+    )
+    behind = read(call.page_tokens.open(binding, request.page_token)) if request.page_token else first
+    rows = await call.database.read(call.who, sql, id, *behind, size + 1)
+    if len(rows) <= size:
+        return rows, ""
+    return rows[:size], call.page_tokens.seal(binding, place(rows[size - 1]))

@@ -1,0 +1,55 @@
+"""A customer's value now: orders and revenue, and what open opportunities may bring, by currency.
+
+Derived from the facts of that customer whenever one of them changes, in the same transaction; amounts of different currencies
+are never added. Scores are another matter, for they depend on all customers: see `review`.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import text
+
+from chassis.database import Transaction
+from chassis.events.event import Envelope
+
+_COUNT = text(
+    "INSERT INTO customer_values AS t (tenant_id, customer_id, order_count, last_order_date)"
+    " SELECT :tenant, :customer, count(*), max(order_date) FROM customer_orders WHERE customer_id = :customer AND NOT cancelled"
+    " ON CONFLICT (tenant_id, customer_id) DO UPDATE SET order_count = excluded.order_count,"
+    " last_order_date = excluded.last_order_date"
+)
+_FORGET = text("DELETE FROM customer_amounts WHERE customer_id = :customer")
+_SUM = text(
+    "WITH bought AS (SELECT currency, count(*) AS orders, sum(revenue) AS revenue FROM customer_orders"
+    " WHERE customer_id = :customer AND NOT cancelled GROUP BY currency),"
+    " latest AS (SELECT DISTINCT ON (o.id) o.* FROM customer_opportunities o"
+    " WHERE o.id IN (SELECT id FROM customer_opportunities WHERE customer_id = :customer) ORDER BY o.id, o.month DESC),"
+    " hoped AS (SELECT currency, sum(potential) AS potential FROM latest"
+    " WHERE customer_id = :customer AND open AND currency <> '' GROUP BY currency)"
+    " INSERT INTO customer_amounts (tenant_id, customer_id, currency, order_count, revenue, potential)"
+    " SELECT :tenant, :customer, currency, coalesce(orders, 0), coalesce(revenue, 0), coalesce(potential, 0)"
+    " FROM bought FULL JOIN hoped USING (currency)"
+)
+_MAIN = text(
+    "INSERT INTO main_currencies AS t (tenant_id, currency, version, event_id) VALUES (:tenant, :currency, :version, :event)"
+    " ON CONFLICT (tenant_id) DO UPDATE SET currency = excluded.currency, version = excluded.version,"
+    " event_id = excluded.event_id WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id)"
+)
+
+
+async def revalue(tx: Transaction, customer_id: UUID) -> None:
+    """Derives the customer's value anew; a customer nobody knows is nobody's fault."""
+    whose = {"tenant": tx.who.tenant_id, "customer": customer_id}
+    await tx.session.execute(_COUNT, whose)
+    await tx.session.execute(_FORGET, whose)
+    await tx.session.execute(_SUM, whose)
+
+
+async def keep_main_currency(tx: Transaction, currency: str, envelope: Envelope) -> None:
+    """The tenant's own currency, unless a newer event has told it."""
+    told = {
+        "tenant": envelope.tenant_id,
+        "currency": currency,
+        "version": envelope.version,
+        "event": envelope.event_id,
+    }
+    await tx.session.execute(_MAIN, told)

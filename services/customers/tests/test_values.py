@@ -1,0 +1,356 @@
+"""What customers are worth: from events, once each, in any order, and the same after a replay."""
+
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+from kehu.customers.v1 import customer_facet_pb2, customer_value_pb2, customer_value_service_pb2
+from kehu.identity.v1 import events_pb2 as identity
+from nats.js.errors import NotFoundError
+
+from chassis import wire
+from chassis.errors import Code
+from chassis.events import streams
+from chassis.events.event import subject_of
+from chassis.ids import new_id
+from chassis.principal import Reach, Rights
+from chassis.service import Running
+from chassis.settings import Settings
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from customers.listens import SUBSCRIPTIONS
+from customers.service import SERVICE
+from customers.testing import Company, opportunity_event, order_event, refused
+from customers.value.rebuild import rebuild_values
+from customers.value.review import REVIEW
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+VALUES = "kehu.customers.v1.CustomerValueService/"
+NOW = datetime.now(UTC)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(
+    service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
+) -> AsyncGenerator[Harness]:
+    client = await streams.connect(Settings(nats_url=nats_url), "told-by-tests")
+    js: Any = client.jetstream(timeout=5)
+    for domain in SUBSCRIPTIONS.domains:
+        # Whole from their first event, whatever other tests have told.
+        with suppress(NotFoundError):
+            await js.delete_stream(streams.stream_of(domain))
+        await streams.ensure_stream(js, domain, 1)
+    async with running_service(SERVICE, service_database("customers"), nats_url, keys) as harness:
+        yield harness
+    await streams.close(client)
+
+
+async def value(company: Company, customer: str) -> customer_value_pb2.CustomerValue:
+    request = customer_value_service_pb2.GetCustomerValueRequest(customer_id=customer)
+    return await company.service.ask(
+        company.who, VALUES + "GetCustomerValue", request, customer_value_pb2.CustomerValue
+    )
+
+
+async def months(company: Company, customer: str) -> list[customer_value_pb2.CustomerValueMonth]:
+    """The months of the customer, the newest first, read in pages of two."""
+    found: list[customer_value_pb2.CustomerValueMonth] = []
+    token = ""
+    while True:
+        page = await company.service.ask(
+            company.who, VALUES + "ListCustomerValueHistory",
+            customer_value_service_pb2.ListCustomerValueHistoryRequest(
+                customer_id=customer, page_size=2, page_token=token
+            ),
+            customer_value_service_pb2.ListCustomerValueHistoryResponse,
+        )  # fmt: skip
+        found += page.months
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def scores(it: Any) -> tuple[int, int, int, int]:
+    return it.score.recency, it.score.frequency, it.score.monetary, it.score.tier
+
+
+async def test_orders_count_once_and_cancelled_ones_not(company: Company) -> None:
+    customer = await company.customer()
+    assert (await value(company, customer)).order_count == 0
+    first, second, dollars = str(new_id()), str(new_id()), str(new_id())
+    placed, event_id = order_event("OrderPlaced", customer, first, 10_050, ordered=date(2026, 3, 5)), new_id()
+    for _ in range(2):
+        await company.hear(placed, event_id=event_id)
+    await company.hear(order_event("OrderPlaced", customer, second, 20_000, ordered=date(2026, 5, 6)))
+    await company.hear(
+        order_event("OrderPlaced", customer, dollars, 700, currency="USD", ordered=date(2026, 4, 1))
+    )
+    await company.hear(order_event("OrderDelivered", customer, first, 10_050, ordered=date(2026, 3, 5)), 2)
+    known = await value(company, customer)
+    assert (known.order_count, known.last_order_date.month) == (3, 5)
+    amounts = [(it.currency_code, it.order_count, it.revenue.units, it.revenue.nanos) for it in known.amounts]
+    assert amounts == [("CNY", 2, 300, 500_000_000), ("USD", 1, 7, 0)]
+    assert not known.HasField("main_amount") and not known.HasField("satisfaction_index")
+    await company.hear(order_event("OrderCancelled", customer, second, 20_000, ordered=date(2026, 5, 6)), 2)
+    # A late one of before.
+    await company.hear(order_event("OrderPlaced", customer, second, 20_000, ordered=date(2026, 5, 6)), 1)
+    known = await value(company, customer)
+    assert (known.order_count, known.last_order_date.month, known.amounts[0].revenue.units) == (2, 4, 100)
+    told = identity.TenantUpdated(tenant_id=str(company.who.tenant_id), currency_code="CNY")
+    await company.hear(told)
+    assert (await value(company, customer)).main_amount == known.amounts[0]
+
+
+async def test_potential_is_what_open_opportunities_may_bring(company: Company) -> None:
+    customer, other = await company.customer(), await company.customer()
+    one, two = str(new_id()), str(new_id())
+    await company.hear(opportunity_event("OpportunityCreated", customer, one, 10_001, 50))
+    await company.hear(opportunity_event("OpportunityCreated", customer, two, 1_000, 10))
+    (amount,) = (await value(company, customer)).amounts
+    assert (amount.potential.units, amount.potential.nanos, amount.revenue.units) == (51, 10_000_000, 0)
+    await company.hear(opportunity_event("OpportunityUpdated", other, two, 1_000, 10), 2)
+    assert (await value(company, customer)).amounts[0].potential.units == 50
+    assert (await value(company, other)).amounts[0].potential.units == 1
+    await company.hear(opportunity_event("OpportunityWon", customer, one, 10_001, 100, "WON"), 2)
+    await company.hear(opportunity_event("OpportunityCreated", customer, one, 10_001, 50))
+    assert not (await value(company, customer)).amounts
+    await company.hear(opportunity_event("OpportunityDeleted", other, two, 1_000, 10), 3)
+    assert not (await value(company, other)).amounts
+
+
+@pytest.mark.parametrize(
+    ("revenues", "expected"),
+    [
+        ([5], [3]),
+        ([5, 9], [2, 4]),
+        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]),
+        ([7] * 6, [3] * 6),
+        ([1] * 6 + [2, 3, 4, 5], [2] * 6 + [4, 4, 5, 5]),
+        (list(range(1, 11)), [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]),
+    ],
+)
+async def test_fifths_with_ties_and_few_customers(
+    company: Company, revenues: list[int], expected: list[int]
+) -> None:
+    made = [await company.customer(f"客户{n}") for n in range(len(revenues))]
+    await company.customer("who never bought")
+    day = NOW.date()
+    for customer, revenue in zip(made, revenues, strict=True):
+        await company.hear(order_event("OrderPlaced", customer, str(new_id()), revenue * 100, ordered=day))
+    await company.job(REVIEW)
+    found = [scores(await value(company, customer)) for customer in made]
+    # All have ordered once, on one day: the middle of both.
+    assert found == [(3, 3, money, -(-(6 + money) // 3)) for money in expected]
+    assert not (await value(company, await company.customer())).HasField("score")
+
+
+async def test_currencies_are_ranked_apart(company: Company) -> None:
+    rich, poor, abroad = [await company.customer() for _ in range(3)]
+    for customer, minor, currency in ((rich, 90_000, "CNY"), (poor, 10_000, "CNY"), (abroad, 1, "USD")):
+        await company.hear(order_event("OrderPlaced", customer, str(new_id()), minor, currency=currency))
+    await company.job(REVIEW)
+    assert [scores(await value(company, it))[2] for it in (rich, poor, abroad)] == [4, 2, 3]
+
+
+def back(months: int) -> date:
+    """A day so many months ago."""
+    first = NOW.date().replace(day=1)
+    for _ in range(months):
+        first = (first - timedelta(days=1)).replace(day=1)
+    return first
+
+
+async def test_months_are_kept_and_follow_what_becomes_known_later(company: Company) -> None:
+    customer, other = await company.customer(), await company.customer()
+    first, second = str(new_id()), str(new_id())
+    await company.hear(order_event("OrderPlaced", customer, first, 10_000, ordered=back(3)))
+    await company.hear(order_event("OrderPlaced", customer, second, 5_000, ordered=back(1)))
+    await company.hear(order_event("OrderPlaced", other, str(new_id()), 20_000, ordered=back(2)))
+    wish = opportunity_event("OpportunityCreated", customer, str(new_id()), 4_000, 50)
+    at = datetime.combine(back(1), datetime.min.time(), UTC)
+    await company.hear(wish, at=at)
+    await company.job(REVIEW)
+    found = await months(company, customer)
+    assert [(it.month.year, it.month.month) for it in found] == [
+        (back(n).year, back(n).month) for n in range(4)
+    ]
+    assert [(it.order_count, it.total_order_count) for it in found] == [(0, 2), (1, 2), (0, 1), (1, 1)]
+    money = [
+        (it.amounts[0].revenue.units, it.amounts[0].total_revenue.units, it.amounts[0].potential.units)
+        for it in found
+    ]
+    assert money == [(0, 150, 20), (50, 150, 20), (0, 100, 0), (100, 100, 0)]
+    # Alone at first, then the other bought more and later, then this one came back.
+    assert [scores(it) for it in found] == [(4, 4, 2, 4), (4, 4, 2, 4), (2, 3, 2, 3), (3, 3, 3, 3)]
+    await company.hear(order_event("OrderCancelled", customer, first, 10_000, ordered=back(3)), 2)
+    await company.job(REVIEW)
+    found = await months(company, customer)
+    assert [(it.order_count, it.total_order_count) for it in found] == [(0, 1), (1, 1)]
+
+
+async def test_a_review_comes_by_itself_and_again(company: Company) -> None:
+    customer = await company.customer()
+    await company.hear(order_event("OrderPlaced", customer, str(new_id()), 1_000, ordered=back(2)))
+    database = company.service.running.database
+    from sqlalchemy import text
+
+    async with database.transaction(company.who) as tx:
+        await tx.session.execute(text("UPDATE jobs SET due_at = now() WHERE kind = 'value review'"))
+
+    async def reviewed() -> bool:
+        return (await value(company, customer)).HasField("score")
+
+    await eventually(reviewed, 40)
+    waiting = "SELECT due_at FROM jobs WHERE kind = 'value review'"
+    (job,) = await database.read(company.who, waiting)
+    assert job["due_at"] > datetime.now(UTC)
+    # A change after it brings the next one sooner than the night.
+    await company.hear(order_event("OrderPlaced", customer, str(new_id()), 1_000))
+    (job,) = await database.read(company.who, waiting)
+    assert job["due_at"] < datetime.now(UTC) + timedelta(minutes=11)
+
+
+async def test_a_review_that_dies_carries_on(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer = await company.customer()
+    await company.hear(order_event("OrderPlaced", customer, str(new_id()), 1_000, ordered=back(4)))
+    import customers.value.review as review
+
+    whole, calls = review._review_one, 0  # pyright: ignore[reportPrivateUsage]
+
+    async def dying(*arguments: Any) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise RuntimeError("killed")
+        return await whole(*arguments)
+
+    monkeypatch.setattr(review, "_review_one", dying)
+    with pytest.raises(RuntimeError):
+        await company.job(REVIEW)
+    assert len(await months(company, customer)) == 2
+    monkeypatch.undo()
+    await company.job(REVIEW)
+    assert len(await months(company, customer)) == 5
+
+
+async def test_who_may(company: Company, service: Harness) -> None:
+    customer = await company.customer()
+    await company.hear(order_event("OrderPlaced", customer, str(new_id()), 1_000))
+    for who in (
+        somebody(),
+        somebody(company.who.tenant, rights={"customers": Rights(Reach.OWN, Reach.OWN)}),
+    ):
+        other = Company(service, who)
+        await refused(Code.NOT_FOUND, "NOT_FOUND", value(other, customer))
+        await refused(Code.NOT_FOUND, "NOT_FOUND", months(other, customer))
+        facet = await service.ask(
+            who, "kehu.customers.v1.CustomerFacetService/GetCustomerFacet",
+            customer_facet_pb2.GetCustomerFacetRequest(customer_id=customer), customer_facet_pb2.CustomerFacet,
+        )  # fmt: skip
+        assert not facet.HasField("value") and not facet.HasField("membership_card")
+    powerless = Company(service, somebody(company.who.tenant, rights={}))
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", value(powerless, customer))
+
+
+_TABLES = {
+    "customer_orders": "id, version, event_id, customer_id, cancelled, currency, revenue, order_date",
+    "customer_opportunities": "id, month, version, event_id, customer_id, open, currency, potential",
+    "customer_values": "customer_id, order_count, last_order_date, recency, frequency, monetary, tier",
+    "customer_amounts": "customer_id, currency, order_count, revenue, potential",
+    "customer_value_months": "customer_id, month, order_count, total_order_count, amounts, recency, frequency, monetary, tier",
+    "membership_cards": "id, version, balance, owed, sequence",
+    "points_transactions": "id, sequence, kind, member, balance",
+}
+
+
+async def everything(company: Company) -> dict[str, list[Any]]:
+    """All that was derived from events in this company."""
+    database = company.service.running.database
+    return {
+        table: [
+            tuple(row)
+            for row in await database.read(company.who, f"SELECT {columns} FROM {table} ORDER BY 1, 2")
+        ]
+        for table, columns in _TABLES.items()
+    }
+
+
+async def publish(js: Any, company: Company, event: Message, record: str, version: int, at: datetime) -> None:
+    """Tells an event on the bus as sales would."""
+    type_name = type(event).DESCRIPTOR.full_name
+    domain = type_name.split(".")[1]
+    headers = {
+        "ce-id": str(new_id()), "ce-type": type_name, "ce-source": domain, "ce-subject": record, "ce-time": at.isoformat(),
+        "ce-tenant": company.who.tenant, "ce-tenantid": str(company.who.tenant_id), "kehu-version": str(version),
+    }  # fmt: skip
+    subject = f"kehu.{company.who.tenant}.{domain}.{subject_of(type(event))[0]}"
+    await js.publish(subject, wire.to_json(event), headers=headers)
+
+
+async def test_a_replay_gives_an_equal_result(company: Company, nats_url: str) -> None:
+    await company.programme(validity_months=12)
+    customers = [await company.customer() for _ in range(4)]
+    for customer in customers[:2]:
+        await company.issue(customer)
+    choose = random.Random(20260301)
+    told: list[tuple[Any, str, int, datetime]] = []
+    for n in range(24):
+        customer, record = choose.choice(customers), str(uuid4())
+        at = datetime.now(UTC) + timedelta(seconds=n)
+        on, minor = back(choose.randrange(5)), choose.randrange(100, 90_000)
+        if n % 3:
+            told.append((order_event("OrderPlaced", customer, record, minor, ordered=on), record, 1, at))
+            last = choose.choice(["OrderCancelled", "OrderDelivered", ""])
+            if last:
+                told.append((order_event(last, customer, record, minor, ordered=on), record, 2, at))
+        else:
+            told.append((opportunity_event("OpportunityCreated", customer, record, minor, 40), record, 1, at))
+            if n % 2:
+                told.append(
+                    (opportunity_event("OpportunityLost", customer, record, minor, 0, "LOST"), record, 2, at)
+                )
+    client = await streams.connect(Settings(nats_url=nats_url), "told-by-tests")
+    try:
+        js: Any = client.jetstream(timeout=5)
+        for event, record, version, at in told:
+            await publish(js, company, event, record, version, at)
+    finally:
+        await streams.close(client)
+    orders = {record for _, record, _, _ in told}
+
+    async def heard() -> bool:
+        found = await everything(company)
+        return len(
+            {str(row[0]) for row in found["customer_orders"] + found["customer_opportunities"]}
+        ) == len(orders)
+
+    await eventually(heard, 40)
+    last_marks = "SELECT count(*) AS n FROM inbox"
+
+    async def all_taken() -> bool:
+        return (await company.service.running.database.read(company.who, last_marks))[0]["n"] == len(told)
+
+    await eventually(all_taken, 40)
+    await company.job(REVIEW)
+    before = await everything(company)
+    assert before["customer_value_months"] and before["points_transactions"]
+    command = Running(SERVICE, company.service.running.settings)
+    try:
+        await rebuild_values(command, [])
+    finally:
+        await command.clients.close()
+        await command.database.close()
+
+    async def told_again() -> bool:
+        return len((await everything(company))["customer_orders"]) == len(before["customer_orders"])
+
+    await eventually(told_again, 40)
+    await eventually(all_taken, 40)
+    await company.job(REVIEW)
+    assert await everything(company) == before
+    await company.sound()
