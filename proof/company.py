@@ -46,6 +46,7 @@ _BY_PREFIX = {
     "/v1/activities/": "activity_id", "/v1/apiKeys/": "api_key_id", "/v1/campaignMembers/": "campaign_member_id",
     "/v1/campaigns/": "campaign_id", "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
     "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
+    "/v1/membershipCards/": "card_id",
     "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
     "/v1/orders/": "order_id", "/v1/people/": "person_id", "/v1/products/": "product_id", "/v1/roles/": "role_id",
     "/v1/sales/imports/": "sales_import_id", "/v1/sessions/": "session_id", "/v1/teams/": "team_id",
@@ -54,7 +55,8 @@ _BY_PREFIX = {
 _BY_SERVICE = {
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
     "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
-    "CustomerService": "customer_id", "WebFormService": "form_id", "LeadService": "lead_id",
+    "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",
+    "WebFormService": "form_id", "LeadService": "lead_id",
     "OpportunityService": "opportunity_id", "OrderService": "order_id", "PersonService": "person_id",
     "ProductService": "product_id", "RoleService": "role_id", "SessionService": "session_id", "TeamService": "team_id",
     "TicketService": "ticket_id",
@@ -120,6 +122,7 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     make("customer_id", "/v1/customers", {"displayName": f"{mark} customer"})
     customer = {"customerId": ids["customer_id"]}
     make("contact_id", "/v1/contacts", {**customer, "displayName": f"{mark} contact"})
+    make("card_id", "/v1/membershipCards", customer)
     price = {"currencyCode": "CNY", "units": "7"}
     make("product_id", "/v1/products", {"name": f"{mark} product", "listPrice": price})
     make("opportunity_id", "/v1/opportunities", {**customer, "name": f"{mark} deal"})
