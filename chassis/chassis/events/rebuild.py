@@ -63,6 +63,7 @@ async def begin_anew(
             emptied = ", ".join(["inbox", *others])
             # Composed of names that a service gives.
             await connection.execute(f"LOCK TABLE {emptied}, {', '.join(facts)}")
+            # Composed of names that a service gives.
             await connection.execute(f"TRUNCATE {emptied}")
             # Composed of names that a service gives.
             await connection.execute(_outdate(facts) if keep else f"TRUNCATE {', '.join(facts)}")

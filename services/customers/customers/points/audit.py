@@ -7,10 +7,12 @@ as well.
 import sys
 from typing import Any
 
+from sqlalchemy import text
+
 from chassis.database import Database, read_across
 from chassis.principal import NOBODY, Principal
 
-_FAULTS = """
+_FAULTS = text("""
 WITH posted AS (
     SELECT card_id, sum(member) AS balance, sum(-owing) AS owed, count(*) AS postings, max(sequence) AS sequence,
         count(*) FILTER (WHERE issued + member + redeemed + expired + adjusted + owing <> 0) AS uneven
@@ -39,14 +41,18 @@ UNION ALL SELECT s.card_id, 'posting ' || s.id || ' moves ' || s.member || ' poi
     FROM spent s WHERE s.member <> s.moved
 UNION ALL SELECT c.id, 'the balance is below zero' FROM membership_cards c WHERE c.balance < 0 OR c.owed < 0
 ORDER BY 1, 2
-"""
+""")
+_PATIENCE = text("SELECT set_config('statement_timeout', '300s', true)")
+"""Ledgers grow for ever."""
 _TENANTS = "SELECT DISTINCT tenant_id, tenant FROM jobs WHERE kind = 'membership night' ORDER BY tenant"
 """Every tenant with a card has a night before it, and jobs are what can be seen of all tenants."""
 
 
 async def faults(database: Database, who: Principal) -> list[str]:
     """What is wrong with the points of that caller's tenant, one text for each fault; empty when all is well."""
-    return [f"card {row['card_id']}: {row['fault']}" for row in await database.read(who, _FAULTS)]
+    async with database.transaction(who, origin="job") as tx:
+        await tx.session.execute(_PATIENCE)
+        return [f"card {row.card_id}: {row.fault}" for row in await tx.session.execute(_FAULTS)]
 
 
 async def check_points(running: Any, arguments: list[str]) -> None:

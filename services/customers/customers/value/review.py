@@ -35,9 +35,12 @@ _OUTDATE = text(
     " ON CONFLICT (tenant_id) DO UPDATE SET review_from = least(t.review_from, excluded.review_from), stale = true"
     " WHERE NOT t.stale OR excluded.review_from < t.review_from RETURNING tenant_id"
 )
-_BEGIN = text("SELECT review_from FROM value_reviews FOR UPDATE")
-_ADVANCE = text("UPDATE value_reviews SET review_from = :month")
-_END = text("UPDATE value_reviews SET review_from = :month, stale = false, reviewed_at = :now")
+_WAITING = text("SELECT least(review_from, reviewing) FROM value_reviews FOR UPDATE")
+_BEGIN = text("UPDATE value_reviews SET reviewing = :month, review_from = :from, stale = stale AND :more")
+_DONE = text("UPDATE value_reviews SET reviewing = NULL WHERE reviewing = :month")
+_END = text("UPDATE value_reviews SET reviewed_at = :now RETURNING stale")
+_PATIENCE = text("SELECT set_config('statement_timeout', '300s', true)")
+"""A tenant may have a hundred thousand customers."""
 
 _SCORED = """
 WITH orders AS (
@@ -79,6 +82,7 @@ WITH orders AS (
     SELECT customer_id FROM buyers UNION SELECT customer_id FROM customer_opportunities WHERE month <= :month
 )
 """
+# Composed of the text above.
 _MONTH = text(
     _SCORED
     + """
@@ -128,23 +132,33 @@ async def review_values(payload: Mapping[str, Any], call: Any) -> None:
 
 
 async def _review_one(database: Database, who: Principal) -> bool:
-    """Reviews the first month that waits; True when it was the present one."""
+    """Reviews the first month that waits; True when it was the present one.
+
+    Which month it is, is written down first, and the row that events lock is free while the months are written. What changes
+    meanwhile is waiting again, for it comes after what is written down; a month that was begun and not ended is begun again.
+    """
     async with database.transaction(who, origin="job") as tx:
-        waits: date | None = (await tx.session.execute(_BEGIN)).scalar_one_or_none()
+        waits: date | None = (await tx.session.execute(_WAITING)).scalar_one_or_none()
         if waits is None:
             return True
-        now = month_of(tx.now.date())
-        month = min(max(waits, months_later(now, -_MONTHS_BACK)), now)
+        present = month_of(tx.now.date())
+        month = min(max(waits, months_later(present, -_MONTHS_BACK)), present)
         following = months_later(month, 1)
+        begun = {"month": month, "from": min(following, present), "more": month < present}
+        await tx.session.execute(_BEGIN, begun)
+    async with database.transaction(who, origin="job") as tx:
+        await tx.session.execute(_PATIENCE)
         times = {"tenant": tx.who.tenant_id, "month": month, "next": following}
         await tx.session.execute(_MONTH, times)
         await tx.session.execute(_GONE, times)
-        if month < now:
-            await tx.session.execute(_ADVANCE, {"month": following})
+        if month == present:
+            await tx.session.execute(_SHOW, times)
+        await tx.session.execute(_DONE, {"month": month})
+        if month < present:
             return False
-        await tx.session.execute(_SHOW, times)
-        await tx.session.execute(_END, {"month": month, "now": tx.now})
-        await tx.enqueue(REVIEW, {}, due_at=_next_night(tx.now), key=str(tx.who.tenant_id))
+        stale: bool = (await tx.session.execute(_END, {"now": tx.now})).scalar_one()
+        due = tx.now + _PAUSE if stale else _next_night(tx.now)
+        await tx.enqueue(REVIEW, {}, due_at=due, key=str(tx.who.tenant_id))
         return True
 
 

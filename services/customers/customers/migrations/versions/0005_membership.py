@@ -194,6 +194,7 @@ _MONTHS = """
 _REVIEWS = """
     tenant_id uuid NOT NULL PRIMARY KEY,
     review_from date NOT NULL,
+    reviewing date,
     stale boolean NOT NULL,
     reviewed_at timestamptz
 """
