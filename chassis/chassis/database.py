@@ -23,6 +23,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from chassis import telemetry
+from chassis.custom_fields.index import keep_index
+from chassis.custom_fields.known import Definitions, Known
 from chassis.errors import (
     AlreadyExists,
     Conflict,
@@ -71,11 +73,16 @@ class Transaction:
         self.now = datetime.now(UTC)
         self._events: list[tuple[UUID, Event, Record]] = []
         self._history: list[dict[str, Any]] = []
+        self._customized: list[tuple[Record, bool]] = []
+        self.seen: frozenset[tuple[str, str]] = frozenset()
+        """Record type and id of what the request's custom fields refer to, as far as the caller may see it."""
+        self.definitions: dict[str, Definitions] = {}
+        """The definitions of custom fields that cannot change before the transaction ends, by record type."""
         self._bulk: list[Record] | None = None
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
         self._created = stamp(
-            session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history
+            session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history, self._customized
         )
 
     def add(self, row: Record) -> None:
@@ -124,6 +131,8 @@ class Transaction:
             values["updated_at"] = self.now
             if row.record_type:
                 self._history.append(self._created(row))
+                if values.get("custom_fields"):
+                    self._customized.append((row, True))
         insert = _insert(type(rows[0]))
         connection = await self.session.connection()
         driver = (await connection.get_raw_connection()).driver_connection
@@ -188,6 +197,9 @@ class Transaction:
     async def settle(self) -> None:
         """Writes what the transaction has gathered: rows, their history, and last of all the events."""
         await self.session.flush()
+        if self._customized:
+            await keep_index(self, self._customized)
+            self._customized.clear()
         if self._history:
             await self._write_rows(_HISTORY, self._history)
             self._history.clear()
@@ -319,6 +331,8 @@ class Database:
         self.constraints = constraints or {}
         self.events_waiting = asyncio.Event()
         self.jobs_waiting = asyncio.Event()
+        self.known_fields = Known()
+        """The definitions of custom fields that this process knows."""
         self.relays_here = False
         """Whether the outbox relay runs in this process; if not, it is woken through the database."""
         self._url = url

@@ -6,7 +6,7 @@ SQL makes no difference: what is NULL there is false here.)
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from enum import Enum
 from functools import lru_cache
 from uuid import UUID
 
+from chassis.custom_fields.given import PREFIX
 from chassis.errors import Invalid
 from chassis.filters import And, Comparison, Node, Not, Op, Or, invalid
 from chassis.money import digits
@@ -104,12 +105,19 @@ class Sql:
     values: tuple[Value, ...]
 
 
-def predicate(node: Node | None, fields: Mapping[str, Field], first: int = 1, alias: str = "t") -> Sql:
+Own = Callable[[Comparison, bool, str, Callable[[Value, str], str]], str]
+"""A comparison that no declared field is named by, as SQL that is true for it or, not `positive`, for its opposite; from
+the comparison, `positive`, the alias of the table, and what makes a value a parameter."""
+
+
+def predicate(
+    node: Node | None, fields: Mapping[str, Field], first: int = 1, alias: str = "t", own: Own | None = None
+) -> Sql:
     """The filter as SQL that is true for the rows it wants, its parameters numbered from `first`.
 
     The text is made of declared columns and fixed operators only; every value is a parameter, cast to its
     kind. Raises Invalid naming "filter" for unknown fields, operators that a kind does not have, and values
-    that do not fit.
+    that do not fit. `own` answers for custom fields.
     """
     if node is None:
         return Sql("true", ())
@@ -130,6 +138,8 @@ def predicate(node: Node | None, fields: Mapping[str, Field], first: int = 1, al
                 return compare(part, positive)
 
     def compare(part: Comparison, positive: bool) -> str:
+        if own is not None and part.field.startswith(PREFIX):
+            return own(part, positive, alias, parameter)
         declared = fields.get(part.field)
         if declared is None or not declared.filterable:
             known = ", ".join(sorted(name for name, f in fields.items() if f.filterable))

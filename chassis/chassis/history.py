@@ -12,9 +12,10 @@ from uuid import UUID
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import Session
 
+from chassis.custom_fields.given import COLUMN as CUSTOM
 from chassis.ids import new_id
 from chassis.principal import Principal
-from chassis.records import Record
+from chassis.records import Customized, Record
 
 _BOOKKEEPING = frozenset({
     "tenant_id", "id", "version", "created_at", "created_by", "updated_at", "updated_by", "search", "search_text",
@@ -39,9 +40,20 @@ def _changes(row: Record) -> dict[str, list[Any]]:
         if history.has_changes():
             old = history.deleted[0] if history.deleted else None
             new = history.added[0] if history.added else None
-            if old != new:
+            if attribute.key == CUSTOM:
+                found |= _custom(old or {}, new or {})
+            elif old != new:
                 found[attribute.key] = [plain(old), plain(new)]
     return found
+
+
+def _custom(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
+    """Custom fields one by one, like other fields."""
+    return {
+        f"{CUSTOM}.{key}": [old.get(key), new.get(key)]
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    }
 
 
 def _changed(row: Record) -> bool:
@@ -49,9 +61,12 @@ def _changed(row: Record) -> bool:
 
 
 def stamp(
-    session: Session, who: Principal, now: datetime, origin: str, trace_id: str, out: list[dict[str, Any]]
-) -> Callable[[Record], dict[str, Any]]:
+    session: Session, who: Principal, now: datetime, origin: str, trace_id: str, out: list[dict[str, Any]],
+    customized: list[tuple[Record, bool]],
+) -> Callable[[Record], dict[str, Any]]:  # fmt: skip
     """Makes the session stamp and count every write of a Record, and note it in `out` for the history table.
+
+    Records whose custom fields were written go into `customized`, each with whether it is a new one.
 
     Returns what makes the entry of a row that is created past the session.
     """
@@ -67,10 +82,14 @@ def stamp(
         for row in flushing.new:
             if isinstance(row, Record) and row.record_type:
                 out.append(entry(row, "created", {}))
+                if getattr(row, CUSTOM, None):
+                    customized.append((row, True))
         for row in flushing.dirty:
             if not isinstance(row, Record) or not _changed(row):
                 continue
             changes = _changes(row)
+            if isinstance(row, Customized) and any(name.startswith(CUSTOM) for name in changes):
+                customized.append((row, False))
             row.version += 1
             row.updated_at = now
             row.updated_by = who.person_id

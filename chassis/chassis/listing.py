@@ -15,6 +15,7 @@ Declaring one, in a service's `rpc.py`::
         },
         default_order="createTime desc",
         search=True,                                            # Lead is Searchable, see chassis.search
+        custom_fields=True,                                     # Lead is Customized, see chassis.custom_fields
     )
 
     @face.read("ListLeads")
@@ -46,9 +47,14 @@ import orjson
 
 from chassis import hits
 from chassis import search as searching
+from chassis.custom_fields.definition import Definition
+from chassis.custom_fields.definitions import Reader, definitions_now
+from chassis.custom_fields.given import PREFIX
+from chassis.custom_fields.known import Definitions
+from chassis.custom_fields.lists import Parameter, condition, ordered_by
 from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, Sql, Value, predicate
-from chassis.filters import parse
+from chassis.filters import Comparison, parse
 from chassis.hits import Way
 from chassis.ids import parse_id
 from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
@@ -85,12 +91,6 @@ class ListRequest(Protocol):
     def page_token(self) -> str: ...
 
 
-class Reader(Protocol):
-    """The read path of the database, as `chassis.database.Database` has it."""
-
-    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]: ...
-
-
 class Caller(Protocol):
     """What a listing needs of a call."""
 
@@ -118,6 +118,10 @@ class _Asked:
     filter: str
     where: Mapping[str, Value | None]
     query: searching.Query | None
+    custom: Definitions | None = None
+    """The custom fields, when the filter or the order names one."""
+    ordered_by: tuple[Definition, ...] = ()
+    """The custom fields among the order, whose values stand as o0, o1 …"""
 
 
 class Listing:
@@ -132,6 +136,7 @@ class Listing:
         default_order: str = "createTime desc",
         *,
         search: bool = False,
+        custom_fields: bool = False,
         columns: Sequence[str] | None = None,
         owner_column: str = "owner_id",
         team_column: str = "team_id",
@@ -156,6 +161,7 @@ class Listing:
         )
         self._owned = issubclass(table, Owned)
         self._search = search
+        self._custom = custom_fields
         self._owner = owner_column
         self._team = team_column
         self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
@@ -183,16 +189,20 @@ class Listing:
         query = searching.query(query_text) if query_text else None
         if query is not None and not self._search:
             raise Invalid("query", "this list cannot be searched: use filter")
-        keys = self._order(order_text or self._default_order)
+        custom = None
+        if self._custom and (PREFIX in filter_text or PREFIX in order_text):
+            custom = await definitions_now(call.database, who, self.record_type)
+        keys, orders = self._ordered(order_text or self._default_order, custom)
         if query is not None and not order_text:
             keys = (RANK, *keys)
         narrowed = dict(where or {})
-        binding = _binding(who, request, filter_text, order_text, query_text, narrowed)
+        by = [f"{one.id} {one.kind.value}" for one in orders]
+        binding = _binding(who, request, filter_text, order_text, query_text, narrowed, by)
         place: list[Value | None] | None = None
         if request.page_token:
             place = values_of(keys, call.page_tokens.open(binding, request.page_token))
 
-        asked = _Asked(who, filter_text, narrowed, query)
+        asked = _Asked(who, filter_text, narrowed, query, custom, orders)
         if query is None:
             rows = await self._read(call, asked, Way.LIST, keys, place, size + 1)
         else:
@@ -213,7 +223,7 @@ class Listing:
         """Up to `limit` hits of the query behind that place: see `chassis.hits`."""
         ranked = keys[0] is RANK
         rank = place[0] if place is not None and ranked else None
-        if rank not in (None, hits.EQUAL, hits.ONE_OF_MANY) or not self._sees_all(asked):
+        if rank not in (None, hits.EQUAL, hits.ONE_OF_MANY) or asked.ordered_by or not self._sees_all(asked):
             return await self._read(call, asked, Way.RANKED, keys, place, limit)
         if rank != hits.ONE_OF_MANY:
             few = await self._read(call, asked, Way.FEW, keys, place, limit)
@@ -284,7 +294,10 @@ class Listing:
         rows = f"{self.table} AS t"
         if asked.query is not None and way is not Way.WALK:
             rows = hits.source(way, self.table, asked.query, args)
-        wanted = self._filter(asked.filter, len(args) + 1)
+        for place, one in enumerate(asked.ordered_by):
+            args.append(one.id)
+            rows += f" LEFT JOIN custom_values AS o{place} ON o{place}.record_id = t.id AND o{place}.field_id = ${len(args)}"
+        wanted = self._filter(asked.filter, len(args) + 1, asked.custom)
         args += wanted.values
         conditions.append(wanted.text)
         conditions += part.conditions(args)
@@ -292,10 +305,14 @@ class Listing:
         if asked.query is not None and way is Way.WALK:
             hit = hits.holds(asked.query, args, ranked)
         args.append(limit)
-        shape = (*conditions, way, hit, part.order)
+        shape = (*conditions, rows, way, hit, part.order)
         sql = self._known(shape)
         if sql is None:
-            extra = [key.column for key in keys if key.name not in self.columns]
+            extra = [
+                f"{key.column} AS {key.name}" if key.record else key.column
+                for key in keys
+                if key.name not in self.columns
+            ]
             if way is Way.FEW:
                 extra.append("h.hits")
             if ranked:
@@ -327,7 +344,13 @@ class Listing:
         args.append(value)
         return f"t.{declared.column} = ${len(args)}"
 
-    def _filter(self, text: str, first: int) -> Sql:
+    def _filter(self, text: str, first: int, custom: Definitions | None) -> Sql:
+        if custom is not None:  # other tenants have others
+
+            def own(part: Comparison, positive: bool, alias: str, parameter: Parameter) -> str:
+                return condition(custom, part, positive, alias, parameter)
+
+            return predicate(parse(text), self.fields, first, own=own)
         known = self._filters.get((text, first))
         if known is None:
             known = predicate(parse(text), self.fields, first)
@@ -348,30 +371,53 @@ class Listing:
             self._statements.popitem(last=False)
         return sql
 
+    def _ordered(
+        self, text: str, custom: Definitions | None
+    ) -> tuple[tuple[Key, ...], tuple[Definition, ...]]:
+        """The order, and the custom fields in it."""
+        if custom is None or PREFIX not in text:
+            return self._order(text), ()
+        fields: list[Definition] = []
+        return self._keys(text, custom, fields), tuple(fields)
+
     def _order(self, text: str) -> tuple[Key, ...]:
         known = self._orders.get(text)
-        if known is not None:
-            return known
+        if known is None:
+            known = self._keys(text, None, [])
+            if len(self._orders) < _SHAPES:
+                self._orders[text] = known
+        return known
+
+    def _keys(self, text: str, custom: Definitions | None, ordered: list[Definition]) -> tuple[Key, ...]:
         keys: list[Key] = []
         for part in text.split(","):
             words = part.split()
             name = words[0] if words else ""
             declared = self.fields.get(name)
-            if declared is None or not declared.sortable:
+            one = ordered_by(custom, name) if custom is not None and name.startswith(PREFIX) else None
+            if one is None and (declared is None or not declared.sortable):
                 known_names = ", ".join(sorted(n for n, f in self.fields.items() if f.sortable))
                 raise _bad_order(f"there is no field '{name[:60]}' to order by; there are: {known_names}")
             if len(words) > 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
                 raise _bad_order(
                     f"'{' '.join(words[1:])[:60]}' after {name}: only asc or desc may stand there"
                 )
-            if any(key.name == declared.column for key in keys):
-                raise _bad_order(f"names {name} twice")
-            keys.append(key_of(declared, len(words) == 2 and words[1].lower() == "desc"))
+            descending = len(words) == 2 and words[1].lower() == "desc"
+            if one is not None:
+                if one in ordered:
+                    raise _bad_order(f"names {name} twice")
+                alias = f"o{len(ordered)}"
+                ordered.append(one)
+                keys.append(
+                    Key(f"{alias}.value", alias, Kind.TEXT, "text", descending, True, f"{alias}.record_id")
+                )
+            elif declared is not None:
+                if any(key.name == declared.column for key in keys):
+                    raise _bad_order(f"names {name} twice")
+                keys.append(key_of(declared, descending))
         if len(keys) > _MOST_ORDER:
             raise _bad_order(f"names more than {_MOST_ORDER} fields")
         keys.append(Key("t.id", "id", Kind.UUID, "uuid", keys[-1].descending, nullable=False))
-        if len(self._orders) < _SHAPES:
-            self._orders[text] = tuple(keys)
         return tuple(keys)
 
 
@@ -394,10 +440,13 @@ def _binding(
     order: str,
     query: str,
     where: Mapping[str, Value | None],
+    ordered_by: Sequence[str],
 ) -> bytes:
     described: Any = getattr(request, "DESCRIPTOR", None)
     method = described.full_name if described is not None else type(request).__qualname__
     narrowed = sorted((name, str(value)) for name, value in where.items())
-    return orjson.dumps(
-        [str(who.tenant_id), str(who.person_id), who.service, method, filter_text, order, query, narrowed]
-    )
+    parts: list[object] = [
+        str(who.tenant_id), str(who.person_id), who.service, method, filter_text, order, query, narrowed,
+    ]  # fmt: skip
+    # The places of an order by a custom field are none when the field becomes another.
+    return orjson.dumps([*parts, *ordered_by])

@@ -19,17 +19,20 @@ from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 from google.api import field_behavior_pb2
+from google.protobuf import struct_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from kehu.rules.v1 import rules_pb2
 
+from chassis.custom_fields.given import COLUMN as CUSTOM
+from chassis.custom_fields.given import Given
 from chassis.errors import Invalid, Violation
 from chassis.events.event import enum_prefix
 from chassis.money import Money, from_units
 from chassis.principal import NOBODY
 from chassis.records import etag
-from chassis.wire import camel, descriptor_of
+from chassis.wire import camel, descriptor_of, from_dict, to_dict
 
 M = TypeVar("M", bound=Message)
 
@@ -62,6 +65,11 @@ class Mapping(Generic[M]):
             if field.name in left_out:
                 continue
             column = known.get(field.name, field.name)
+            if field.name == CUSTOM:
+                self._setters.append(_put_custom)
+                self.columns.append(CUSTOM)
+                self._getters[CUSTOM] = lambda message: {CUSTOM: Given(_plain_custom(message), whole=True)}
+                continue
             self._setters.append(_setter(field, column))
             self.columns += _columns_of(field, column)
             if _writable(field):
@@ -86,7 +94,15 @@ class Mapping(Generic[M]):
         """
         if mask is None:
             return {k: v for get in self._getters.values() for k, v in get(message).items()}
+        named = {path.removeprefix(f"{CUSTOM}.") for path in mask.paths if path.startswith(f"{CUSTOM}.")}
         names = [path.split(".")[0] for path in mask.paths]
+        given = _plain_custom(message) if CUSTOM in self._getters else {}
+        if (given and not names) or (named and CUSTOM in self._getters and CUSTOM not in mask.paths):
+            # One by one: what is not named, or not given where nothing is named, stays.
+            picked = {key: given.get(key) for key in named} if names else given
+            rest = [path for path in mask.paths if path.split(".")[0] != CUSTOM]
+            others = self.values(_without_custom(message), FieldMask(paths=rest)) if rest or not names else {}
+            return {**others, CUSTOM: Given(picked)} if picked else others
         if not names or names == ["*"]:
             present = {field.name for field, _ in message.ListFields()}
             names = [
@@ -108,11 +124,37 @@ class Mapping(Generic[M]):
 
 
 def change(row: Any, values: Table[str, Any]) -> list[str]:
-    """Sets columns of a row; returns the names of those that had another value."""
+    """Sets columns of a row; returns the names of those that had another value, custom fields one by one."""
     changed = [name for name, value in values.items() if getattr(row, name) != value]
+    named: list[str] = []
     for name in changed:
+        if name == CUSTOM:
+            old, new = getattr(row, CUSTOM), values[CUSTOM]
+            named += [f"{CUSTOM}.{key}" for key in {**old, **new} if old.get(key) != new.get(key)]
+        else:
+            named.append(name)
         setattr(row, name, values[name])
-    return changed
+    return named
+
+
+def _put_custom(out: Any, read: Callable[[str], Any]) -> None:
+    values: dict[str, Any] = read(CUSTOM)
+    for key, value in values.items():
+        if isinstance(value, str):
+            out.custom_fields[key].string_value = value
+        else:
+            out.custom_fields[key].CopyFrom(from_dict(struct_pb2.Value, value))
+
+
+def _plain_custom(message: Any) -> dict[str, Any]:
+    return {key: to_dict(value) for key, value in message.custom_fields.items()}
+
+
+def _without_custom(message: M) -> M:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    copy.ClearField(CUSTOM)
+    return copy
 
 
 def _behaviours(field: FieldDescriptor) -> list[int]:

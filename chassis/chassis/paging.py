@@ -73,6 +73,13 @@ class Key:
     cast: str
     descending: bool
     nullable: bool
+    record: str = ""
+    """For a value out of an index of its own: the column there that names the record."""
+
+    @property
+    def missing(self) -> str:
+        """The condition that a record has no value."""
+        return f"{self.record or self.column} IS NULL"
 
 
 _CASTS = {
@@ -179,8 +186,11 @@ def parts_of(keys: tuple[Key, ...], place: list[Value | None] | None) -> list[Pa
     first = keys[0]
     if not first.nullable:
         return [Part(keys, place)]
-    without = f"{first.column} IS NULL"
+    without = first.missing
     if place is not None and place[0] is None:
         return [Part(keys[1:], place[1:], without)]
     known = (replace(first, nullable=False), *keys[1:])
+    if first.record:
+        # The index is read in its own order when that order ends as it does, too.
+        known = (*known[:-1], replace(known[-1], column=first.record))
     return [Part(known, place, f"{first.column} IS NOT NULL"), Part(keys[1:], None, without)]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from pydantic_core import PydanticUndefined
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from chassis.ids import new_id
@@ -97,6 +98,13 @@ class Owned(Record):
 
     owner_id: UUID | None = None
     team_id: UUID | None = None
+
+
+class Customized(SQLModel):
+    """A record that has the fields which its tenant added, see `chassis.custom_fields`."""
+
+    custom_fields: dict[str, Any] = Field(default_factory=dict[str, Any], sa_type=JSONB)
+    """Values by key, as they stand on the wire."""
 
 
 RecordT = TypeVar("RecordT", bound=Record)

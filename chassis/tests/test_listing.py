@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field as Column
 
 from chassis import hits
+from chassis.custom_fields.known import Known
 from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, predicate
 from chassis.filters import And, Comparison, Literal, Node, Not, Op, Or, parse
@@ -101,6 +102,7 @@ class Reading:
 
     connection: asyncpg.Connection
     sent: list[tuple[str, tuple[object, ...]]] = field(default_factory=list[tuple[str, tuple[object, ...]]])
+    known_fields: Known = field(default_factory=Known)
 
     async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
         self.sent.append((sql, args))

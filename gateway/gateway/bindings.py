@@ -5,6 +5,7 @@ that a value is refused with the same words wherever it stood. What the path bin
 elsewhere with another value.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -195,7 +196,12 @@ class Binding:
         document: Document = {self._body_name: value}
         if self.has_mask and self._method == "PATCH" and type(value) is dict:
             # A client that sends no mask means the fields it sends, also those it sends empty.
-            named = [self._writable[name] for name in cast(Document, value) if name in self._writable]
+            named = [
+                path
+                for name, part in cast(Document, value).items()
+                if name in self._writable
+                for path in _paths(self._writable[name], part)
+            ]
             if named:
                 document["updateMask"] = ",".join(dict.fromkeys(named))
         return document
@@ -310,6 +316,18 @@ def _writable(field: FieldDescriptor) -> dict[str, str]:
         if OUTPUT_ONLY not in behaviors(inner) and inner.name not in ("id", "etag"):
             found[inner.name] = found[inner.json_name] = inner.json_name
     return found
+
+
+_KEY = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def _paths(name: str, value: object) -> list[str]:
+    """What a mask made from a body says of one field: custom fields are named one by one, so that the others stay."""
+    if name != "customFields" or type(value) is not dict:
+        return [name]
+    keys = list(cast("dict[str, object]", value))
+    # A name that is none is refused when the message is read; here it may not become the name of something else.
+    return [f"{name}.{key}" if _KEY.fullmatch(key) else name for key in keys]
 
 
 def _find(descriptor: Descriptor, path: tuple[str, ...]) -> _Place | None:

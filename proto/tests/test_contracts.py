@@ -87,7 +87,7 @@ def field_of(message: Descriptor, path: str) -> FieldDescriptor | None:
 
 def test_all_domains_are_there() -> None:
     packages = {file.package for file in OURS}
-    assert packages == {f"kehu.{d}.v1" for d in DOMAINS | {"rules", "imports", "history"}}
+    assert packages == {f"kehu.{d}.v1" for d in DOMAINS | {"rules", "imports", "history", "customfields"}}
 
 
 @pytest.mark.parametrize("method", list(methods()), ids=lambda m: m.full_name)

@@ -124,6 +124,8 @@ def _shape(kind: type[Any], descriptor: Descriptor) -> Encoder:
 def _value(hint: Any, field: FieldDescriptor) -> Encoder:
     if field.name == "changed_fields":
         return _field_names
+    if field.name == "custom_fields":
+        return dict  # they are kept as they stand on the wire
     if field.is_repeated:
         one = _one(hint, field)
         return lambda items: [one(item) for item in items]
@@ -132,7 +134,10 @@ def _value(hint: Any, field: FieldDescriptor) -> Encoder:
 
 def _field_names(columns: list[str]) -> list[str]:
     """Use cases name columns; the contract names fields, in lowerCamelCase, and an amount with its currency is one field."""
-    return list(dict.fromkeys(camel(name.removesuffix("_currency")) for name in columns))
+    return list(dict.fromkeys(
+        camel(name if name.startswith("custom_fields.") else name.removesuffix("_currency"))
+        for name in columns
+    ))  # fmt: skip
 
 
 def _one(hint: Any, field: FieldDescriptor) -> Encoder:

@@ -47,12 +47,13 @@ from typing import Any
 from uuid import UUID
 
 from chassis import texts
+from chassis.custom_fields.switch import CustomFields
 from chassis.database import Transaction
 from chassis.imports.mapping import Target
 from chassis.imports.reading import Row
 from chassis.imports.refused import Problem, restored
 from chassis.imports.tables import CREATE
-from chassis.imports.values import Amount, Day, Moment, Reference, Refused, date_order, shown
+from chassis.imports.values import Amount, Day, Gone, Moment, Reference, Refused, date_order, shown
 from chassis.owners import Owner
 from chassis.principal import Principal
 
@@ -147,6 +148,9 @@ class Importer:
     targets: tuple[Target, ...]
     save: Save
     resolvers: Mapping[str, Resolver] = field(default_factory=dict[str, Resolver])
+    custom_fields: CustomFields | None = None
+    """For records that have them: columns can then be mapped to custom fields, `row.values` has `custom_fields` as a caller
+    would write them, and `chassis.custom_fields.definitions.taken` says whether they are fit."""
 
     def __post_init__(self) -> None:
         names = [target.field for target in self.targets]
@@ -205,7 +209,13 @@ class RowReader:
         by_name = {target.field: target for target in importer.targets}
         self._columns = columns
         self._mapped = [
-            (column, name, self._told(by_name[name].value, orders.get(name, ""), currency))
+            (
+                column,
+                name,
+                self._told(
+                    by_name[name].value if name in by_name else Gone(), orders.get(name, ""), currency
+                ),
+            )
             for column, name in mapping.items()
         ]
         self._required = [(t.field, t.label) for t in importer.targets if t.required]

@@ -15,10 +15,12 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.imports.v1 import imports_pb2 as pb
 
+from chassis.custom_fields.definitions import definitions, definitions_now
 from chassis.database import Transaction
 from chassis.errors import IdempotencyKeyReused, Invalid, NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import new_id, parse_id
+from chassis.imports.custom import with_custom_fields
 from chassis.imports.importer import Importer, Options
 from chassis.imports.refused import refused_csv
 from chassis.imports.runs import (
@@ -118,13 +120,14 @@ class Imports:
         id = UUID(payload["import_id"])
         rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
         if rows:
-            importer = self._importers[rows[0]["kind"]]
+            importer = await self._whole_importer(call, rows[0]["kind"])
             await Run(importer, call.database, call.who, id, lambda who: replace(call, who=who)).carry_on()
 
     async def create(self, request: pb.CreateImportRequest, call: Call) -> pb.Import:
         """Reads the file and keeps it with a proposal. A repeated request_id answers with the import it
         made."""
         importer = self.importer(request.record_type)
+        importer = await self._whole_importer(call, importer.record_type)
         who = call.who
         need(who, importer.right, Act.WRITE)
         id = (
@@ -158,7 +161,8 @@ class Imports:
         mode = UPSERT if request.mode == pb.IMPORT_MODE_UPSERT else CREATE
         pairs = [(m.column, m.field) for m in request.mapping]
         options = Options(mode, owner.person_id, request.currency_code, team_id=owner.team_id)
-        await start(tx, self._importers[run.kind], run, pairs, options)
+        importer = await self._importer_in(tx, run.kind)
+        await start(tx, importer, run, pairs, options)
         return await self._changed(tx, run)
 
     async def cancel(self, request: pb.CancelImportRequest, tx: Transaction) -> pb.Import:
@@ -202,7 +206,21 @@ class Imports:
         return run
 
     async def _answer(self, call: Call, id: UUID) -> pb.Import:
-        return self._whole(await self._seen(call, id))
+        run = await self._seen(call, id)
+        return self._whole(run, await self._whole_importer(call, run["kind"]))
+
+    async def _whole_importer(self, call: Call, kind: str) -> Importer:
+        """The importer with the tenant's own fields."""
+        importer = self._importers[kind]
+        if importer.custom_fields is None:
+            return importer
+        return with_custom_fields(importer, await definitions_now(call.database, call.who, kind))
+
+    async def _importer_in(self, tx: Transaction, kind: str) -> Importer:
+        importer = self._importers[kind]
+        if importer.custom_fields is None:
+            return importer
+        return with_custom_fields(importer, await definitions(tx, kind))
 
     async def _locked(self, tx: Transaction, id: str, expected: str) -> ImportRun:
         rights = {kind: importer.right for kind, importer in self._importers.items()}
@@ -212,11 +230,10 @@ class Imports:
 
     async def _changed(self, tx: Transaction, run: ImportRun) -> pb.Import:
         await tx.session.flush()
-        return self._whole(run.model_dump())
+        return self._whole(run.model_dump(), await self._importer_in(tx, run.kind))
 
-    def _whole(self, row: Any) -> pb.Import:
+    def _whole(self, row: Any, importer: Importer) -> pb.Import:
         message = _brief(row)
-        importer = self._importers[row["kind"]]
         message.sheets.extend(_plain_json(row["sheets"]))
         for index, column in enumerate(_plain_json(row["columns"])):
             message.columns.add(index=index, name=column["name"], samples=column["samples"])

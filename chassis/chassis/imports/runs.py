@@ -21,6 +21,7 @@ from sqlalchemy import delete, insert, select
 from chassis.database import Database, Transaction
 from chassis.errors import Code, Invalid, NotFound, Precondition
 from chassis.errors import Problem as Failure
+from chassis.imports.custom import cell_of, gathered
 from chassis.imports.importer import (
     Draft,
     Importer,
@@ -302,7 +303,11 @@ class Run:
             run = await tx.find(ImportRun, self._id)
             if run is None or run.state != RUNNING or run.processed_rows != self._done:
                 raise _Overtaken
-            rows = [ImportRow(draft.row.number, dict(draft.values)) for draft in fit]
+            rows: list[ImportRow] = []
+            for draft in fit:
+                values, seen = gathered(self._importer, draft.values)
+                rows.append(ImportRow(draft.row.number, values))
+                tx.seen |= seen
             outcomes: Sequence[Outcome] = await self._importer.save(tx, rows, self._options) if rows else ()
             if len(outcomes) != len(rows):
                 raise RuntimeError(
@@ -364,7 +369,7 @@ def _reason(error: Failure) -> Problem:
     if not error.violations:
         return Problem("", error.reason, error.message)
     first = error.violations[0]
-    field = first.field.rpartition(".")[2]
+    field = cell_of(first.field)
     return Problem("" if field == "request" else field, error.reason, first.description)
 
 

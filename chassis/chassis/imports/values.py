@@ -75,6 +75,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """A field that was there when the import was started, and is there no longer."""
+
+    @property
+    def description(self) -> str:
+        return "Nothing."
+
+    def read(self, text: str) -> Read:
+        raise Refused(
+            "FIELD_GONE", f"{shown(text)} has no place: the field was archived or deleted meanwhile"
+        )
+
+
+@dataclass(frozen=True)
 class Phone:
     """A telephone number; the value is E.164. `region` is whose rules hold without a country code."""
 

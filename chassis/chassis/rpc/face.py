@@ -18,7 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
@@ -67,12 +67,23 @@ class Method:
     check: Callable[[Message], Any]
     keeps_answers: bool
     """Whether a request_id of the request is kept with the effect."""
+    references: "References | None" = None
+
+
+class References(Protocol):
+    """What finds the records that custom fields of a request refer to, as `chassis.custom_fields.switch.CustomFields`."""
+
+    async def seen(self, call: Call, request: Message) -> frozenset[tuple[str, str]]: ...
 
 
 class Face:
-    """The methods of one proto service. Raises ValueError for a method that its contract does not know."""
+    """The methods of one proto service. Raises ValueError for a method that its contract does not know.
 
-    def __init__(self, service: str) -> None:
+    With `custom_fields`, records that a written request's custom fields refer to are looked up before its transaction.
+    """
+
+    def __init__(self, service: str, *, custom_fields: References | None = None) -> None:
+        self._references = custom_fields
         self._descriptor = _service(service)
         self.service = service
         self.methods: dict[str, Method] = {}
@@ -107,7 +118,7 @@ class Face:
             raise ValueError(f"{self.service} has no method {name}, or it is declared twice")
 
         def decorate(handler: H) -> H:
-            self.methods[name] = _method(found, kind, handler, prepare)
+            self.methods[name] = replace(_method(found, kind, handler, prepare), references=self._references)
             return handler
 
         return decorate
@@ -133,6 +144,15 @@ def _service(name: str) -> Any:
         return descriptor_pool.Default().FindServiceByName(name)
     except KeyError:
         raise ValueError(f"no contract has a service {name}") from None
+
+
+def messages_of(method: str) -> tuple[type[Any], type[Any]]:
+    """The classes of request and answer of `kehu.leads.v1.LeadService/GetLead`. Raises ValueError."""
+    service, _, name = method.partition("/")
+    found = _service(service).methods_by_name.get(name)
+    if found is None:
+        raise ValueError(f"{service} has no method {name}")
+    return GetMessageClass(found.input_type), GetMessageClass(found.output_type)
 
 
 def _method(
@@ -208,9 +228,13 @@ async def serve_call(method: Method, request: Message, call: Call, timeout: floa
 async def _write(method: Method, request: Message, call: Call) -> Message:
     request_id = getattr(request, "request_id", "") if method.keeps_answers else ""
     prepared = [await method.prepare(request, call)] if method.prepare is not None else []
+    seen: frozenset[tuple[str, str]] = frozenset()
+    if method.references is not None:
+        seen = await method.references.seen(call, request)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             async with call.database.transaction(call.who) as tx:
+                tx.seen = seen
                 if request_id:
                     kept = await _kept(tx, method, request, request_id)
                     if kept is not None:

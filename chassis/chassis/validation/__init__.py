@@ -297,6 +297,9 @@ def _masked(
     below = join(path, field.json_name)
     if len(names) > 1:
         inner = field.message_type
+        if field.name == "custom_fields" and len(names) == 2:
+            _masked(message, descriptor, names[:1], mask, path, found)
+            return
         if inner is None or field.is_repeated:
             text = f"'{camel(mask)[:100]}' names something inside {field.json_name}: name it as a whole"
             found.append(Violation("updateMask", text))

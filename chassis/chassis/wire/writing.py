@@ -20,6 +20,7 @@ _MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(24 * 60
 _SECONDS = [f"{second:02d}" for second in range(60)]
 _days: dict[int, str] = {}
 _FLOAT = struct.Struct("<f")
+_CUSTOM = "custom_fields."
 
 
 def descriptor_of(message: Message | type[Message]) -> Descriptor:
@@ -146,7 +147,9 @@ def _duration_out(message: Any) -> str:
 
 
 def camel(path: str) -> str:
-    """`owner_id` as `ownerId`; dots stay."""
+    """`owner_id` as `ownerId`; dots stay, and so do the keys of custom fields, which are nobody's names but the tenant's."""
+    if path.startswith(_CUSTOM):
+        return "customFields." + path.removeprefix(_CUSTOM)
     return re.sub(r"_([a-z0-9])", lambda found: found[1].upper(), path)
 
 

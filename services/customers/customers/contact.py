@@ -10,11 +10,13 @@ from sqlalchemy import Date, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, col
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.mapping import change
 from chassis.phones import normalised_phone
-from chassis.records import Owned
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from customers.customer import Customer
 from customers.errors import ContactCircle, CustomerTouched, superior_not_found
@@ -23,7 +25,7 @@ DECISION_ROLES = ("DECIDER", "INFLUENCER", "USER", "OPPONENT")
 Entries = list[dict[str, str]]
 
 
-class Contact(Owned, Searchable, table=True):
+class Contact(Owned, Searchable, Customized, table=True):
     """A person at a customer."""
 
     __tablename__ = "contacts"  # pyright: ignore[reportAssignmentType]
@@ -60,6 +62,7 @@ class ContactSnapshot:
     title: str
     decision_role: str | None
     create_time: datetime
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,7 @@ def told(contact: Contact) -> dict[str, Any]:
         "contact": ContactSnapshot(
             customer_id=contact.customer_id, display_name=contact.display_name, title=contact.title,
             decision_role=contact.decision_role or None, create_time=contact.created_at,
+            custom_fields=dict(contact.custom_fields),
         ),
     }  # fmt: skip
 
@@ -112,9 +116,10 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
 async def introduce(
     tx: Transaction, customer: Customer, values: Mapping[str, Any], id: UUID | None = None
 ) -> Contact:
-    """A new contact of that customer. Raises Invalid for a superior elsewhere."""
+    """A new contact of that customer. Raises Invalid for a superior elsewhere, and for custom fields that are wrong."""
     columns: dict[str, Any] = {
-        **_tidy(values), "customer_id": customer.id, "owner_id": customer.owner_id, "team_id": customer.team_id,
+        **_tidy(await taken(tx, Contact.record_type, values)),
+        "customer_id": customer.id, "owner_id": customer.owner_id, "team_id": customer.team_id,
         "id": id or new_id(),
     }  # fmt: skip
     contact = Contact(**columns)
@@ -127,13 +132,10 @@ async def introduce(
 
 
 async def change_contact(tx: Transaction, contact: Contact, values: Mapping[str, Any]) -> None:
-    """Changes fields. Raises ContactCircle, and Invalid for a superior elsewhere."""
-    tidy = _tidy(values)
-    changed = [name for name, value in tidy.items() if getattr(contact, name) != value]
+    """Changes fields. Raises ContactCircle, and Invalid for a superior elsewhere and custom fields that are wrong."""
+    changed = change(contact, await taken(tx, contact.record_type, _tidy(values), contact.custom_fields))
     if not changed:
         return
-    for name in changed:
-        setattr(contact, name, tidy[name])
     if "reports_to_id" in changed:
         await _check_superior(tx, contact)
     contact.findable()

@@ -10,13 +10,15 @@ from sqlalchemy import ARRAY, BigInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.mapping import change
 from chassis.owners import Owner
 from chassis.phones import normalised_phone
 from chassis.principal import Act
-from chassis.records import Owned
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from chassis.visibility import covers
 from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
@@ -31,7 +33,7 @@ SOURCES = (
 )  # fmt: skip
 
 
-class Customer(Owned, Searchable, table=True):
+class Customer(Owned, Searchable, Customized, table=True):
     """A company or a person. The touch times are kept by events of other services, see `touches`."""
 
     __tablename__ = "customers"  # pyright: ignore[reportAssignmentType]
@@ -90,6 +92,7 @@ class CustomerSnapshot:
     external_key: str
     origin_lead_id: UUID | None
     create_time: datetime
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,7 @@ def told(customer: Customer) -> dict[str, Any]:
             region=customer.region, level=customer.level or None, stage=customer.stage or None, source=customer.source or None,
             tags=list(customer.tags), parent_customer_id=customer.parent_customer_id, external_key=customer.external_key,
             origin_lead_id=customer.origin_lead_id, create_time=customer.created_at,
+            custom_fields=dict(customer.custom_fields),
         ),
     }  # fmt: skip
 
@@ -153,7 +157,7 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None = None) -> Customer:
-    """A new customer of that owner, with its event. A parent has been checked before."""
+    """A new customer of that owner, with its event. A parent and custom fields have been checked before."""
     columns: dict[str, Any] = {
         **_tidy(values),
         "owner_id": owner.person_id,
@@ -169,22 +173,22 @@ def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID 
 
 
 async def enrol(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None) -> Customer:
-    """A new customer. Raises Invalid for a parent that does not exist, or that the caller may not read."""
+    """A new customer. Raises Invalid for a parent that does not exist or that the caller may not read, and for custom fields
+    that are wrong."""
     if values.get("parent_customer_id"):
         await _check_parent(tx, id, values["parent_customer_id"])
-    return enrolled(tx, values, owner, id)
+    return enrolled(tx, await taken(tx, Customer.record_type, values), owner, id)
 
 
 async def change_customer(tx: Transaction, customer: Customer, values: Mapping[str, Any]) -> None:
-    """Changes fields. Raises CustomerCircle, and Invalid for a parent that does not exist, or that the caller may not read."""
-    tidy = _tidy(values)
+    """Changes fields. Raises CustomerCircle, and Invalid for a parent that does not exist or that the caller may not read, and
+    for custom fields that are wrong."""
+    tidy = await taken(tx, customer.record_type, _tidy(values), customer.custom_fields)
     if tidy.get("parent_customer_id") not in (None, customer.parent_customer_id):
         await _check_parent(tx, customer.id, tidy["parent_customer_id"])
-    changed = [name for name, value in tidy.items() if getattr(customer, name) != value]
+    changed = change(customer, tidy)
     if not changed:
         return
-    for name in changed:
-        setattr(customer, name, tidy[name])
     customer.findable()
     tx.record(CustomerUpdated(**told(customer), changed_fields=changed), on=customer)
 

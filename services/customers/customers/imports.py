@@ -7,7 +7,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from chassis.custom_fields.definitions import taken
+from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
+from chassis.errors import Invalid
+from chassis.imports.custom import refused_by
 from chassis.imports.importer import (
     Found,
     Importer,
@@ -26,7 +30,8 @@ from chassis.imports.values import Amount, Choice, Email, Number, Phone, Referen
 from chassis.principal import Act
 from chassis.rpc import Call
 from chassis.visibility import visible_text
-from customers.contact import introduce
+from customers.contact import Contact, introduce
+from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import Customer, change_customer, enrolled
 from customers.errors import CustomerCircle
 
@@ -42,23 +47,28 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
         text("SELECT id, external_key FROM customers WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
         {"keys": keys},
     )
-    taken: dict[str, UUID] = {row.external_key: row.id for row in found}
+    there: dict[str, UUID] = {row.external_key: row.id for row in found}
     out: list[Outcome] = []
     # What is changed may have been made by a row above.
     async with nullcontext() if options.upsert else tx.in_bulk():
         for row in rows:
             values = row.values
             key = values.get("externalKey", "")
-            if key in taken:
+            if key in there:
                 out.append(
-                    await _changed(tx, taken[key], values)
+                    await _changed(tx, there[key], values)
                     if options.upsert
                     else refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey")
                 )
                 continue
-            customer = enrolled(tx, _customer_columns(values), options.owner(tx.who))
+            try:
+                columns = await taken(tx, Customer.record_type, _customer_columns(values))
+            except Invalid as problem:
+                out.append(refused_by(problem))
+                continue
+            customer = enrolled(tx, columns, options.owner(tx.who))
             if key:
-                taken[key] = customer.id
+                there[key] = customer.id
             out.append(created(customer.id))
     return out
 
@@ -69,7 +79,11 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome
     customer = await tx.get(Customer, id, right="customers")
     version = customer.version
     try:
-        await change_customer(tx, customer, _customer_columns(values))
+        columns = await taken(tx, Customer.record_type, _customer_columns(values), customer.custom_fields)
+    except Invalid as problem:
+        return refused_by(problem)
+    try:
+        await change_customer(tx, customer, columns)
     except CustomerCircle as problem:
         return refused(problem.reason, problem.message, "parent")
     await tx.session.flush()
@@ -91,6 +105,8 @@ def _customer_columns(values: dict[str, Any]) -> dict[str, Any]:
     if "annualRevenue" in values:
         columns["annual_revenue"] = values["annualRevenue"].minor
         columns["annual_revenue_currency"] = values["annualRevenue"].currency
+    if COLUMN in values:
+        columns[COLUMN] = values[COLUMN]
     return columns
 
 
@@ -121,6 +137,13 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
                 columns[name] = values[name]
         columns["phones"] = [{"label": "", "number": values["phone"]}] if "phone" in values else []
         columns["emails"] = [{"label": "", "address": values["email"]}] if "email" in values else []
+        if COLUMN in values:
+            columns[COLUMN] = values[COLUMN]
+        try:
+            columns = await taken(tx, Contact.record_type, columns)
+        except Invalid as problem:
+            out.append(refused_by(problem))
+            continue
         contact = await introduce(tx, customer, columns)
         out.append(created(contact.id))
     return out
@@ -153,6 +176,7 @@ CUSTOMERS = Importer(
         Target("notes", "Notes", Text(10000), aliases=("备注",)),
     ),
     save=save_customers,
+    custom_fields=CUSTOM_FIELDS,
     resolvers={"customer": find_customers},
 )
 CONTACTS = Importer(
@@ -174,6 +198,7 @@ CONTACTS = Importer(
         Target("notes", "Notes", Text(10000), aliases=("备注",)),
     ),
     save=save_contacts,
+    custom_fields=CUSTOM_FIELDS,
     resolvers={"customer": find_customers},
 )
 IMPORTS = Imports(CUSTOMERS, CONTACTS)

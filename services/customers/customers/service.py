@@ -4,10 +4,13 @@ from pathlib import Path
 
 from kehu.customers.v1 import events_pb2 as events
 
+from chassis.custom_fields.field import CustomField, key_taken
+from chassis.custom_fields.rpc import custom_fields_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.rpc import import_face
 from chassis.service import Service
 from customers import contact, customer, errors, facet
+from customers.custom_fields import CUSTOM_FIELDS
 from customers.imports import IMPORTS
 from customers.listens import SUBSCRIPTIONS
 from customers.points import audit, cards, ledger, night, programme
@@ -31,8 +34,10 @@ SERVICE = Service(
                 "contact": Kept(contact.Contact, "customers"),
                 "card": Kept(cards.Card, "customers"),
                 "programme": Kept(programme.Programme, "customers"),
+                "custom_field": Kept(CustomField, None),
             },
         ),
+        custom_fields_face("kehu.customers.v1.CustomFieldService", CUSTOM_FIELDS),
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
@@ -59,7 +64,12 @@ SERVICE = Service(
         ledger.PointsAdjusted: events.PointsAdjusted,
     },
     subscriptions=SUBSCRIPTIONS,
-    jobs={**IMPORTS.jobs, night.NIGHT: night.spend_night, review.REVIEW: review.review_values},
+    jobs={
+        **IMPORTS.jobs,
+        **CUSTOM_FIELDS.jobs,
+        night.NIGHT: night.spend_night,
+        review.REVIEW: review.review_values,
+    },
     commands={"check-points": audit.check_points, "rebuild-values": rebuild.rebuild_values},
     constraints={
         "customers_external_key": errors.external_key_taken,
@@ -69,5 +79,6 @@ SERVICE = Service(
         "membership_cards_pkey": errors.id_taken,
         "membership_cards_customer": errors.card_held_already,
         "card_numbers_once": errors.card_number_taken,
+        "custom_fields_key": key_taken,
     },
 )

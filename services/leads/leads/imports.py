@@ -6,7 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from chassis.custom_fields.definitions import taken
+from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
+from chassis.errors import Invalid
+from chassis.imports.custom import refused_by
 from chassis.imports.importer import (
     Importer,
     ImportRow,
@@ -20,6 +24,7 @@ from chassis.imports.importer import (
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
+from leads.custom_fields import CUSTOM_FIELDS
 from leads.errors import LeadConverted, LeadConverting
 from leads.lead import Lead, capture, change_lead
 
@@ -44,7 +49,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
         text("SELECT id, external_key FROM leads WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
         {"keys": keys},
     )
-    taken: dict[str, UUID] = {row.external_key: row.id for row in found}
+    there: dict[str, UUID] = {row.external_key: row.id for row in found}
     owner = options.owner(tx.who)
     out: list[Outcome] = []
     # What is changed may have been made by a row above.
@@ -52,18 +57,23 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
         for row in rows:
             values = row.values
             key = values.get("externalKey", "")
-            if key in taken:
+            if key in there:
                 out.append(
-                    await _changed(tx, taken[key], values)
+                    await _changed(tx, there[key], values)
                     if options.upsert
                     else refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey")
                 )
             elif not values.get("name") and not values.get("companyName"):
                 out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
             else:
-                id = capture(tx, _columns(values), owner).id
+                try:
+                    columns = await taken(tx, Lead.record_type, _columns(values))
+                except Invalid as problem:
+                    out.append(refused_by(problem))
+                    continue
+                id = (await capture(tx, columns, owner)).id
                 if key:
-                    taken[key] = id
+                    there[key] = id
                 out.append(created(id))
     return out
 
@@ -74,7 +84,11 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome
     lead = await tx.get(Lead, id, right="leads")
     version = lead.version
     try:
-        change_lead(tx, lead, _columns(values))
+        columns = await taken(tx, Lead.record_type, _columns(values), lead.custom_fields)
+    except Invalid as problem:
+        return refused_by(problem)
+    try:
+        await change_lead(tx, lead, columns)
     except (LeadConverting, LeadConverted) as problem:
         return refused(problem.reason, problem.message)
     await tx.session.flush()
@@ -86,6 +100,8 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
     if "estimatedAmount" in values:
         columns["estimated_amount"] = values["estimatedAmount"].minor
         columns["estimated_amount_currency"] = values["estimatedAmount"].currency
+    if COLUMN in values:
+        columns[COLUMN] = values[COLUMN]
     return columns
 
 
@@ -114,5 +130,6 @@ LEADS = Importer(
         Target("notes", "Notes", Text(10000), aliases=("备注", "remark")),
     ),
     save=save,
+    custom_fields=CUSTOM_FIELDS,
 )
 IMPORTS = Imports(LEADS)

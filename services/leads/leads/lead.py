@@ -10,14 +10,16 @@ from sqlalchemy import ARRAY, BigInteger, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.errors import Invalid, Precondition
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.mapping import change
 from chassis.money import Money
 from chassis.owners import Owner
 from chassis.phones import normalised_phone
-from chassis.records import Owned
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from leads import errors
 
@@ -42,7 +44,7 @@ _OPEN = (NEW, CONTACTED, QUALIFIED)
 _LONGEST_NOTES = 10_000
 
 
-class Lead(Owned, Searchable, table=True):
+class Lead(Owned, Searchable, Customized, table=True):
     """Somebody who may become a customer."""
 
     __tablename__ = "leads"  # pyright: ignore[reportAssignmentType]
@@ -190,6 +192,7 @@ class LeadSnapshot:
     opportunity_id: UUID | None
     industry: str
     region: str
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +262,7 @@ def told(lead: Lead) -> dict[str, Any]:
             first_contact_time=lead.first_contact_time, last_contact_time=lead.last_contact_time,
             qualify_time=lead.qualify_time, disqualify_time=lead.disqualify_time, convert_time=lead.convert_time,
             customer_id=lead.customer_id, contact_id=lead.contact_id, opportunity_id=lead.opportunity_id,
-            industry=lead.industry, region=lead.region,
+            industry=lead.industry, region=lead.region, custom_fields=dict(lead.custom_fields),
         ),
     }  # fmt: skip
 
@@ -275,10 +278,11 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def capture(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None = None) -> Lead:
-    """A new lead of that owner. Raises LeadWithoutName."""
+async def capture(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None = None) -> Lead:
+    """A new lead of that owner. Raises LeadWithoutName, and Invalid for custom fields that are wrong."""
     columns: dict[str, Any] = {
-        **_tidy(values), "owner_id": owner.person_id, "team_id": owner.team_id, "id": id or new_id(), "assign_time": tx.now,
+        **_tidy(await taken(tx, Lead.record_type, values)),
+        "owner_id": owner.person_id, "team_id": owner.team_id, "id": id or new_id(), "assign_time": tx.now,
     }  # fmt: skip
     lead = Lead(**columns)
     if not lead.name and not lead.company_name:
@@ -289,15 +293,12 @@ def capture(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID |
     return lead
 
 
-def change_lead(tx: Transaction, lead: Lead, values: Mapping[str, Any]) -> None:
-    """Changes fields. Raises LeadConverting, LeadConverted, LeadWithoutName."""
+async def change_lead(tx: Transaction, lead: Lead, values: Mapping[str, Any]) -> None:
+    """Changes fields. Raises LeadConverting, LeadConverted, LeadWithoutName, and Invalid for custom fields that are wrong."""
     lead.check_editable()
-    tidy = _tidy(values)
-    changed = [name for name, value in tidy.items() if getattr(lead, name) != value]
+    changed = change(lead, await taken(tx, lead.record_type, _tidy(values), lead.custom_fields))
     if not changed:
         return
-    for name in changed:
-        setattr(lead, name, tidy[name])
     if not lead.name and not lead.company_name:
         raise errors.LeadWithoutName
     lead.findable()

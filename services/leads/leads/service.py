@@ -4,10 +4,13 @@ from pathlib import Path
 
 from kehu.leads.v1 import events_pb2 as events
 
+from chassis.custom_fields.field import CustomField, key_taken
+from chassis.custom_fields.rpc import custom_fields_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.rpc import import_face
 from chassis.service import Service
 from leads import conversion, errors, facet, lead
+from leads.custom_fields import CUSTOM_FIELDS
 from leads.imports import IMPORTS
 from leads.rpc import leads
 from leads.rpc.conversions import conversion_job
@@ -18,7 +21,11 @@ SERVICE = Service(
         leads.face,
         facet.face,
         import_face("kehu.leads.v1.ImportService", IMPORTS),
-        history_face("kehu.leads.v1.HistoryService", {"lead": Kept(lead.Lead, "leads")}),
+        history_face(
+            "kehu.leads.v1.HistoryService",
+            {"lead": Kept(lead.Lead, "leads"), "custom_field": Kept(CustomField, None)},
+        ),
+        custom_fields_face("kehu.leads.v1.CustomFieldService", CUSTOM_FIELDS),
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
@@ -32,6 +39,10 @@ SERVICE = Service(
         lead.LeadConverted: events.LeadConverted,
         lead.LeadDeleted: events.LeadDeleted,
     },
-    jobs={conversion.JOB: conversion_job, **IMPORTS.jobs},
-    constraints={"leads_external_key": errors.external_key_taken, "leads_pkey": errors.id_taken},
+    jobs={conversion.JOB: conversion_job, **IMPORTS.jobs, **CUSTOM_FIELDS.jobs},
+    constraints={
+        "leads_external_key": errors.external_key_taken,
+        "leads_pkey": errors.id_taken,
+        "custom_fields_key": key_taken,
+    },
 )

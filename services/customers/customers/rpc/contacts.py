@@ -13,10 +13,11 @@ from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.rpc import Call, Face
 from customers.contact import DECISION_ROLES, Contact, change_contact, dismiss, introduce
+from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import writable_customer
 from customers.rpc.messages import contact_message, contact_values
 
-face = Face("kehu.customers.v1.ContactService")
+face = Face("kehu.customers.v1.ContactService", custom_fields=CUSTOM_FIELDS)
 
 CONTACTS = Listing(
     Contact,
@@ -34,6 +35,7 @@ CONTACTS = Listing(
         "externalKey": Field("external_key", Kind.TEXT),
     },
     search=True,
+    custom_fields=True,
 )
 
 

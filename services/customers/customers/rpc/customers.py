@@ -15,6 +15,7 @@ from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
 from customers.contact import check_untouched, dismiss_all
+from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
     KINDS,
     LEVELS,
@@ -33,7 +34,7 @@ from customers.errors import CustomerTouched
 from customers.points.cards import follow_customer, has_card, withdraw_card
 from customers.rpc.messages import customer_card, customer_message, customer_values
 
-face = Face("kehu.customers.v1.CustomerService")
+face = Face("kehu.customers.v1.CustomerService", custom_fields=CUSTOM_FIELDS)
 
 CUSTOMERS = Listing(
     Customer,
@@ -58,6 +59,7 @@ CUSTOMERS = Listing(
         "lastServiceTime": Field("last_service_time", Kind.TIMESTAMP, sortable=True, nullable=True),
     },
     search=True,
+    custom_fields=True,
 )
 
 

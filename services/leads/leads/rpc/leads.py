@@ -15,6 +15,7 @@ from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import to_datetime
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
+from leads.custom_fields import CUSTOM_FIELDS
 from leads.lead import (
     SOURCES,
     STATUSES,
@@ -31,7 +32,7 @@ from leads.lead import (
 )
 from leads.rpc.messages import lead_message, lead_values
 
-face = Face("kehu.leads.v1.LeadService")
+face = Face("kehu.leads.v1.LeadService", custom_fields=CUSTOM_FIELDS)
 
 LEADS = Listing(
     Lead,
@@ -55,6 +56,7 @@ LEADS = Listing(
         "nextContactTime": Field("next_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
     },
     search=True,
+    custom_fields=True,
 )
 _SKEW = timedelta(minutes=1)
 
@@ -91,7 +93,7 @@ async def _owner_of_new(request: service_pb.CreateLeadRequest, call: Call) -> Ow
 @face.write("CreateLead", prepare=_owner_of_new)
 async def create(request: service_pb.CreateLeadRequest, tx: Transaction, owner: Owner) -> pb.Lead:
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
-    return await _answer(tx, capture(tx, lead_values(request.lead), owner, id))
+    return await _answer(tx, await capture(tx, lead_values(request.lead), owner, id))
 
 
 @face.write("CaptureLead")
@@ -101,13 +103,13 @@ async def capture_lead(request: service_pb.CaptureLeadRequest, tx: Transaction) 
     values = lead_values(lead)
     values["form_id"] = UUID(lead.form_id) if lead.form_id else None
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
-    return await _answer(tx, capture(tx, values, owner, id))
+    return await _answer(tx, await capture(tx, values, owner, id))
 
 
 @face.write("UpdateLead")
 async def update(request: service_pb.UpdateLeadRequest, tx: Transaction) -> pb.Lead:
     lead = await locked(tx, request.lead.id, request.lead.etag, "lead.id")
-    change_lead(tx, lead, lead_values(request.lead, request.update_mask))
+    await change_lead(tx, lead, lead_values(request.lead, request.update_mask))
     return await _answer(tx, lead)
 
 

@@ -1,0 +1,172 @@
+"""Custom fields in the filter and the order of a list.
+
+A comparison becomes a question to the index, which PostgreSQL answers by the field and the text (see
+`chassis.custom_fields.definition`); an order reads the index in its own order and fetches the records by their key.
+"""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
+
+from chassis.custom_fields.definition import (
+    SORTABLE,
+    Definition,
+    Kind,
+    money_text,
+    number_text,
+    plain_number,
+)
+from chassis.custom_fields.given import PREFIX
+from chassis.custom_fields.known import Definitions
+from chassis.errors import Invalid, Precondition
+from chassis.fields import Value
+from chassis.filters import Comparison, Op, invalid
+
+Parameter = Callable[[Value, str], str]
+
+
+class CustomFieldBeingIndexed(Precondition):
+    """The field was marked filterable a moment ago."""
+
+    reason = "CUSTOM_FIELD_BEING_INDEXED"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{PREFIX}{key} was marked filterable and is being indexed: try again in a moment.",
+            retry_after=2.0,
+        )
+
+
+def _usable(known: Definitions, key: str) -> Definition | None:
+    found = known.fields.get(key)
+    if found is None or not found.filterable or found.archived:
+        return None
+    if not found.indexed:
+        raise CustomFieldBeingIndexed(key)
+    return found
+
+
+def _names(known: Definitions) -> str:
+    return ", ".join([PREFIX + f.key for f in known.filterable if f.indexed and not f.archived]) or "none"
+
+
+def ordered_by(known: Definitions, name: str) -> Definition:
+    """The field that an order names. Raises Invalid naming orderBy, CustomFieldBeingIndexed."""
+    found = _usable(known, name.removeprefix(PREFIX))
+    if found is None or found.kind not in SORTABLE:
+        text = f"there is no custom field '{name[:60]}' to order by; those marked filterable are: {_names(known)}"
+        raise Invalid("orderBy", text, reason="ORDER_BY_INVALID")
+    return found
+
+
+_EQUAL = frozenset({Op.EQ, Op.NE, Op.HAS})
+_ORDERED = frozenset(Op)
+
+
+def condition(known: Definitions, part: Comparison, positive: bool, alias: str, parameter: Parameter) -> str:
+    """The comparison as SQL. Raises Invalid naming the place in the filter, CustomFieldBeingIndexed."""
+    field = _usable(known, part.field.removeprefix(PREFIX))
+    if field is None:
+        text = f"there is no custom field '{part.field[:60]}' to filter by; those marked filterable are: {_names(known)}"
+        raise invalid(part.at, text)
+    test, positive = _test(field, part, positive, parameter)
+    place = parameter(field.id, "uuid")
+    which = f"v.record_id = {alias}.id AND v.field_id = {place}{test}"
+    found = f"EXISTS (SELECT 1 FROM custom_values AS v WHERE {which})"  # noqa: S608 (fixed words, numbered places)
+    return found if positive else f"NOT {found}"
+
+
+def _test(field: Definition, part: Comparison, positive: bool, parameter: Parameter) -> tuple[str, bool]:
+    op, literal = part.op, part.value
+    if not literal.quoted and literal.text == "*" and op in _EQUAL:
+        return "", positive == (op is not Op.NE)
+    if not literal.quoted and literal.text.lower() == "null":
+        if op not in (Op.EQ, Op.NE):
+            raise invalid(part.at, "null can be compared with = and != only")
+        return "", positive == (op is Op.NE)
+    if op is Op.NE:
+        op, positive = Op.EQ, not positive
+    allowed = _ORDERED if field.kind in (Kind.TEXT, Kind.NUMBER, Kind.MONEY, Kind.DATE) else _EQUAL
+    if op not in allowed:
+        signs = " ".join(sorted(o.value for o in allowed))
+        raise invalid(part.at, f"{part.field} cannot be compared with '{op.value}'; there are: {signs}")
+    if field.kind is Kind.TEXT and op is Op.HAS:
+        return f" AND strpos(lower(v.value), {parameter(literal.text.lower(), 'text')}) > 0", positive
+    if op is Op.HAS:
+        op = Op.EQ
+    if field.kind is Kind.MONEY:
+        return _money(field, part, op, parameter), positive
+    return f" AND v.value {op.value} {parameter(_text(field, part), 'text')}", positive
+
+
+def _text(field: Definition, part: Comparison) -> str:
+    text = part.value.text
+    match field.kind:
+        case Kind.NUMBER:
+            return number_text(_number(part, text))
+        case Kind.DATE:
+            try:
+                if len(text) == 10:
+                    return date.fromisoformat(text).isoformat()
+            except ValueError:
+                pass
+            raise _unfit(part, "a day such as 2026-05-01")
+        case Kind.CHOICE | Kind.MULTI_CHOICE:
+            if all(choice.key != text for choice in field.choices):
+                raise _unfit(part, "one of " + ", ".join([c.key for c in field.choices][:30]))
+            return text
+        case Kind.YES_NO:
+            if text.lower() not in ("true", "false"):
+                raise _unfit(part, "true or false")
+            return text.lower()
+        case Kind.REFERENCE:
+            try:
+                return str(UUID(text))
+            except ValueError:
+                raise _unfit(part, "an id") from None
+        case _:
+            return text
+
+
+def _unfit(part: Comparison, wanted: str) -> Invalid:
+    return invalid(part.at, f"{part.field} wants {wanted}, not '{part.value.text[:60]}'")
+
+
+_MOST = Decimal(10) ** 18
+
+
+def _number(part: Comparison, text: str) -> Decimal:
+    number = plain_number(text.strip())
+    if number is None:
+        raise _unfit(part, "a number")
+    if -int(number.normalize().as_tuple().exponent) > 9:
+        raise _unfit(part, "a number with at most 9 digits behind the point")
+    # What lies beyond every value may lie nearer.
+    return max(-_MOST, min(_MOST, number))
+
+
+def _money(field: Definition, part: Comparison, op: Op, parameter: Parameter) -> str:
+    """Amounts of all currencies, unless the value names one (`"1000.50 USD"`)."""
+    figure, _, currency = part.value.text.strip().partition(" ")
+    currency = currency.strip()
+    if currency and not (len(currency) == 3 and currency.isascii() and currency.isupper()):
+        raise _unfit(part, "an amount such as 1000.50 or '1000.50 USD'")
+    amount = _number(part, figure)
+    low, high = number_text(amount) + " ", number_text(amount) + "!"
+    if currency and op is Op.EQ:
+        return f" AND v.value = {parameter(money_text(amount, currency), 'text')}"
+    match op:
+        case Op.EQ:
+            test = f" AND v.value >= {parameter(low, 'text')} AND v.value < {parameter(high, 'text')}"
+        case Op.LT:
+            test = f" AND v.value < {parameter(low, 'text')}"
+        case Op.LE:
+            test = f" AND v.value < {parameter(high, 'text')}"
+        case Op.GT:
+            test = f" AND v.value >= {parameter(high, 'text')}"
+        case _:
+            test = f" AND v.value >= {parameter(low, 'text')}"
+    if currency:
+        test += f" AND right(v.value, 3) = {parameter(currency, 'text')}"
+    return test

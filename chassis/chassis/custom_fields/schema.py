@@ -1,0 +1,85 @@
+"""The tables of custom fields in a service's database; called from its migrations."""
+
+from alembic import op
+
+from chassis.schema import TENANT, protect
+
+
+def install_custom_fields(*tables: str) -> None:
+    """Makes the tables of definitions and of the index, and lets records of `tables` have custom fields."""
+    for statement in _TABLES:
+        op.execute(statement)
+    for table in ("custom_fields", "custom_field_sets", "custom_values"):
+        protect(table)
+    for table in tables:
+        add_custom_fields(table)
+
+
+def add_custom_fields(table: str) -> None:
+    """Lets records of one more table have custom fields."""
+    if not table.isidentifier():
+        raise ValueError(f"{table!r} is no table name")
+    # A constant default is kept in the catalog: no row is written.
+    op.execute(f"ALTER TABLE {table} ADD COLUMN custom_fields jsonb NOT NULL DEFAULT '{{}}'")
+
+
+_TABLES = (
+    """CREATE TABLE custom_fields (
+        tenant_id uuid NOT NULL,
+        id uuid NOT NULL,
+        version integer NOT NULL,
+        created_at timestamptz NOT NULL,
+        created_by uuid NOT NULL,
+        updated_at timestamptz NOT NULL,
+        updated_by uuid NOT NULL,
+        deleted_at timestamptz,
+        of_type text NOT NULL,
+        key text NOT NULL CHECK (key ~ '^[a-z][a-z0-9_]{0,39}$'),
+        label_zh text NOT NULL,
+        label_en text NOT NULL,
+        description text NOT NULL,
+        kind text NOT NULL
+            CHECK (kind IN ('TEXT', 'NUMBER', 'MONEY', 'DATE', 'CHOICE', 'MULTI_CHOICE', 'YES_NO', 'REFERENCE')),
+        required boolean NOT NULL,
+        default_value jsonb,
+        filterable boolean NOT NULL,
+        max_length integer NOT NULL,
+        decimals integer,
+        reference_type text NOT NULL,
+        choices jsonb NOT NULL,
+        position integer NOT NULL,
+        archived boolean NOT NULL,
+        indexed boolean NOT NULL,
+        round integer NOT NULL,
+        indexed_to uuid,
+        PRIMARY KEY (tenant_id, id),
+        CHECK (label_zh <> '' OR label_en <> ''),
+        CHECK (filterable OR NOT indexed)
+    )""",
+    "CREATE UNIQUE INDEX custom_fields_key ON custom_fields (tenant_id, of_type, key) WHERE deleted_at IS NULL",
+    """CREATE TABLE custom_field_sets (
+        tenant_id uuid NOT NULL,
+        of_type text NOT NULL,
+        version bigint NOT NULL,
+        PRIMARY KEY (tenant_id, of_type)
+    )""",
+    # Byte by byte: the values are written such that this is their order, see chassis.custom_fields.definition.
+    """CREATE TABLE custom_values (
+        tenant_id uuid NOT NULL,
+        field_id uuid NOT NULL,
+        record_id uuid NOT NULL,
+        place integer NOT NULL,
+        value text COLLATE "C" NOT NULL,
+        PRIMARY KEY (tenant_id, field_id, record_id, place)
+    )""",
+    "CREATE INDEX custom_values_value ON custom_values (tenant_id, field_id, value, record_id)",
+    f"""CREATE FUNCTION custom_fields_lock(of_type text) RETURNS bigint LANGUAGE sql STABLE
+        RETURN hashtextextended('custom fields ' || of_type || ' ' || coalesce(({TENANT})::text, ''), 0)""",
+    # The version is read by a statement of its own behind the lock: one that has begun before does not see what the
+    # lock was waiting for.
+    """CREATE FUNCTION custom_fields_version(of_type text) RETURNS bigint LANGUAGE plpgsql VOLATILE
+        AS $$ BEGIN
+            PERFORM pg_advisory_xact_lock_shared(custom_fields_lock($1));
+            RETURN (SELECT s.version FROM custom_field_sets s WHERE s.of_type = $1);
+        END $$""",
+)
