@@ -156,6 +156,8 @@ async def change_field(
     before = field.definition
     for name, value in changed.items():
         setattr(field, name, value)
+    if "kind" in changed:
+        _forget_others(field, values)
     _check(field, references)
     after = field.definition
     if narrows(before, after):
@@ -173,6 +175,19 @@ async def change_field(
     if field.filterable != before.filterable or (field.filterable and after.kind is not before.kind):
         await _begin_index(tx, field)
     await counted(tx, field.of_type)
+
+
+def _forget_others(field: CustomField, given: Mapping[str, Any]) -> None:
+    """Takes away what only the kind before had, unless the caller says it of the new one."""
+    kind = Kind(field.kind)
+    if kind is not Kind.TEXT and "max_length" not in given:
+        field.max_length = 0
+    if kind is not Kind.NUMBER and "decimals" not in given:
+        field.decimals = None
+    if kind is not Kind.REFERENCE and "reference_type" not in given:
+        field.reference_type = ""
+    if kind not in (Kind.CHOICE, Kind.MULTI_CHOICE) and "choices" not in given:
+        field.choices = []
 
 
 _CAMEL = {"max_length": "maxLength", "reference_type": "referenceType"}

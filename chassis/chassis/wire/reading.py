@@ -29,7 +29,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _DECIMAL = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,4})?")
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(-)?([0-9]{1,18})(?:\.([0-9]{1,9}))?s")
-_PATH = re.compile(r"customFields\.[a-z][a-z0-9_]*|[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*")
+_PATH = re.compile(r"customFields\.[a-z][a-z0-9_]*|(?!customFields\.)[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 _decoders: dict[Descriptor, Decode] = {}

@@ -299,6 +299,8 @@ async def test_a_kind_changes_only_when_nothing_is_lost(service: Harness) -> Non
         assert problem.metadata["rows"] == "6", other
     short = change(service, who, made.id, maxLength=4)
     assert (await refused(Code.FAILED_PRECONDITION, "CUSTOM_FIELD_IN_USE", short)).metadata["rows"] == "3"
+    limited = await add(service, who, "limited", maxLength=9)
+    assert (await change(service, who, limited.id, kind="NUMBER")).max_length == 0
     numbers = await add(service, who, "count", kind="NUMBER", filterable=True)
     await create(service, who, "Nine", count=9)
     await create(service, who, "Ten", count=10)
