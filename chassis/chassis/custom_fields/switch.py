@@ -1,6 +1,7 @@
 """What a service declares: which of its records have custom fields, and what these may refer to."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from chassis.principal import Act
 from chassis.records import Record
 from chassis.rpc.call import Call
 from chassis.rpc.face import messages_of
-from chassis.visibility import visible_text
+from chassis.visibility import covers, visible_text
 from chassis.wire import descriptor_of, snake
 
 Seen = Callable[[Call, Sequence[str]], Awaitable[set[str]]]
@@ -120,16 +121,33 @@ def own(record: type[Record], right: str) -> Seen:
     return seen
 
 
-def asking(method: str) -> Seen:
-    """References to records of another service, by its method that looks up many by their `ids`, as the caller."""
+def asking(method: str, right: str) -> Seen:
+    """References to records of another service, by its method that looks up many by their `ids`, as the caller.
+
+    A job asks as this service, which sees all of them: so the person's own reach under `right` is measured here.
+    """
 
     async def seen(call: Call, ids: Sequence[str]) -> set[str]:
         request, answer = messages_of(method)
         found: Any = await call.ask(method, request(ids=ids), answer)
         cards = next(field.name for field in descriptor_of(found).fields if field.is_repeated)
-        return {card.id for card in getattr(found, cards)}
+        return {
+            card.id
+            for card in getattr(found, cards)
+            if covers(_Holder(_id(card.owner_id), _id(card.team_id)), call.who, right, Act.READ)
+        }
 
     return seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    owner_id: UUID | None
+    team_id: UUID | None
+
+
+def _id(text: str) -> UUID | None:
+    return UUID(text) if text else None
 
 
 async def people(call: Call, ids: Sequence[str]) -> set[str]:

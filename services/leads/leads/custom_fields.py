@@ -7,7 +7,7 @@ CUSTOM_FIELDS = CustomFields(
     Lead,
     references={
         "lead": own(Lead, "leads"),
-        "customer": asking("kehu.customers.v1.CustomerService/LookUpCustomers"),
+        "customer": asking("kehu.customers.v1.CustomerService/LookUpCustomers", "customers"),
         "person": people,
     },
 )
