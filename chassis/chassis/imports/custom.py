@@ -100,9 +100,26 @@ def _choice(one: Definition) -> Choice:
 
 def _resolver(importer: Importer, custom: CustomFields, name: str) -> Resolver:
     """How cells name such records: as elsewhere in the file, people by e-mail address or name, others by their id."""
-    if name in importer.resolvers:
-        return importer.resolvers[name]
-    return find_people if name == "person" else _by_id(custom.references[name])
+    if name == "person":
+        return find_people
+    return (
+        _ids_of(importer.resolvers[name]) if name in importer.resolvers else _by_id(custom.references[name])
+    )
+
+
+def _ids_of(resolver: Resolver) -> Resolver:
+    """The same records by their ids alone, where rows need more of them: `(id, …)`."""
+
+    async def find(call: Any, wanted: Sequence[str]) -> Resolved:
+        resolved = await resolver(call, wanted)
+        return {
+            text: replace(one, value=one.value[0])
+            if isinstance(one, Found) and isinstance(one.value, tuple)
+            else one
+            for text, one in resolved.items()
+        }
+
+    return find
 
 
 def _by_id(seen: Seen) -> Resolver:

@@ -8,7 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from chassis.custom_fields.definitions import taken
+from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
+from chassis.errors import Invalid
+from chassis.imports.custom import refused_by
 from chassis.imports.importer import (
     Found,
     Importer,
@@ -26,6 +30,7 @@ from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text
 from chassis.owners import reaches
 from chassis.rpc import Call
+from sales.custom_fields import CUSTOM_FIELDS
 from sales.errors import OpportunityClosed
 from sales.opportunity import (
     LOST,
@@ -57,8 +62,8 @@ async def save_products(tx: Transaction, rows: list[ImportRow], options: Options
     found = await tx.session.execute(
         text("SELECT id, lower(name) AS name, sku FROM products WHERE deleted_at IS NULL")
     )
-    taken = [(row.id, row.name, row.sku) for row in found]
-    names, skus = {name: id for id, name, _ in taken}, {sku: id for id, _, sku in taken if sku}
+    known = [(row.id, row.name, row.sku) for row in found]
+    names, skus = {name: id for id, name, _ in known}, {sku: id for id, _, sku in known if sku}
     out: list[Outcome] = []
     for row in rows:
         values = row.values
@@ -71,14 +76,26 @@ async def save_products(tx: Transaction, rows: list[ImportRow], options: Options
             out.append(refused("SKU_TAKEN", f"there is a product with the number {sku} already", "sku"))
         elif there is not None:
             product = await tx.get(Product, there, right="products")
+            try:
+                columns = await taken(
+                    tx, product.record_type, _product_columns(values), product.custom_fields
+                )
+            except Invalid as problem:
+                out.append(refused_by(problem))
+                continue
             del names[product.name.lower()]
             skus.pop(product.sku, None)
-            changed = await change_product(tx, product, _product_columns(values))
+            changed = await change_product(tx, product, columns)
             names[product.name.lower()] = there
             skus[product.sku] = there
             out.append(updated(there) if changed else unchanged(there))
         else:
-            id = offer(tx, _product_columns(values)).id
+            try:
+                columns = await taken(tx, Product.record_type, _product_columns(values))
+            except Invalid as problem:
+                out.append(refused_by(problem))
+                continue
+            id = (await offer(tx, columns)).id
             names[name.lower()] = skus[sku] = id
             out.append(created(id))
         skus.pop("", None)
@@ -90,6 +107,8 @@ def _product_columns(values: dict[str, Any]) -> dict[str, Any]:
     if "listPrice" in values:
         columns["list_price"] = values["listPrice"].minor
         columns["list_price_currency"] = values["listPrice"].currency
+    if COLUMN in values:
+        columns[COLUMN] = values[COLUMN]
     return columns
 
 
@@ -126,7 +145,7 @@ async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Op
         ),
         {"keys": keys},
     )
-    taken: dict[str, UUID] = {row.external_key: row.id for row in found}
+    there: dict[str, UUID] = {row.external_key: row.id for row in found}
     stages = await stages_for(tx)
     by_stage = {stage.name.casefold(): stage for stage in stages}
     mine = options.owner(tx.who)
@@ -139,20 +158,25 @@ async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Op
             written = str(values.get("stage", "")).strip()
             status = _ENDS.get(written.casefold(), OPEN) if written else ""
             stage = by_stage.get(written.casefold()) if status == OPEN else None
-            if key in taken and not options.upsert:
+            if key in there and not options.upsert:
                 out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
             elif status == OPEN and stage is None:
                 out.append(refused("STAGE_NOT_FOUND", f"the pipeline has no stage {written}", "stage"))
             elif status in (WON, LOST) and values.get("closeDate", date.min) > tx.now.date():
                 out.append(refused("INVALID_FIELD", "is yet to come", "closeDate"))
-            elif key in taken:
-                out.append(await _changed(tx, taken[key], values, status, stage))
+            elif key in there:
+                out.append(await _changed(tx, there[key], values, status, stage))
             else:
                 columns = _columns(values, status or OPEN, tx.now.date())
                 columns["stage_id"] = (stage or stages[-1 if status in (WON, LOST) else 0]).id
+                try:
+                    columns = await taken(tx, Opportunity.record_type, columns)
+                except Invalid as problem:
+                    out.append(refused_by(problem))
+                    continue
                 id = register(tx, columns, values.get("owner", mine), stages).id
                 if key:
-                    taken[key] = id
+                    there[key] = id
                 out.append(created(id))
     return out
 
@@ -173,6 +197,10 @@ async def _changed(
         del columns["name"]
     for name in _NEVER_IMPORTED:
         columns.pop(name, None)
+    try:
+        columns = await taken(tx, opportunity.record_type, columns, opportunity.custom_fields)
+    except Invalid as problem:
+        return refused_by(problem)
     try:
         await change_opportunity(tx, opportunity, columns, values["customer"][1])
     except OpportunityClosed:
@@ -212,6 +240,8 @@ def _columns(values: dict[str, Any], status: str, today: date) -> dict[str, Any]
         columns.setdefault("expected_close_date", values["closeDate"])
     if "amount" in values:
         columns["amount"], columns["amount_currency"] = values["amount"].minor, values["amount"].currency
+    if COLUMN in values:
+        columns[COLUMN] = values[COLUMN]
     return columns
 
 
@@ -238,6 +268,7 @@ PRODUCTS = Importer(
         Target("description", "Description", Text(10000, several_lines=True), aliases=("说明",)),
     ),
     save=save_products,
+    custom_fields=CUSTOM_FIELDS,
 )
 OPPORTUNITIES = Importer(
     record_type="opportunity",
@@ -263,6 +294,7 @@ OPPORTUNITIES = Importer(
         Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "remark")),
     ),
     save=save_opportunities,
+    custom_fields=CUSTOM_FIELDS,
     resolvers={"customer": find_customers, "product": find_products, "person": find_people},
 )
 IMPORTS = Imports(PRODUCTS, OPPORTUNITIES)

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Date, text
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
@@ -16,7 +17,7 @@ from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.money import Money
 from chassis.owners import Owner
-from chassis.records import Owned
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from sales.errors import OpportunityClosed, OpportunityHasOrders, OpportunityOpen, customer_mismatch
 from sales.pipeline import Stage, position_of, rot_time, stages_for
@@ -25,11 +26,13 @@ from sales.product import sellable
 OPEN, WON, LOST = "OPEN", "WON", "LOST"
 STATUSES = (OPEN, WON, LOST)
 REASONS = ("PRICE", "COMPETITOR", "NO_BUDGET", "NO_NEED", "TIMING", "FEATURES", "NO_DECISION", "OTHER")
-_CHANGEABLE_WHEN_CLOSED = frozenset({"contact_id", "competitor", "campaign_id", "notes", "external_key"})
+_CHANGEABLE_WHEN_CLOSED = frozenset(
+    {"contact_id", "competitor", "campaign_id", "notes", "external_key", "custom_fields"}
+)
 _LONGEST_NOTES = 10_000
 
 
-class Opportunity(Owned, Searchable, table=True):
+class Opportunity(Owned, Searchable, Customized, table=True):
     """Business with a customer. The names of customer, product and stage are kept along, so that lists need nobody else."""
 
     __tablename__ = "opportunities"  # pyright: ignore[reportAssignmentType]
@@ -112,6 +115,7 @@ class OpportunitySnapshot:
     origin_lead_id: UUID | None
     create_time: datetime
     stage_enter_time: datetime
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +179,7 @@ def told(opportunity: Opportunity) -> dict[str, Any]:
             engage_date=it.engage_date, expected_close_date=it.expected_close_date, close_date=it.close_date,
             loss_reason=it.loss_reason or None, campaign_id=it.campaign_id, origin_lead_id=it.origin_lead_id,
             create_time=it.created_at, stage_enter_time=it.stage_enter_time,
+            custom_fields=dict(it.custom_fields),
         ),
     }  # fmt: skip
 
@@ -223,8 +228,9 @@ async def _with_product(tx: Transaction, values: dict[str, Any]) -> None:
 async def create_opportunity(
     tx: Transaction, values: Mapping[str, Any], customer_name: str, owner: Owner, id: UUID | None
 ) -> Opportunity:
-    """A new open opportunity. Raises Invalid for a product or stage that does not exist."""
-    columns = {**values, "customer_name": customer_name}
+    """A new open opportunity. Raises Invalid for a product or stage that does not exist, and for custom fields that are
+    wrong."""
+    columns = {**await taken(tx, Opportunity.record_type, values), "customer_name": customer_name}
     columns["engage_date"] = columns.get("engage_date") or tx.now.date()
     await _with_product(tx, columns)
     return register(tx, columns, owner, await stages_for(tx), id)
@@ -233,7 +239,9 @@ async def create_opportunity(
 async def change_opportunity(
     tx: Transaction, opportunity: Opportunity, values: Mapping[str, Any], customer_name: str | None
 ) -> None:
-    """Changes fields. Raises OpportunityClosed; Invalid for a product that does not exist, or for the stage."""
+    """Changes fields. Raises OpportunityClosed; Invalid for a product that does not exist, for the stage, or for custom
+    fields that are wrong."""
+    values = await taken(tx, opportunity.record_type, values, opportunity.custom_fields)
     columns = {name: value for name, value in values.items() if getattr(opportunity, name) != value}
     if "stage_id" in columns:
         raise Invalid("opportunity.stageId", "moves by moveStage only", reason="FIELD_NOT_WRITABLE")

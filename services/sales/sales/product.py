@@ -10,12 +10,13 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Numeric, text
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.money import Money
-from chassis.records import Record
+from chassis.records import Customized, Record
 from chassis.search import Searchable
 from sales.errors import ProductInUse, product_not_found
 
@@ -23,7 +24,7 @@ ACTIVE, RETIRED = "ACTIVE", "RETIRED"
 STATUSES = (ACTIVE, RETIRED)
 
 
-class Product(Record, Searchable, table=True):
+class Product(Record, Searchable, Customized, table=True):
     """Something that is sold. The list price is without tax."""
 
     __tablename__ = "products"  # pyright: ignore[reportAssignmentType]
@@ -58,6 +59,7 @@ class ProductSnapshot:
     unit: str
     list_price: Money | None
     status: str
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +89,14 @@ def told(product: Product) -> dict[str, Any]:
         "product_id": product.id,
         "product": ProductSnapshot(
             name=product.name, sku=product.sku, series=product.series, unit=product.unit, list_price=product.price,
-            status=product.status,
+            status=product.status, custom_fields=dict(product.custom_fields),
         ),
     }  # fmt: skip
 
 
-def offer(tx: Transaction, values: Mapping[str, Any], id: UUID | None = None) -> Product:
-    """A new product."""
-    columns: dict[str, Any] = {**values, "id": id or new_id()}
+async def offer(tx: Transaction, values: Mapping[str, Any], id: UUID | None = None) -> Product:
+    """A new product. Raises Invalid for custom fields that are wrong."""
+    columns: dict[str, Any] = {**await taken(tx, Product.record_type, values), "id": id or new_id()}
     product = Product(**columns)
     product.findable()
     tx.add(product)
@@ -103,8 +105,9 @@ def offer(tx: Transaction, values: Mapping[str, Any], id: UUID | None = None) ->
 
 
 async def change_product(tx: Transaction, product: Product, values: Mapping[str, Any]) -> bool:
-    """Changes fields; opportunities show the new name, orders keep theirs. Whether anything was another than before."""
-    changed = change(product, values)
+    """Changes fields; opportunities show the new name, orders keep theirs. Whether anything was another than before.
+    Raises Invalid for custom fields that are wrong."""
+    changed = change(product, await taken(tx, product.record_type, values, product.custom_fields))
     if not changed:
         return False
     product.findable()

@@ -4,10 +4,13 @@ from pathlib import Path
 
 from kehu.sales.v1 import events_pb2 as events
 
+from chassis.custom_fields.field import CustomField, key_taken
+from chassis.custom_fields.rpc import custom_fields_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.rpc import import_face
 from chassis.service import Service
 from sales import activity, errors, facet, listens, opportunity, order, pipeline, product
+from sales.custom_fields import CUSTOM_FIELDS
 from sales.imports import IMPORTS
 from sales.rpc import activities, opportunities, orders, pipelines, products
 
@@ -29,8 +32,10 @@ SERVICE = Service(
                 "opportunity": Kept(opportunity.Opportunity, "opportunities"),
                 "activity": Kept(activity.Activity, "opportunities"),
                 "order": Kept(order.Order, "orders"),
+                "custom_field": Kept(CustomField, None),
             },
         ),
+        custom_fields_face("kehu.sales.v1.CustomFieldService", CUSTOM_FIELDS),
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
@@ -59,12 +64,13 @@ SERVICE = Service(
         order.OrderDeleted: events.OrderDeleted,
     },
     subscriptions=listens.SUBSCRIPTIONS,
-    jobs={**IMPORTS.jobs, listens.NAMING: listens.name_customer},
+    jobs={**IMPORTS.jobs, **CUSTOM_FIELDS.jobs, listens.NAMING: listens.name_customer},
     constraints={
         "products_name_once": errors.product_name_taken,
         "products_sku_once": errors.sku_taken,
         "opportunities_external_key": errors.external_key_taken,
         "orders_external_key": errors.external_key_taken,
+        "custom_fields_key": key_taken,
         **{
             f"{table}_pkey": errors.id_taken
             for table in ("products", "opportunities", "activities", "orders")

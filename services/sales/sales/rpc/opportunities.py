@@ -15,11 +15,12 @@ from chassis.mapping import to_date, to_value
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
 from sales import opportunity as use
+from sales.custom_fields import CUSTOM_FIELDS
 from sales.opportunity import REASONS, STATUSES, Opportunity
 from sales.rpc.messages import OPPORTUNITY, opportunity_message
 from sales.rpc.peers import customer_name
 
-face = Face("kehu.sales.v1.OpportunityService")
+face = Face("kehu.sales.v1.OpportunityService", custom_fields=CUSTOM_FIELDS)
 RIGHT = "opportunities"
 OPPORTUNITIES = Listing(
     Opportunity,
@@ -46,6 +47,7 @@ OPPORTUNITIES = Listing(
         "lossReason": Field("loss_reason", Kind.ENUM, values=REASONS, prefix="LOSS_REASON_"),
     },
     search=True,
+    custom_fields=True,
 )
 
 

@@ -9,10 +9,11 @@ from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import RECORD_FIELDS, Listing
 from chassis.rpc import Call, Face
+from sales.custom_fields import CUSTOM_FIELDS
 from sales.product import ACTIVE, RETIRED, STATUSES, Product, change_product, offer, set_status, withdraw
 from sales.rpc.messages import PRODUCT
 
-face = Face("kehu.sales.v1.ProductService")
+face = Face("kehu.sales.v1.ProductService", custom_fields=CUSTOM_FIELDS)
 PRODUCTS = Listing(
     Product,
     "products",
@@ -25,6 +26,7 @@ PRODUCTS = Listing(
     },
     default_order="name",
     search=True,
+    custom_fields=True,
 )
 
 
@@ -57,7 +59,7 @@ async def list_products(
 @face.write("CreateProduct")
 async def create(request: service_pb.CreateProductRequest, tx: Transaction) -> pb.Product:
     id = parse_id(request.product_id, "productId") if request.product_id else None
-    return await _answer(tx, offer(tx, PRODUCT.values(request.product), id))
+    return await _answer(tx, await offer(tx, PRODUCT.values(request.product), id))
 
 
 @face.write("UpdateProduct")

@@ -1,0 +1,16 @@
+"""Which records have fields of the tenant's own, and what these may refer to."""
+
+from chassis.custom_fields.switch import CustomFields, asking, own, people
+from sales.opportunity import Opportunity
+from sales.product import Product
+
+CUSTOM_FIELDS = CustomFields(
+    Product,
+    Opportunity,
+    references={
+        "product": own(Product, "products"),
+        "opportunity": own(Opportunity, "opportunities"),
+        "customer": asking("kehu.customers.v1.CustomerService/LookUpCustomers", "customers"),
+        "person": people,
+    },
+)
