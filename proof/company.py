@@ -45,6 +45,8 @@ class World:
 _BY_PREFIX = {
     "/v1/activities/": "activity_id", "/v1/apiKeys/": "api_key_id", "/v1/campaignMembers/": "campaign_member_id",
     "/v1/campaigns/": "campaign_id", "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
+    "/v1/customers/customFields/": "customer_custom_field_id", "/v1/leads/customFields/": "lead_custom_field_id",
+    "/v1/sales/customFields/": "product_custom_field_id",
     "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
     "/v1/membershipCards/": "card_id",
     "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
@@ -80,6 +82,8 @@ def record_for(world: World, service: str, domain: str) -> str:
     name = service.rpartition(".")[2]
     if name == "ImportService":
         return world.ids[f"{'sales' if domain == 'sales' else imported(domain)}_import_id"]
+    if name == "CustomFieldService":
+        return world.ids[f"{imported(domain)}_custom_field_id"]
     if name == "HistoryService":
         return world.ids[f"{changing(domain)}_id"]
     return world.ids[_BY_SERVICE.get(name, "customer_id")]
@@ -119,7 +123,12 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     make("person_id", "/v1/people", person, "person")
     make("api_key_id", "/v1/apiKeys", {"name": mark}, "apiKey")
     ids["session_id"] = claims["sid"]
-    make("customer_id", "/v1/customers", {"displayName": f"{mark} customer"})
+    for domain, kind in _IMPORTED.items():
+        text = {"kind": "CUSTOM_FIELD_KIND_TEXT", "filterable": True}
+        own = {"recordType": kind, "key": "own", "labelEn": f"{mark} own", **text}
+        make(f"{kind}_custom_field_id", f"/v1/{domain}/customFields", own)
+    known = {"displayName": f"{mark} customer", "customFields": {"own": f"{mark} value"}}
+    make("customer_id", "/v1/customers", known)
     customer = {"customerId": ids["customer_id"]}
     make("contact_id", "/v1/contacts", {**customer, "displayName": f"{mark} contact"})
     make("card_id", "/v1/membershipCards", customer)
