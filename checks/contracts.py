@@ -94,8 +94,16 @@ def unbounded(methods: Iterable[MethodDescriptor]) -> Iterator[str]:
                 continue
             yield from _endless(message, field)
             inner = target_of(field).message_type
-            if inner is not None:
+            if inner is not None and not _weighed(field):
                 todo.append(inner)
+
+
+def _weighed(field: FieldDescriptor) -> bool:
+    """Whether a free value is bounded as a whole."""
+    inner = target_of(field).message_type
+    return (
+        inner is not None and inner.full_name == "google.protobuf.Value" and bool(rules_of(field).max_length)
+    )
 
 
 def _endless(message: Descriptor, field: FieldDescriptor) -> Iterator[str]:
@@ -107,6 +115,8 @@ def _endless(message: Descriptor, field: FieldDescriptor) -> Iterator[str]:
     if (text or target.type == FieldDescriptor.TYPE_BYTES) and not rules.max_length:
         yield f"{where} takes any length: give max_length{' or a format' if text else ''}"
     inner = target.message_type
+    if _weighed(field):
+        return
     if inner is not None and inner.full_name.startswith("google.") and inner.full_name not in _BOUNDED:
         yield f"{where} is a {inner.full_name}, whose size nobody bounds"
 

@@ -180,6 +180,20 @@ def test_masks_on_the_wire_keep_the_keys() -> None:
         check(checked)
 
 
+def test_a_value_is_bounded_as_a_whole() -> None:
+    """However it is nested, before anybody looks at what the field is."""
+    fits = {"customFields": {"x": [["y" * 1000]] * 60}}
+    for custom, refused in ((fits, False), ({"customFields": {"x": [["y" * 1000]] * 70}}, True)):
+        customer = wire.from_dict(customer_pb2.Customer, {"displayName": "A", **custom})
+        request = customer_service_pb2.CreateCustomerRequest(customer=customer)
+        if not refused:
+            check(request)
+            continue
+        with pytest.raises(Invalid) as caught:
+            check(request)
+        assert [v.field for v in caught.value.violations] == ["customer.customFields.x"]
+
+
 def test_changes_are_named_one_by_one() -> None:
     class Row:
         name = "a"

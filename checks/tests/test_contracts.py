@@ -126,6 +126,15 @@ def endless_inside(method: Method, fields: dict[str, Field]) -> None:
     fields["deep"] = field("deep", 2, Field.TYPE_STRING)
 
 
+def a_free_value(method: Method, fields: dict[str, Field]) -> None:
+    fields["inner"].type_name = ".google.protobuf.Value"
+
+
+def a_weighed_value(method: Method, fields: dict[str, Field]) -> None:
+    fields["inner"].type_name = ".google.protobuf.Value"
+    fields["inner"].options.Extensions[rules_pb2.field].max_length = 1000
+
+
 def anything(method: Method, fields: dict[str, Field]) -> None:
     fields["inner"].type_name = ".google.protobuf.Struct"
 

@@ -28,7 +28,9 @@ _COLUMNS = (
 )
 _FROM = " FROM custom_field_sets s LEFT JOIN custom_fields f ON f.of_type = s.of_type AND f.deleted_at IS NULL WHERE s.of_type = "
 _ORDER = " ORDER BY f.position, f.created_at, f.id"
+# Composed of constants of this file.
 _READ = "SELECT " + _COLUMNS + _FROM + "$1" + _ORDER
+# Composed of constants of this file.
 _IN_TRANSACTION = text("SELECT " + _COLUMNS + _FROM + ":of_type" + _ORDER)
 _VERSION = text("SELECT custom_fields_version(:of_type) AS version")
 

@@ -20,6 +20,7 @@ def add_custom_fields(table: str) -> None:
     if not table.isidentifier():
         raise ValueError(f"{table!r} is no table name")
     # A constant default is kept in the catalog: no row is written.
+    # Composed of a table's name from a migration, checked above.
     op.execute(f"ALTER TABLE {table} ADD COLUMN custom_fields jsonb NOT NULL DEFAULT '{{}}'")
 
 

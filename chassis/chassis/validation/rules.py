@@ -156,6 +156,17 @@ def _enum(field: FieldDescriptor) -> One:
     return check
 
 
+def _size(rules: rules_pb2.FieldRules) -> list[One]:
+    """A free value is bounded as a whole: by what it weighs on the wire."""
+    most = rules.max_length
+
+    def size(value: Any) -> str | None:
+        weight: int = value.ByteSize()
+        return f"takes {weight:,} bytes: at most {most:,} are allowed" if weight > most else None
+
+    return [size] if most else []
+
+
 def _range(rules: rules_pb2.FieldRules, number: Callable[[Any], Any]) -> list[One]:
     return [
         _bound(number, limit, allowed, says)
@@ -191,7 +202,7 @@ def _known(message: Descriptor, rules: rules_pb2.FieldRules) -> list[One]:
         case "google.protobuf.Duration":
             return [_duration]
         case "google.protobuf.Struct" | "google.protobuf.Value" | "google.protobuf.ListValue":
-            return [free_is_clean]
+            return [*_size(rules), free_is_clean]
         case "google.protobuf.StringValue":
             checks = _text(rules)
             return [lambda value, check=check: check(value.value) for check in checks]
