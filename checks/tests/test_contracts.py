@@ -150,7 +150,7 @@ def not_required_in_the_path(method: Method, fields: dict[str, Field]) -> None:
 RULES: dict[Callable[[Iterable[MethodDescriptor]], Iterator[str]], tuple[Plant, ...]] = {
     contracts.without_access: (no_access, two_ways_in, reads_or_writes, unknown_right, unknown_service),
     contracts.out_of_time: (too_long, a_slow_read, a_facet_by_default, no_time_at_all),
-    contracts.unbounded: (endless_text, endless_bytes, endless_list, endless_inside, anything),
+    contracts.unbounded: (endless_text, endless_bytes, endless_list, endless_inside, anything, a_free_value),
     contracts.not_demanded: (not_required, not_required_in_the_path),
 }  # fmt: skip
 CASES = [(rule, plant) for rule, plants in RULES.items() for plant in plants]
@@ -165,8 +165,9 @@ def test_what_is_planted_is_found_by_its_rule_alone(rule: Any, plant: Plant) -> 
         assert [one for one in RULES if found[one]] == [rule]
 
 
-def test_a_sound_contract_has_no_fault() -> None:
-    methods = contract(nothing)
+@pytest.mark.parametrize("sound", [nothing, a_weighed_value])
+def test_a_sound_contract_has_no_fault(sound: Plant) -> None:
+    methods = contract(sound)
     assert [fault for rule in RULES for fault in rule(methods)] == []
 
 
