@@ -39,7 +39,8 @@ ANYTHING = st.recursive(
 
 
 def one(kind: Kind, **said: Any) -> Definition:
-    return Definition(uuid4(), "key", kind, **{"choices": CHOICES, "reference_type": "customer", **said})
+    values: dict[str, Any] = {"choices": CHOICES, "reference_type": "customer", **said}
+    return Definition(uuid4(), "key", kind, **values)
 
 
 @given(NUMBERS, NUMBERS)
@@ -163,7 +164,7 @@ def test_masks_name_one_or_all() -> None:
 
 
 def test_masks_on_the_wire_keep_the_keys() -> None:
-    asked = {"customer": {}, "updateMask": "customFields.budget_owner,displayName,customFields"}
+    asked: dict[str, Any] = {"customer": {}, "updateMask": "customFields.budget_owner,displayName,customFields"}
     read = wire.from_dict(customer_service_pb2.UpdateCustomerRequest, asked)
     assert list(read.update_mask.paths) == ["custom_fields.budget_owner", "display_name", "custom_fields"]
     assert wire.to_dict(read)["updateMask"] == asked["updateMask"]

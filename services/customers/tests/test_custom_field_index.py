@@ -75,10 +75,10 @@ class Watched:
 
     database: Database
     plans: list[str] = field(default_factory=list[str])
+    known_fields: Known = field(init=False)
 
-    @property
-    def known_fields(self) -> Known:
-        return self.database.known_fields
+    def __post_init__(self) -> None:
+        self.known_fields = self.database.known_fields
 
     async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
         if "custom_values" in sql:
@@ -164,7 +164,7 @@ async def faults(database: Database, who: Principal) -> list[str]:
     """Where index and records disagree, and values that are none of their field."""
     found: list[str] = []
     definitions = [
-        definition_of(row)
+        definition_of(dict(row))
         for row in await database.read(
             who, "SELECT * FROM custom_fields WHERE of_type = 'customer' AND deleted_at IS NULL"
         )
