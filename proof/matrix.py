@@ -108,13 +108,15 @@ def _resource_owned(service: str) -> bool:
 
 def owned(method: Method) -> Owned:
     """By what the reach of a method's right is measured, as the contract has it."""
+    if method.access.right == "settings":
+        return Owned.NOBODY  # they are the company's, whatever record a change of them is about
     match method.service.rpartition(".")[2]:
         case "ImportService":
             return Owned.MAKER
         case "ReportService" if method.name != "GetFreshness":
             return Owned.OWNER
-        case "CustomerFacetService":
-            return Owned.OWNER
+        case "CustomerFacetService" | "CustomerValueService" | "PointsService":
+            return Owned.OWNER  # the customer's
         case "HistoryService":
             kind = changing(method.domain).capitalize()
             record = next(m for m in METHODS if m.domain == method.domain and m.name == f"Get{kind}")
@@ -167,7 +169,11 @@ SIGNED_IN: Mapping[str, Callable[[Actor], Outcome]] = {
     "kehu.identity.v1.TeamService.GetTeam": _with_people(Act.READ, Outcome.REACHED),
     "kehu.identity.v1.TeamService.ListTeams": _anybody,
     "kehu.identity.v1.TenantService.GetTenant": _anybody,
-}
+    **{
+        f"kehu.{domain}.v1.CustomFieldService.{name}": _anybody
+        for domain in ("customers", "leads", "sales") for name in ("GetCustomField", "ListCustomFields")
+    },
+}  # fmt: skip
 """Methods that anybody signed in may call, with what their comments say of records that are others'."""
 
 RIGHTS_BY_TYPE = {
