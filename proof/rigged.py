@@ -253,13 +253,13 @@ def late_commit(service: Service) -> None:
             passed.set()
         return some
 
-    async def committed(work: Any) -> None:
+    async def committed(work: Any, line: Any) -> None:
         held = folder / "held"
         if _call.get() is not None and not held.exists():
             held.touch()
             passed.clear()
             await asyncio.wait_for(passed.wait(), 8)  # the server ends a transaction that is idle for longer
-        await commit(work)
+        await commit(work, line)
 
     relay._pass_on = passing
     setattr(chassis.database, "_unbroken", committed)  # noqa: B010 (private to its module)

@@ -164,7 +164,10 @@ def test_masks_name_one_or_all() -> None:
 
 
 def test_masks_on_the_wire_keep_the_keys() -> None:
-    asked: dict[str, Any] = {"customer": {}, "updateMask": "customFields.budget_owner,displayName,customFields"}
+    asked: dict[str, Any] = {
+        "customer": {},
+        "updateMask": "customFields.budget_owner,displayName,customFields",
+    }
     read = wire.from_dict(customer_service_pb2.UpdateCustomerRequest, asked)
     assert list(read.update_mask.paths) == ["custom_fields.budget_owner", "display_name", "custom_fields"]
     assert wire.to_dict(read)["updateMask"] == asked["updateMask"]
