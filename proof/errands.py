@@ -1,6 +1,5 @@
 """Requests that lead over links between services which a load of its own seldom takes, asked again and again."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 
+from proof.beside import Beside
 from proof.deadlines import Attempt
 from proof.people import Person
 
@@ -95,25 +95,13 @@ ERRANDS: Mapping[tuple[str, str], Callable[[Person, Ground], Request]] = {
 
 
 @dataclass
-class Listening:
+class Listening(Beside):
     """Hears the live events of the tenant from entering the block to leaving it, and comes back when it is let go."""
 
     boss: Person
     base_url: str
     heard: int = 0
     let_go: int = 0
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> "Listening":
-        self._thread = threading.Thread(target=self._run, name="listening")
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        assert self._thread is not None
-        self._thread.join()
 
     def _run(self) -> None:
         with httpx.Client(base_url=self.base_url, timeout=12) as http:
@@ -131,7 +119,7 @@ class Listening:
 
 
 @dataclass
-class Errands:
+class Errands(Beside):
     """Two of a kind at a time, from entering the block to leaving it. `attempts` is how each ended."""
 
     boss: Person
@@ -141,19 +129,9 @@ class Errands:
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     strange: list[str] = field(default_factory=list[str])
     """Answers that nothing excuses."""
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list[threading.Thread])
 
-    def __enter__(self) -> "Errands":
-        self._threads = [threading.Thread(target=self._run, name="errands") for _ in range(2)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
+    def _at_once(self) -> int:
+        return 2
 
     def _run(self) -> None:
         with httpx.Client(base_url=self.base_url, timeout=40) as http:

@@ -6,17 +6,17 @@ The gateway brings to its end what a client has given up, so that a write is who
 import asyncio
 import itertools
 import random
-import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from chassis.principal import GATEWAY, IDENTITY, Issuer, Verifier
+from chassis.principal import IDENTITY, Issuer
 from gateway.contracts import Method, load
 from kehu_local.suite import Suite
-from proof.people import Person
+from proof.beside import Beside
+from proof.people import Person, principal_of
 
 _NAMES = ("List", "Get", "Search")
 
@@ -32,7 +32,7 @@ def questions(domain: str) -> list[Method]:
 
 
 @dataclass
-class Hangups:
+class Hangups(Beside):
     """Asks every service, `workers` at a time, from entering the block to leaving it."""
 
     suite: Suite
@@ -43,18 +43,9 @@ class Hangups:
     asked: int = 0
     cancelled: int = 0
     strange: list[str] = field(default_factory=list[str])
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
 
-    def __enter__(self) -> "Hangups":
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), name="hang-ups")
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        assert self._thread is not None
-        self._thread.join()
+    def _run(self) -> None:
+        asyncio.run(self._all())
 
     async def _all(self) -> None:
         rpc: Any = grpc.aio
@@ -74,6 +65,7 @@ class Hangups:
                 await channel.close()
 
     async def _ask(self, channel: Any, methods: list[Method]) -> None:
+        issuer = Issuer.from_file(IDENTITY, self.suite.keys.private(IDENTITY))
         for method in itertools.cycle(methods):
             if self._ended.is_set():
                 return
@@ -81,7 +73,7 @@ class Hangups:
             call = ask(
                 method.request(),
                 timeout=10,
-                metadata=(("authorization", f"Bearer {self._inside()}"),),
+                metadata=(("authorization", f"Bearer {issuer.issue(principal_of(self.suite, self.boss))}"),),
             )
             self.asked += 1
             try:
@@ -97,9 +89,3 @@ class Hangups:
                 ):  # fmt: skip
                     self.strange.append(f"{method.path}: {error.code().name} {error.details()}")
             await asyncio.sleep(0.02)
-
-    def _inside(self) -> str:
-        """What the gateway would show the services: what the person holds opens none of them."""
-        held = self.boss.headers["authorization"].removeprefix("Bearer ")
-        who = Verifier.from_file(self.suite.keys.jwks, GATEWAY).verify(held)
-        return Issuer.from_file(IDENTITY, self.suite.keys.private(IDENTITY)).issue(who)

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from chassis.principal import GATEWAY, Principal, Verifier
 from kehu_local.suite import Suite
 
 
@@ -50,6 +51,12 @@ def sign_in_again(person: Person, tries: int = 10) -> None:
             person.sign_in()
             return
     person.sign_in()
+
+
+def principal_of(suite: Suite, person: Person) -> Principal:
+    """Who the person is, by the token that they hold; that opens the gateway and none of the services."""
+    held = person.headers["authorization"].removeprefix("Bearer ")
+    return Verifier.from_file(suite.keys.jwks, GATEWAY).verify(held)
 
 
 def administrator(suite: Suite) -> Person:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import statistics
-import threading
 import time
 import urllib.request
 from collections import Counter
@@ -17,6 +16,7 @@ import asyncpg
 import psutil
 
 from kehu_local.suite import Suite
+from proof.beside import Beside
 
 MB = 1024 * 1024
 
@@ -68,7 +68,7 @@ def growth_faults(series: Mapping[tuple[str, str], Sequence[float]]) -> list[str
 
 
 @dataclass
-class Watch:
+class Watch(Beside):
     """Looks every `every` seconds from entering the block to leaving it."""
 
     suite: Suite
@@ -77,18 +77,6 @@ class Watch:
     every: float = 1.0
     series: dict[tuple[str, str], list[float]] = field(default_factory=dict[tuple[str, str], list[float]])
     failure: BaseException | None = None
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def __enter__(self) -> "Watch":
-        self._thread = threading.Thread(target=self._run, name="watch")
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        assert self._thread is not None
-        self._thread.join()
 
     def _run(self) -> None:
         try:

@@ -19,7 +19,7 @@ from chassis.mapping import to_timestamp
 from chassis.principal import NOBODY, Act
 from chassis.records import Owned, Record
 from chassis.rpc import Call, Face
-from chassis.visibility import covers
+from chassis.visibility import Holder, covers
 from chassis.wire import camel
 
 
@@ -43,12 +43,6 @@ _ACTS = {
     "deleted": pb.CHANGE_ACT_DELETED,
     "restored": pb.CHANGE_ACT_UPDATED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    owner_id: UUID | None
-    team_id: UUID | None
 
 
 def history_face(service: str, kept: Mapping[str, Kept]) -> Face:
@@ -90,7 +84,7 @@ def history_face(service: str, kept: Mapping[str, Kept]) -> Face:
 def _may_read(call: Call, row: Any, right: str | None) -> bool:
     if right is None:
         return True
-    holder = _Holder(row["owner_id"], row["team_id"]) if "owner_id" in row else object()
+    holder = Holder(row["owner_id"], row["team_id"]) if "owner_id" in row else object()
     return covers(holder, call.who, right, Act.READ)
 
 

@@ -38,22 +38,19 @@ def source(way: Way, table: str, query: Query, args: list[object]) -> str:
     n = len(args)
     most = str(MOST_RANKED + 1) if way is Way.FEW else "NULL"
     hits = f"{table}_search(${n - 2}, ${n - 1}, ${n}, {most})"
+    found, which = hits, ""
     match way:
-        case Way.FEW:
+        case Way.FEW:  # one of many is enough to tell how many they are
+            which = f" AND (h.hits <= {MOST_RANKED} OR h.number = 1)"
             found = f"(SELECT *, count(*) OVER () AS hits, row_number() OVER () AS number FROM {hits})"  # noqa: S608 (a declared table, numbered places)
         case Way.MANY:
             found = (
                 f"(SELECT id, CASE rank WHEN {EQUAL} THEN rank ELSE {ONE_OF_MANY} END AS rank FROM {hits})"  # noqa: S608 (likewise)
             )
-        case _:
-            found = hits
-    match way:
         case Way.EXACT:
             which = f" AND h.rank = {EQUAL}"
-        case Way.FEW:  # one of many is enough to tell how many they are
-            which = f" AND (h.hits <= {MOST_RANKED} OR h.number = 1)"
         case _:
-            which = ""
+            pass
     return f"{found} AS h JOIN {table} AS t ON t.id = h.id{which}"
 
 

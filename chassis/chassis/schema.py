@@ -59,7 +59,7 @@ def protect(table: str, *, relay: bool = False, app: str = "SELECT, INSERT, UPDA
 
 def add_search(table: str) -> None:
     """Adds what finds records of a table to its schema, after the table was made. It has the columns of `Searchable`."""
-    owner = _role("_owner")
+    owner = owner_role()
     _search_function(table)
     op.execute(f"CREATE INDEX {table}_search ON {table} USING gin (search) WHERE deleted_at IS NULL")
     op.execute(f"CREATE POLICY search ON {table} FOR SELECT TO {owner} USING (true)")
@@ -70,7 +70,7 @@ def widen_search(table: str) -> None:
 
     The function of three arguments stays: replicas of the version before ask for it until they are replaced.
     """
-    owner = _role("_owner")
+    owner = owner_role()
     _search_function(table)
     op.execute(f"CREATE POLICY widening ON {table} FOR UPDATE TO {owner} USING (true) WITH CHECK (true)")
     if not op.get_context().as_sql:  # where the SQL is only written down, there are no records to look at

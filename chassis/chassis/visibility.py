@@ -5,7 +5,9 @@ the tenant. Get, List, Update, Delete and search use the same rule. Tables whose
 finer: there any reach above NONE suffices.
 """
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, false, or_, true
 from sqlmodel import col
@@ -50,3 +52,16 @@ def covers(row: Any, who: Principal, right: str, act: Act) -> bool:
     if row.owner_id == who.person_id:
         return True
     return reach is Reach.TEAM and row.team_id in who.team_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a record, for `covers`, where the record itself is not at hand."""
+
+    owner_id: UUID | None
+    team_id: UUID | None
+
+    @classmethod
+    def told(cls, owner_id: str, team_id: str) -> "Holder":
+        """The holder as messages name it; empty for nobody."""
+        return cls(UUID(owner_id) if owner_id else None, UUID(team_id) if team_id else None)

@@ -4,12 +4,11 @@ import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 
-from chassis.principal import GATEWAY, Verifier
 from kehu_local.suite import Suite, start_suite
 from proof import rpc_calls
 from proof.api_calls import Tally, Who, labels_of, run_share, shares
 from proof.furniture import furnished
-from proof.people import Person, administrator
+from proof.people import Person, administrator, principal_of
 from proof.scoreboard import Experiment, Figure, Row, Trial
 
 R17 = Row("R17", "API fuzz", "0 5xx, 0 schema violations")
@@ -34,10 +33,8 @@ def fuzz(suite: Suite, boss: Person, calls: int, seed: int) -> tuple[Tally, int]
 
 def faces_of(suite: Suite, boss: Person) -> rpc_calls.Target:
     """All services, called past the gateway by that administrator."""
-    held = boss.headers["authorization"].removeprefix("Bearer ")
     addresses = {domain: part.address for domain, part in suite.services.items()}
-    who = Verifier.from_file(suite.keys.jwks, GATEWAY).verify(held)
-    return rpc_calls.Target(addresses, who, suite.keys.folder, furnished(boss))
+    return rpc_calls.Target(addresses, principal_of(suite, boss), suite.keys.folder, furnished(boss))
 
 
 def run(trial: Trial) -> Mapping[str, Figure]:

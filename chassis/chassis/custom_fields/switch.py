@@ -1,7 +1,6 @@
 """What a service declares: which of its records have custom fields, and what these may refer to."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from chassis.principal import Act
 from chassis.records import Record
 from chassis.rpc.call import Call
 from chassis.rpc.face import messages_of
-from chassis.visibility import covers, visible_text
+from chassis.visibility import Holder, covers, visible_text
 from chassis.wire import descriptor_of, snake
 
 Seen = Callable[[Call, Sequence[str]], Awaitable[set[str]]]
@@ -134,20 +133,10 @@ def asking(method: str, right: str) -> Seen:
         return {
             card.id
             for card in getattr(found, cards)
-            if covers(_Holder(_id(card.owner_id), _id(card.team_id)), call.who, right, Act.READ)
+            if covers(Holder.told(card.owner_id, card.team_id), call.who, right, Act.READ)
         }
 
     return seen
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    owner_id: UUID | None
-    team_id: UUID | None
-
-
-def _id(text: str) -> UUID | None:
-    return UUID(text) if text else None
 
 
 async def people(call: Call, ids: Sequence[str]) -> set[str]:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -16,7 +15,7 @@ from chassis.ids import new_id, parse_id
 from chassis.mapping import to_date, to_value
 from chassis.principal import Act
 from chassis.rpc import Call
-from chassis.visibility import covers, visible_text
+from chassis.visibility import Holder, covers, visible_text
 from leads.conversion import Conversion, begin, carry_on
 from leads.lead import Lead
 from leads.rpc.leads import face, locked
@@ -105,7 +104,7 @@ async def _check_customer(call: Call, id: str) -> None:
         if problem.code is Code.NOT_FOUND:
             raise unknown from None
         raise
-    holder = _Holder(_id_of(customer.owner_id), _id_of(customer.team_id))
+    holder = Holder.told(customer.owner_id, customer.team_id)
     if not covers(holder, call.who, "customers", Act.WRITE):
         raise unknown
 
@@ -124,12 +123,6 @@ async def _check_contact(call: Call, id: str, customer_id: str) -> None:
         raise
     if _id_of(contact.customer_id) != _id_of(customer_id):
         raise unknown
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    owner_id: UUID | None
-    team_id: UUID | None
 
 
 def _id_of(text: str) -> UUID | None:

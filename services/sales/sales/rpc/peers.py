@@ -1,7 +1,6 @@
 """Customers and people as sales needs them, asked of the services that keep them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from kehu.customers.v1 import customer_service_pb2 as pb
@@ -10,7 +9,7 @@ from kehu.identity.v1 import person_pb2, person_service_pb2
 from chassis.owners import LOOK_UP, Owner
 from chassis.principal import Act
 from chassis.rpc import Call
-from chassis.visibility import covers
+from chassis.visibility import Holder, covers
 from sales.errors import customer_not_found
 
 _LOOK_UP = "kehu.customers.v1.CustomerService/LookUpCustomers"
@@ -37,18 +36,8 @@ async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, U
     return [
         (card.display_name, UUID(card.id))
         for card in answer.customers
-        if covers(_Holder(_id(card.owner_id), _id(card.team_id)), call.who, "customers", Act.READ)
+        if covers(Holder.told(card.owner_id, card.team_id), call.who, "customers", Act.READ)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    owner_id: UUID | None
-    team_id: UUID | None
-
-
-def _id(text: str) -> UUID | None:
-    return UUID(text) if text else None
 
 
 async def people_named(call: Call, names: Sequence[str]) -> list[tuple[str, Owner]]:
@@ -59,7 +48,7 @@ async def people_named(call: Call, names: Sequence[str]) -> list[tuple[str, Owne
         person_service_pb2.LookUpPeopleResponse,
     )
     return [
-        (card.display_name, Owner(UUID(card.id), _id(card.team_id)))
+        (card.display_name, Owner(UUID(card.id), UUID(card.team_id) if card.team_id else None))
         for card in answer.people
         if card.status == person_pb2.PERSON_STATUS_ACTIVE
     ]
