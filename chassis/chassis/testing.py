@@ -1,7 +1,7 @@
 """A service under test: real database, real broker, real gRPC, on free ports of the loopback interface."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from jwt.algorithms import OKPAlgorithm
 from pydantic import SecretStr
 
-from chassis.errors import Problem
+from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.migrations import migrate_async
 from chassis.principal import IDENTITY, Issuer, Principal, Reach, Rights
@@ -250,3 +250,13 @@ __all__ = [
     "somebody",
     "upgraded",
 ]
+
+
+async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
+    """The problem of a call that must fail so. Raises AssertionError when it does not."""
+    try:
+        await call
+    except Problem as problem:
+        assert (problem.code, problem.reason) == (code, reason), problem
+        return problem
+    raise AssertionError(f"nothing was refused; {code.name} {reason} was expected")

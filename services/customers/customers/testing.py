@@ -1,6 +1,5 @@
 """For tests: a company with customers and cards, and orders and opportunities as sales would tell them."""
 
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -20,7 +19,6 @@ from kehu.customers.v1 import (
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.sales.v1 import opportunity_pb2, order_pb2
 
-from chassis.errors import Code, Problem
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Arrival, take_in
 from chassis.ids import new_id
@@ -34,16 +32,6 @@ MEMBERSHIP = "kehu.customers.v1.MembershipService/"
 POINTS = "kehu.customers.v1.PointsService/"
 CUSTOMERS = "kehu.customers.v1.CustomerService/"
 PRODUCT = str(uuid4())
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    """The problem of a call that must fail so."""
-    try:
-        await call
-    except Problem as problem:
-        assert (problem.code, problem.reason) == (code, reason), problem
-        return problem
-    raise AssertionError(f"not refused: {reason} was due")
 
 
 def day(value: date) -> Date:

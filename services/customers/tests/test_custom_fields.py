@@ -1,6 +1,6 @@
 """Custom fields of customers and contacts: what they may hold, who may change them, how they are found."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from kehu.history.v1 import history_pb2
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.imports.v1 import imports_pb2
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import (
     DatabaseUrls,
@@ -23,6 +23,7 @@ from chassis.testing import (
     Keys,
     answering,
     eventually,
+    refused,
     running_service,
     somebody,
 )
@@ -76,13 +77,6 @@ async def service(
         ) as harness,
     ):
         yield harness
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason), caught.value
-    return caught.value
 
 
 async def add(

@@ -1,6 +1,6 @@
 """Customers and contacts over gRPC: what they hold, who sees them, how they are found."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ from kehu.imports.v1 import imports_pb2
 
 from chassis.errors import Code, Problem
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
 from customers.service import SERVICE
 from customers.touches import touch
 
@@ -38,13 +38,6 @@ async def service(
 ) -> AsyncGenerator[Harness]:
     async with running_service(SERVICE, service_database("customers"), nats_url, keys) as harness:
         yield harness
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 async def create(

@@ -22,11 +22,11 @@ from sqlalchemy import text
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Reach, Rights
-from chassis.testing import Harness, eventually, somebody
+from chassis.testing import Harness, eventually, refused, somebody
 from customers.points.audit import check_points, faults
 from customers.points.cards import Card
 from customers.points.night import NIGHT
-from customers.testing import MEMBERSHIP, POINTS, PRODUCT, Company, day, order_event, refused, yuan
+from customers.testing import MEMBERSHIP, POINTS, PRODUCT, Company, day, order_event, yuan
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TODAY = datetime.now(UTC).date

@@ -22,10 +22,10 @@ from chassis.ids import new_id
 from chassis.principal import Reach, Rights
 from chassis.service import Running
 from chassis.settings import Settings
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
 from customers.listens import SUBSCRIPTIONS
 from customers.service import SERVICE
-from customers.testing import Company, opportunity_event, order_event, refused
+from customers.testing import Company, opportunity_event, order_event
 from customers.value.rebuild import rebuild_values
 from customers.value.review import REVIEW
 

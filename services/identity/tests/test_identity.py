@@ -23,10 +23,10 @@ from kehu.identity.v1 import (
 )
 
 from chassis import principal
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import NOBODY, Principal, Reach, Verifier
-from chassis.testing import DatabaseUrls, Harness, Keys, running_service
+from chassis.testing import DatabaseUrls, Harness, Keys, refused, running_service
 from identity.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -91,13 +91,6 @@ async def found(identity: Harness, slug: str) -> Tenancy:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def acme(identity: Harness) -> Tenancy:
     return await found(identity, "acme")
-
-
-async def refused(code: Code, reason: str, awaitable: object) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await awaitable  # type: ignore[misc]
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 async def test_one_time_password_allows_nothing_but_a_new_one(identity: Harness) -> None:

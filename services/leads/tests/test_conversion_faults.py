@@ -17,7 +17,16 @@ from chassis.ids import new_id
 from chassis.owners import LOOK_UP
 from chassis.principal import Principal, Reach, Rights
 from chassis.rpc import Call
-from chassis.testing import EVERYTHING, DatabaseUrls, Harness, Keys, answering, running_service, somebody
+from chassis.testing import (
+    EVERYTHING,
+    DatabaseUrls,
+    Harness,
+    Keys,
+    answering,
+    refused,
+    running_service,
+    somebody,
+)
 from leads.conversion import carry_on
 from leads.rpc.peers import Suite
 from leads.service import SERVICE
@@ -95,12 +104,6 @@ async def world(
     ):  # fmt: skip
         known.append(World(harness))
         yield known[0]
-
-
-async def refused(code: Code, reason: str, call: Any) -> None:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
 
 
 async def test_a_conversion_that_keeps_failing_ends(world: World) -> None:

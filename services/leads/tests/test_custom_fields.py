@@ -1,6 +1,6 @@
 """Custom fields of leads: what people must give and services need not, and what refers to records of other services."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -11,9 +11,9 @@ from kehu.customers.v1 import customer_service_pb2
 from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.leads.v1 import events_pb2, lead_pb2, lead_service_pb2
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.principal import Principal
-from chassis.testing import DatabaseUrls, Harness, Keys, answering, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, answering, refused, running_service, somebody
 from chassis.wire import from_dict, from_json, to_dict
 from leads.service import SERVICE
 
@@ -41,13 +41,6 @@ async def service(
         ) as harness,
     ):
         yield harness
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason), caught.value
-    return caught.value
 
 
 async def add(service: Harness, who: Principal, **said: Any) -> fields.CustomField:

@@ -1,7 +1,7 @@
 """Leads over gRPC: capture, statuses, rights, import; and conversion when nobody answers."""
 
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
@@ -10,9 +10,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
 from leads.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,13 +32,6 @@ async def service(
             SERVICE, service_database("leads"), nats_url, keys, addresses=nobody
         ) as harness:
             yield harness
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 async def create(service: Harness, who: Principal, request_id: str = "", **fields: Any) -> lead_pb2.Lead:

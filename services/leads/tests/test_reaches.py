@@ -11,10 +11,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.history.v1 import history_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, refused, running_service, somebody
 from leads.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,13 +29,6 @@ async def service(
 ) -> AsyncGenerator[Harness]:
     async with running_service(SERVICE, service_database("leads"), nats_url, keys) as harness:
         yield harness
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 async def create(service: Harness, who: Principal = BOSS, **fields: Any) -> lead_pb2.Lead:

@@ -1,6 +1,5 @@
 """Campaigns and their members over gRPC: statuses, money, rights, who belongs to them, and what becomes of that."""
 
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -17,20 +16,13 @@ from kehu.marketing.v1 import campaign_pb2 as pb
 from kehu.marketing.v1 import campaign_service_pb2 as campaigns
 from kehu.marketing.v1 import customer_facet_pb2 as facet
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import eventually, somebody
+from chassis.testing import eventually, refused, somebody
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BOSS = somebody("acme")
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 async def plan(

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,10 +17,10 @@ from kehu.marketing.v1 import campaign_member_service_pb2 as members
 from kehu.marketing.v1 import web_form_pb2 as pb
 from kehu.marketing.v1 import web_form_service_pb2 as forms
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import NOBODY, Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
 from marketing.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,13 +48,6 @@ async def alone(
         urls = service_database("marketing")
         async with running_service(SERVICE, urls, nats_url, keys, addresses=nobody) as harness:
             yield harness
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 async def put_up(suite: Any, who: Principal = BOSS, **fields: Any) -> pb.WebForm:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import pytest
 import pytest_asyncio
 from google.type.money_pb2 import Money
 from kehu.customers.v1 import customer_service_pb2
@@ -22,7 +21,7 @@ from kehu.sales.v1 import (
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal
-from chassis.testing import DatabaseUrls, Harness, Keys, answering, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, answering, refused, running_service, somebody
 from sales.service import SERVICE
 
 
@@ -86,10 +85,7 @@ class Sales:
         self, code: Code, reason: str, method: str, request: Any, answer: Any, who: Principal | None = None
     ) -> Problem:
         """The problem with which it is refused."""
-        with pytest.raises(Problem) as caught:
-            await self.ask(method, request, answer, who)
-        assert (caught.value.code, caught.value.reason) == (code, reason), caught.value
-        return caught.value
+        return await refused(code, reason, self.ask(method, request, answer, who))
 
     async def product(self, name: str, units: int, tax: str = "13", **fields: Any) -> product_pb2.Product:
         """A product at so many CNY."""

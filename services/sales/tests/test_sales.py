@@ -1,6 +1,5 @@
 """Sales over gRPC: opportunities through the pipeline, orders to the cent, deliveries once."""
 
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -21,18 +20,11 @@ from kehu.sales.v1 import (
 from kehu.sales.v1 import opportunity_pb2 as opp
 from kehu.sales.v1 import opportunity_service_pb2 as opps
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.principal import Reach, Rights
-from chassis.testing import somebody
+from chassis.testing import refused, somebody
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 async def test_an_opportunity_goes_through_the_pipeline(sales: Any) -> None:

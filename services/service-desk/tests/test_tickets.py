@@ -20,7 +20,7 @@ from kehu.servicedesk.v1 import ticket_service_pb2 as pb
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, refused, running_service, somebody
 from service_desk.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,13 +74,6 @@ async def desk(
         nobody = {"customers": f"127.0.0.1:{taken.getsockname()[1]}"}
         async with running_service(SERVICE, urls, nats_url, keys, addresses=nobody) as harness:
             yield Desk(harness, urls)
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason)
-    return caught.value
 
 
 def precondition(reason: str, call: Awaitable[Any]) -> Awaitable[Problem]:
