@@ -3,8 +3,9 @@
 Ranking every hit of a word that stands in each tenth record would cost more the more records there are. So few hits are
 ranked (`FEW`), and when they are many a stretch of the list is read in its own order instead (`WALK`), where such a word
 soon has a page's worth; only records with a text that equals the query still come first (`EXACT`). When the stretch is not
-enough, all hits are read after all, in the same order (`MANY`). Rows that a filter or the rights may hide are found by
-their hits alone (`RANKED`): a stretch of the list might hold none of them.
+enough, for hits lie together elsewhere in the list, the first page shows some of them (`SHOWN`), and those who leaf on get all
+others after all, in the list's order (`MANY`). Rows that a filter or the rights may hide are found by their hits alone
+(`RANKED`): a stretch of the list might hold none of them.
 """
 
 from enum import Enum, auto
@@ -19,6 +20,8 @@ rarer than one in a hundred or lie elsewhere in the list."""
 ONE_OF_MANY = 4
 """The rank of a hit that does not equal the query, when hits are many."""
 EQUAL = 1
+SHOWN = 50
+"""Hits on a first page that are as good as any; the pages behind it are told which they were."""
 
 
 class Way(Enum):
@@ -40,8 +43,8 @@ def source(way: Way, table: str, query: Query, args: list[object]) -> str:
     hits = f"{table}_search(${n - 2}, ${n - 1}, ${n}, {most})"
     found, which = hits, ""
     match way:
-        case Way.FEW:  # one of many is enough to tell how many they are
-            which = f" AND (h.hits <= {MOST_RANKED} OR h.number = 1)"
+        case Way.FEW:  # of many no more than may be shown
+            which = f" AND (h.hits <= {MOST_RANKED} OR h.number <= {SHOWN})"
             found = f"(SELECT *, count(*) OVER () AS hits, row_number() OVER () AS number FROM {hits})"  # noqa: S608 (a declared table, numbered places)
         case Way.MANY:
             found = (

@@ -122,6 +122,16 @@ class _Asked:
     """The custom fields, when the filter or the order names one."""
     ordered_by: tuple[Definition, ...] = ()
     """The custom fields among the order, whose values stand as o0, o1 …"""
+    shown: tuple[UUID, ...] = ()
+    """What the first page has shown of many hits, out of the order of the pages behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hits:
+    """Hits of a query; `of_many` when they are some of many, and more follow in another order."""
+
+    rows: list[asyncpg.Record]
+    of_many: bool = False
 
 
 class Listing:
@@ -199,18 +209,25 @@ class Listing:
         by = [f"{one.id} {one.kind.value}" for one in orders]
         binding = _binding(who, request, filter_text, order_text, query_text, narrowed, by)
         place: list[Value | None] | None = None
+        shown: list[Any] = []
         if request.page_token:
-            place = values_of(keys, call.page_tokens.open(binding, request.page_token))
+            opened = call.page_tokens.open(binding, request.page_token)
+            shown = opened.pop() if isinstance(opened[-1], list) else []
+            place = values_of(keys, opened) if opened else None
 
-        asked = _Asked(who, filter_text, narrowed, query, custom, orders)
+        asked = _Asked(who, filter_text, narrowed, query, custom, orders, tuple(map(UUID, shown)))
         if query is None:
             rows = await self._read(call, asked, Way.LIST, keys, place, size + 1)
+        elif (some := await self._found(call, asked, keys, place, size + 1)).of_many:
+            rows = some.rows[:size]
+            return Page(rows, call.page_tokens.seal(binding, [[row["id"] for row in rows]]))
         else:
-            rows = await self._found(call, asked, keys, place, size + 1)
+            rows = some.rows
         if len(rows) <= size:
             return Page(rows, "")
         rows = rows[:size]
-        return Page(rows, call.page_tokens.seal(binding, [rows[-1][key.name] for key in keys]))
+        last: list[object] = [rows[-1][key.name] for key in keys]
+        return Page(rows, call.page_tokens.seal(binding, [*last, shown] if shown else last))
 
     async def _found(
         self,
@@ -219,28 +236,35 @@ class Listing:
         keys: tuple[Key, ...],
         place: list[Value | None] | None,
         limit: int,
-    ) -> list[asyncpg.Record]:
+    ) -> "_Hits":
         """Up to `limit` hits of the query behind that place: see `chassis.hits`."""
         ranked = keys[0] is RANK
         rank = place[0] if place is not None and ranked else None
         if rank not in (None, hits.EQUAL, hits.ONE_OF_MANY) or asked.ordered_by or not self._sees_all(asked):
-            return await self._read(call, asked, Way.RANKED, keys, place, limit)
+            return _Hits(await self._read(call, asked, Way.RANKED, keys, place, limit))
+        if asked.shown and place is None:
+            return _Hits(await self._read(call, asked, Way.MANY, keys, None, limit))
+        few: list[asyncpg.Record] = []
         if rank != hits.ONE_OF_MANY:
             few = await self._read(call, asked, Way.FEW, keys, place, limit)
             if few[0]["hits"] <= hits.MOST_RANKED if few else place is None:
-                return few
+                return _Hits(few)
         equal: list[asyncpg.Record] = []
         if ranked and rank != hits.ONE_OF_MANY:
             equal = await self._read(call, asked, Way.EXACT, keys, place, limit)
             if len(equal) >= limit:
-                return equal
+                return _Hits(equal)
         behind = place if place is None or not ranked else place[1:] if rank == hits.ONE_OF_MANY else None
         others = await self._read(
             call, asked, Way.WALK, keys[1:] if ranked else keys, behind, limit - len(equal), ranked=ranked
         )
         if len(equal) + len(others) >= limit:
-            return equal + others
-        return await self._read(call, asked, Way.MANY, keys, place, limit)
+            return _Hits(equal + others)
+        if ranked and place is None and len(equal) + len(others) < hits.SHOWN:
+            seen = {row["id"] for row in equal}
+            some = equal + [row for row in few if row["id"] not in seen]
+            return _Hits(some[: hits.SHOWN], of_many=True)
+        return _Hits(await self._read(call, asked, Way.MANY, keys, place, limit))
 
     def _sees_all(self, asked: "_Asked") -> bool:
         """Whether no row of the list is hidden by a filter or from the one who asks."""
@@ -291,6 +315,9 @@ class Listing:
         conditions = ["t.deleted_at IS NULL", self._reach(asked.who, args)]
         for name, value in asked.where.items():
             conditions.append(self._narrowed(name, value, args))
+        if asked.shown:
+            args.append(list(asked.shown))
+            conditions.append(f"t.id <> ALL(${len(args)})")
         rows = f"{self.table} AS t"
         if asked.query is not None and way is not Way.WALK:
             rows = hits.source(way, self.table, asked.query, args)
