@@ -6,6 +6,9 @@ soon has a page's worth; only records with a text that equals the query still co
 enough, for hits lie together elsewhere in the list, the first page shows some of them (`SHOWN`), and those who leaf on get all
 others after all, in the list's order (`MANY`). Rows that a filter or the rights may hide are found by their hits alone
 (`RANKED`): a stretch of the list might hold none of them.
+
+A word of one gram is often a frequent one, and the index alone needs time to say so: before it is asked, a shorter stretch
+of the list is looked through (`GLANCE`).
 """
 
 from enum import Enum, auto
@@ -17,6 +20,8 @@ MOST_RANKED = 500
 STRETCH = 5_000
 """Records that are read of a list in search of a page's worth of hits: some milliseconds, which are lost when hits are
 rarer than one in a hundred or lie elsewhere in the list."""
+GLANCED = 1_000
+"""Records that are looked through first: a millisecond."""
 ONE_OF_MANY = 4
 """The rank of a hit that does not equal the query, when hits are many."""
 EQUAL = 1
@@ -33,6 +38,12 @@ class Way(Enum):
     EXACT = auto()
     MANY = auto()
     WALK = auto()
+    GLANCE = auto()
+
+    @property
+    def stretch(self) -> int:
+        """Of how many records of the list hits are picked; 0 when they are found by the index."""
+        return {Way.WALK: STRETCH, Way.GLANCE: GLANCED}.get(self, 0)
 
 
 def source(way: Way, table: str, query: Query, args: list[object]) -> str:

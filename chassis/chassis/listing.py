@@ -244,6 +244,11 @@ class Listing:
             return _Hits(await self._read(call, asked, Way.RANKED, keys, place, limit))
         if asked.shown and place is None:
             return _Hits(await self._read(call, asked, Way.MANY, keys, None, limit))
+        if ranked and place is None and asked.query is not None and len(asked.query.grams) == 1:
+            others = await self._read(call, asked, Way.GLANCE, keys[1:], None, limit, ranked=True)
+            if len(others) >= limit:
+                equal = await self._read(call, asked, Way.EXACT, keys, None, limit)
+                return _Hits([*equal, *others][:limit])
         few: list[asyncpg.Record] = []
         if rank != hits.ONE_OF_MANY:
             few = await self._read(call, asked, Way.FEW, keys, place, limit)
@@ -284,7 +289,7 @@ class Listing:
         rows: list[asyncpg.Record] = []
         parts = parts_of(keys, place)
         # Records without a value come when those with one have ended, and a stretch does not know whether they have.
-        for part in parts[:1] if way is Way.WALK else parts:
+        for part in parts[:1] if way.stretch else parts:
             sql, args = self._compiled(asked, way, keys, part, limit - len(rows), ranked)
             rows.extend(await call.database.read(asked.who, sql, *args))
             if len(rows) >= limit:
@@ -319,7 +324,7 @@ class Listing:
             args.append(list(asked.shown))
             conditions.append(f"t.id <> ALL(${len(args)})")
         rows = f"{self.table} AS t"
-        if asked.query is not None and way is not Way.WALK:
+        if asked.query is not None and not way.stretch:
             rows = hits.source(way, self.table, asked.query, args)
         for place, one in enumerate(asked.ordered_by):
             args.append(one.id)
@@ -329,7 +334,7 @@ class Listing:
         conditions.append(wanted.text)
         conditions += part.conditions(args)
         hit = ""
-        if asked.query is not None and way is Way.WALK:
+        if asked.query is not None and way.stretch:
             hit = hits.holds(asked.query, args, ranked)
         args.append(limit)
         shape = (*conditions, rows, way, hit, part.order)
@@ -346,8 +351,8 @@ class Listing:
                 extra.append(f"{hits.ONE_OF_MANY} AS rank")
             names = ", ".join([f"t.{column}" for column in self.columns] + extra)
             such = " AND ".join(conditions)
-            if way is Way.WALK:
-                stretch = f"SELECT t.* FROM {rows} WHERE {such} ORDER BY {part.order} LIMIT {hits.STRETCH}"  # noqa: S608 (declared columns, fixed words, numbered places)
+            if way.stretch:
+                stretch = f"SELECT t.* FROM {rows} WHERE {such} ORDER BY {part.order} LIMIT {way.stretch}"  # noqa: S608 (declared columns, fixed words, numbered places)
                 rows, such = f"({stretch}) AS t", hit
             sql = self._keep(
                 shape,

@@ -616,6 +616,8 @@ async def test_what_equals_comes_before_what_begins_before_what_has_a_part(askin
         ("ann", "touched desc"),
         ("bei", "createTime"),
         ("ann nn1", ""),
+        ("an", ""),
+        ("a_b", ""),
     ],
 )
 async def test_many_hits_are_walked_and_not_ranked(
