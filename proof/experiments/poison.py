@@ -58,7 +58,7 @@ def run(trial: Trial) -> Mapping[str, Figure]:
             faults = poison_faults([one.event_id for one in kept], found.effects(suite, "customers"), told)
             delays = _delays(suite)
         with rigged(suite, "customers", trial.folder / "rig", ["tally"]):
-            replayed, discarded = _dealt_with(suite, kept, {one.event_id for one in told})
+            replayed, discarded = _dealt_with(suite, kept)
             after = effect_faults(told, found.effects(suite, "customers"))
             left = letters(suite)
             boss.sign_in().post("/v1/customers", {"displayName": "Still at work"})
@@ -109,9 +109,14 @@ def letters(suite: Suite, domain: str = "customers") -> list[Letter]:
     return [Letter(one["id"], ids[one["id"]], one["reason"]) for one in shown]
 
 
-def _dealt_with(suite: Suite, kept: list[Letter], events: set[str]) -> tuple[int, int]:
+def _dealt_with(suite: Suite, kept: list[Letter]) -> tuple[int, int]:
     """Replays what is an event and discards what is none: the numbers of both."""
     replayed = discarded = 0
+    events = {
+        str(row["id"])
+        for domain in suite.services
+        for row in found.rows(suite, domain, "SELECT id FROM outbox")
+    }
     for letter in kept:
         if letter.event_id in events:
             replayed += "took effect" in said(suite, "customers", "dead-letters", "replay", letter.id)
