@@ -52,7 +52,7 @@ _BY_PREFIX = {
     "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
     "/v1/orders/": "order_id", "/v1/people/": "person_id", "/v1/products/": "product_id", "/v1/roles/": "role_id",
     "/v1/sales/imports/": "sales_import_id", "/v1/sessions/": "session_id", "/v1/teams/": "team_id",
-    "/v1/tickets/": "ticket_id",
+    "/v1/segments/": "segment_id", "/v1/tickets/": "ticket_id",
 }  # fmt: skip
 _BY_SERVICE = {
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
@@ -60,8 +60,8 @@ _BY_SERVICE = {
     "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",
     "WebFormService": "form_id", "LeadService": "lead_id",
     "OpportunityService": "opportunity_id", "OrderService": "order_id", "PersonService": "person_id",
-    "ProductService": "product_id", "RoleService": "role_id", "SessionService": "session_id", "TeamService": "team_id",
-    "TicketService": "ticket_id",
+    "ProductService": "product_id", "RoleService": "role_id", "SegmentService": "segment_id", "SessionService": "session_id",
+    "TeamService": "team_id", "TicketService": "ticket_id",
 }  # fmt: skip
 _CHANGING = {"identity": "person", "sales": "order", "servicedesk": "ticket", "marketing": "campaign"}
 _IMPORTED = {"customers": "customer", "leads": "lead", "sales": "product"}
@@ -132,6 +132,8 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     customer = {"customerId": ids["customer_id"]}
     make("contact_id", "/v1/contacts", {**customer, "displayName": f"{mark} contact"})
     make("card_id", "/v1/membershipCards", customer)
+    make("segment_id", "/v1/segments", {"displayName": f"{mark} segment"})
+    owner.post(f"/v1/segments/{ids['segment_id']}:addCustomers", {"customerIds": [ids["customer_id"]]})
     price = {"currencyCode": "CNY", "units": "7"}
     make("product_id", "/v1/products", {"name": f"{mark} product", "listPrice": price})
     make("opportunity_id", "/v1/opportunities", {**customer, "name": f"{mark} deal"})

@@ -134,6 +134,15 @@ class _Hits:
     of_many: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A table that says which records belong to something: its name, and its columns for the record and for its owner."""
+
+    table: str
+    record: str
+    owner: str
+
+
 class Listing:
     """How records of one table are listed. Made once, when the service's modules load; raises ValueError for
     columns the table does not have, and for a default order that is none."""
@@ -150,10 +159,13 @@ class Listing:
         columns: Sequence[str] | None = None,
         owner_column: str = "owner_id",
         team_column: str = "team_id",
+        links: Mapping[str, Link] | None = None,
+        most_page: int = MOST_PAGE,
     ) -> None:
         """`right` names the kind of right that decides which rows are seen; None shows all of the tenant's
         (the caller narrows with `where`). `columns` are those of the answer; left out, all but the search
-        columns. Tables that are not `Owned` are seen by everybody who has the right at any reach."""
+        columns. Tables that are not `Owned` are seen by everybody who has the right at any reach. `links` are other names
+        that `where` may give, for what belongs to something by another table. `most_page` bounds a page."""
         described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
         existing = {str(column.name) for column in described.columns}
         used = {f.column for f in fields.values()} | {
@@ -174,6 +186,8 @@ class Listing:
         self._custom = custom_fields
         self._owner = owner_column
         self._team = team_column
+        self._links = dict(links or {})
+        self._most_page = most_page
         self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._filters: OrderedDict[tuple[str, int], Sql] = OrderedDict()
         self._orders: dict[str, tuple[Key, ...]] = {}
@@ -188,20 +202,18 @@ class Listing:
     ) -> Page:
         """The page that `request` asks for, of the rows that the caller may read and that are not deleted.
 
-        `where` narrows by declared fields, whatever the request says (`{"customerId": id}`; None asks for no
+        `where` narrows by declared fields and links, whatever the request says (`{"customerId": id}`; None asks for no
         value). Raises Invalid naming pageSize, pageToken, filter, orderBy or query.
         """
         who = call.who
-        size = _size(request.page_size)
+        size = _size(request.page_size, self._most_page)
         filter_text: str = getattr(request, "filter", "")
         order_text: str = getattr(request, "order_by", "").strip()
         query_text: str = getattr(request, "query", "")
         query = searching.query(query_text) if query_text else None
         if query is not None and not self._search:
             raise Invalid("query", "this list cannot be searched: use filter")
-        custom = None
-        if self._custom and (PREFIX in filter_text or PREFIX in order_text):
-            custom = await definitions_now(call.database, who, self.record_type)
+        custom = await self._custom_of(call, filter_text + order_text)
         keys, orders = self._ordered(order_text or self._default_order, custom)
         if query is not None and not order_text:
             keys = (RANK, *keys)
@@ -296,6 +308,26 @@ class Listing:
                 break
         return rows
 
+    async def check(self, call: Caller, filter: str) -> None:
+        """Raises Invalid naming filter unless it is one for this list."""
+        self._filter(filter, 1, await self._custom_of(call, filter))
+
+    async def count(self, call: Caller, filter: str, where: Mapping[str, Value | None] | None = None) -> int:
+        """How many rows there are for the caller that pass the filter, see `page`. Raises Invalid naming filter."""
+        custom = await self._custom_of(call, filter)
+        asked = _Asked(call.who, filter, dict(where or {}), None, custom)
+        args: list[object] = []
+        conditions = self._such(asked, args)
+        wanted = self._filter(filter, len(args) + 1, custom)
+        such = " AND ".join([*conditions, wanted.text])
+        sql = f"SELECT count(*) AS many FROM {self.table} AS t WHERE {such}"  # noqa: S608 (declared columns, fixed words, numbered places)
+        return int((await call.database.read(call.who, sql, *args, *wanted.values))[0]["many"])
+
+    async def _custom_of(self, call: Caller, text: str) -> Definitions | None:
+        if not self._custom or PREFIX not in text:
+            return None
+        return await definitions_now(call.database, call.who, self.record_type)
+
     async def get(self, call: Caller, id: str | UUID, field: str = "id") -> asyncpg.Record:
         """The row with that id. Raises NotFound when there is none that the caller may read, Invalid for no
         UUID."""
@@ -317,12 +349,7 @@ class Listing:
         self, asked: "_Asked", way: Way, keys: tuple[Key, ...], part: Part, limit: int, ranked: bool
     ) -> tuple[str, list[object]]:
         args: list[object] = []
-        conditions = ["t.deleted_at IS NULL", self._reach(asked.who, args)]
-        for name, value in asked.where.items():
-            conditions.append(self._narrowed(name, value, args))
-        if asked.shown:
-            args.append(list(asked.shown))
-            conditions.append(f"t.id <> ALL(${len(args)})")
+        conditions = self._such(asked, args)
         rows = f"{self.table} AS t"
         if asked.query is not None and not way.stretch:
             rows = hits.source(way, self.table, asked.query, args)
@@ -361,6 +388,16 @@ class Listing:
             )
         return sql, args
 
+    def _such(self, asked: "_Asked", args: list[object]) -> list[str]:
+        """What the rows must be, but for the filter."""
+        conditions = ["t.deleted_at IS NULL", self._reach(asked.who, args)]
+        for name, value in asked.where.items():
+            conditions.append(self._narrowed(name, value, args))
+        if asked.shown:
+            args.append(list(asked.shown))
+            conditions.append(f"t.id <> ALL(${len(args)})")
+        return conditions
+
     def _reach(self, who: Principal, args: list[object]) -> str:
         if self.right is None:
             return "true"
@@ -370,6 +407,12 @@ class Listing:
         return text
 
     def _narrowed(self, name: str, value: Value | None, args: list[object]) -> str:
+        link = self._links.get(name)
+        if link is not None:
+            args.append(value)
+            return (
+                f"t.id IN (SELECT l.{link.record} FROM {link.table} AS l WHERE l.{link.owner} = ${len(args)})"  # noqa: S608 (declared names, a numbered place)
+            )
         declared = self.fields[name]
         if value is None:
             return f"t.{declared.column} IS NULL"
@@ -457,12 +500,10 @@ def _bad_order(description: str) -> Invalid:
     return Invalid("orderBy", description, reason="ORDER_BY_INVALID")
 
 
-def _size(asked: int) -> int:
+def _size(asked: int, most: int) -> int:
     if asked < 0:
-        raise Invalid(
-            "pageSize", f"is {asked}: 1 to {MOST_PAGE} rows come at once, and 0 means {DEFAULT_PAGE}"
-        )
-    return min(asked or DEFAULT_PAGE, MOST_PAGE)
+        raise Invalid("pageSize", f"is {asked}: 1 to {most} rows come at once, and 0 means {DEFAULT_PAGE}")
+    return min(asked or DEFAULT_PAGE, most)
 
 
 def _binding(

@@ -31,6 +31,34 @@ class ContactCircle(Precondition):
         super().__init__("A contact cannot report to themselves, neither directly nor through others.")
 
 
+class SegmentByRule(Precondition):
+    reason = "SEGMENT_BY_RULE"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Customers come into this segment by its rule: change the rule, or use a static segment."
+        )
+
+
+class SegmentFull(Precondition):
+    reason = "SEGMENT_FULL"
+
+    def __init__(self) -> None:
+        super().__init__("The segment would have more customers than a static one can: use one by rule.")
+
+
+class SegmentRuleBroken(Precondition):
+    reason = "SEGMENT_RULE_BROKEN"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The segment's rule no longer fits: {why}")
+
+
+def segment_name_taken() -> AlreadyExists:
+    """Another segment has the name."""
+    return AlreadyExists("SEGMENT_NAME_TAKEN", "another segment has this name", field="segment.displayName")
+
+
 def customer_not_found(field: str, id: object) -> Invalid:
     """The customer named does not exist, or the caller may not change it."""
     return Invalid(field, f"there is no customer {id}, or you may not change it", reason="CUSTOMER_NOT_FOUND")

@@ -14,7 +14,8 @@ from customers.custom_fields import CUSTOM_FIELDS
 from customers.imports import IMPORTS
 from customers.listens import SUBSCRIPTIONS
 from customers.points import audit, cards, ledger, night, programme
-from customers.rpc import contacts, customers, membership, points, values
+from customers.rpc import contacts, customers, membership, points, segments, values
+from customers.segments import segment
 from customers.value import rebuild, review
 
 SERVICE = Service(
@@ -25,6 +26,7 @@ SERVICE = Service(
         membership.face,
         points.face,
         values.face,
+        segments.face,
         facet.face,
         import_face("kehu.customers.v1.ImportService", IMPORTS),
         history_face(
@@ -34,6 +36,7 @@ SERVICE = Service(
                 "contact": Kept(contact.Contact, "customers"),
                 "card": Kept(cards.Card, "customers"),
                 "programme": Kept(programme.Programme, "customers"),
+                "segment": Kept(segment.Segment, "customers"),
                 "custom_field": Kept(CustomField, None),
             },
         ),
@@ -62,6 +65,11 @@ SERVICE = Service(
         ledger.PointsGivenBack: events.PointsGivenBack,
         ledger.PointsExpired: events.PointsExpired,
         ledger.PointsAdjusted: events.PointsAdjusted,
+        segment.SegmentCreated: events.SegmentCreated,
+        segment.SegmentUpdated: events.SegmentUpdated,
+        segment.SegmentDeleted: events.SegmentDeleted,
+        segment.SegmentCustomersAdded: events.SegmentCustomersAdded,
+        segment.SegmentCustomersRemoved: events.SegmentCustomersRemoved,
     },
     subscriptions=SUBSCRIPTIONS,
     jobs={
@@ -80,5 +88,7 @@ SERVICE = Service(
         "membership_cards_customer": errors.card_held_already,
         "card_numbers_once": errors.card_number_taken,
         "custom_fields_key": key_taken,
+        "segments_pkey": errors.id_taken,
+        "segments_name": errors.segment_name_taken,
     },
 )

@@ -1,0 +1,1 @@
+"""Named sets of customers, one by one or by a rule."""
