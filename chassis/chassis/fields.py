@@ -1,17 +1,21 @@
-"""The fields by which a listing can be filtered and ordered, and filters over them as SQL.
+"""The fields by which a listing can be filtered and ordered, and filters over them: as SQL, and over a record at hand.
 
 A field that is not set equals nothing: comparisons with it are false, `!=` is true. NOT is the exact
 opposite of what it stands before. (NOT is pushed down to the comparisons, so that the three-valued logic of
 SQL makes no difference: what is NULL there is false here.)
+
+Both forms mean the same, in a database whose texts are ordered by code points (C.UTF-8, as ours are).
 """
 
+import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from chassis.custom_fields.given import PREFIX
@@ -184,6 +188,73 @@ def predicate(
     return Sql(make(node, True), tuple(values))
 
 
+Test = Callable[[Callable[[str], Any]], bool]
+"""Whether a record is one that a filter wants; it is given what reads the record's columns."""
+
+
+def at_hand(node: Node | None, fields: Mapping[str, Field]) -> Test:
+    """The filter as a function, true for the records for which `predicate` is.
+
+    Raises Invalid as `predicate` does, and here and now: the function itself raises nothing.
+    """
+    predicate(node, fields)  # one place says what is a filter and what is none
+
+    def make(part: Node | None) -> Test:
+        match part:
+            case None:
+                return lambda read: True
+            case Not():
+                inner = make(part.part)
+                return lambda read: not inner(read)
+            case And():
+                all_of = [make(one) for one in part.parts]
+                return lambda read: all(one(read) for one in all_of)
+            case Or():
+                any_of = [make(one) for one in part.parts]
+                return lambda read: any(one(read) for one in any_of)
+            case Comparison():
+                return _tested(part, fields[part.field])
+
+    return make(node)
+
+
+def _tested(part: Comparison, declared: Field) -> Test:
+    column, op = declared.column, part.op
+    presence = _presence(part)
+    if presence is not None:
+        filled: Callable[[Any], bool] = bool if declared.kind in (Kind.TEXT, Kind.TAGS) else _there
+        return lambda read: filled(read(column)) == presence
+    if op is Op.NE:
+        equal = _tested(replace(part, op=Op.EQ), declared)
+        return lambda read: not equal(read)
+    if declared.kind is Kind.TAGS:
+        tag = part.value.text
+        return lambda read: tag in (read(column) or ())
+    if op is Op.HAS and declared.kind is Kind.TEXT:
+        wanted = part.value.text.lower()
+        return lambda read: (value := read(column)) is not None and wanted in _lower(value)
+    compare = _COMPARE[op]
+    if declared.kind is Kind.MONEY:
+        minor, _, currency = _amount(part, declared)
+        code = declared.currency_column
+        return lambda read: (
+            (value := read(column)) is not None
+            and compare(value, minor)
+            and (currency is None or read(str(code)) == currency)
+        )
+    wants, _ = _typed(part, declared)
+    return lambda read: (value := read(column)) is not None and compare(value, wants)
+
+
+def _there(value: Any) -> bool:
+    return value is not None
+
+
+def _lower(text: str) -> str:
+    """As PostgreSQL has it in C.UTF-8: each character by itself, and to a single one."""
+    return text.lower() if text.isascii() else "".join([c.lower()[:1] for c in text])
+
+
 def _presence(part: Comparison) -> bool | None:
     """Whether the comparison asks that the field is set (True), that it is not (False), or neither."""
     if part.value.quoted:
@@ -211,6 +282,14 @@ def _opposite(test: str, declared: Field, column: str) -> str:
     return f"({test} OR {column} IS NULL)" if declared.nullable else test
 
 
+_COMPARE: dict[Op, Callable[[Any, Any], bool]] = {
+    Op.EQ: operator.eq,
+    Op.HAS: operator.eq,
+    Op.LT: operator.lt,
+    Op.LE: operator.le,
+    Op.GT: operator.gt,
+    Op.GE: operator.ge,
+}
 _OPPOSITE = {Op.EQ: "<>", Op.LT: ">=", Op.LE: ">", Op.GT: "<=", Op.GE: "<"}
 _EQUAL = frozenset({Op.EQ, Op.HAS})
 _ORDER = _EQUAL | {Op.LT, Op.LE, Op.GT, Op.GE}

@@ -54,7 +54,7 @@ from chassis.custom_fields.known import Definitions
 from chassis.custom_fields.lists import Parameter, condition, ordered_by
 from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, Sql, Value, predicate
-from chassis.filters import Comparison, parse
+from chassis.filters import And, Comparison, parse, written
 from chassis.hits import Way
 from chassis.ids import parse_id
 from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
@@ -198,12 +198,18 @@ class Listing:
             raise ValueError(f"{table.__name__}: {error}") from None
 
     async def page(
-        self, call: Caller, request: ListRequest, where: Mapping[str, Value | None] | None = None
+        self,
+        call: Caller,
+        request: ListRequest,
+        where: Mapping[str, Value | None] | None = None,
+        *,
+        such: str = "",
     ) -> Page:
         """The page that `request` asks for, of the rows that the caller may read and that are not deleted.
 
         `where` narrows by declared fields and links, whatever the request says (`{"customerId": id}`; None asks for no
-        value). Raises Invalid naming pageSize, pageToken, filter, orderBy or query.
+        value), and `such` by a filter, which may be another one on each page. Raises Invalid naming pageSize, pageToken,
+        filter, orderBy or query.
         """
         who = call.who
         size = _size(request.page_size, self._most_page)
@@ -227,7 +233,8 @@ class Listing:
             shown = opened.pop() if isinstance(opened[-1], list) else []
             place = values_of(keys, opened) if opened else None
 
-        asked = _Asked(who, filter_text, narrowed, query, custom, orders, tuple(map(UUID, shown)))
+        such_text = _both(filter_text, such)
+        asked = _Asked(who, such_text, narrowed, query, custom, orders, tuple(map(UUID, shown)))
         if query is None:
             rows = await self._read(call, asked, Way.LIST, keys, place, size + 1)
         elif (some := await self._found(call, asked, keys, place, size + 1)).of_many:
@@ -494,6 +501,12 @@ class Listing:
             raise _bad_order(f"names more than {_MOST_ORDER} fields")
         keys.append(Key("t.id", "id", Kind.UUID, "uuid", keys[-1].descending, nullable=False))
         return tuple(keys)
+
+
+def _both(asked: str, such: str) -> str:
+    """The filter of those that both want. What was asked is taken apart first: it cannot end a parenthesis of ours."""
+    parts = [node for node in (parse(asked), parse(such)) if node is not None]
+    return asked if not such else written(And(tuple(parts)) if len(parts) > 1 else parts[0])
 
 
 def _bad_order(description: str) -> Invalid:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,7 +24,7 @@ from sqlmodel import Field as Column
 from chassis import hits
 from chassis.custom_fields.known import Known
 from chassis.errors import Invalid, NotFound
-from chassis.fields import Field, Kind, predicate
+from chassis.fields import Field, Kind, at_hand, predicate
 from chassis.filters import And, Comparison, Literal, Node, Not, Op, Or, parse
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing, PageTokens
 from chassis.principal import Principal, Reach, Rights
@@ -458,6 +459,40 @@ async def test_filters_mean_what_they_say(reading: Reading) -> None:
         )
         said = {row["id"]: row["holds"] for row in rows}
         assert said == {row.id: holds(tree, row) for row in some}, tree
+        wants = at_hand(tree, FIELDS)
+        assert said == {row.id: wants(partial(getattr, row)) for row in some}, tree
+
+
+async def test_texts_are_compared_at_hand_as_in_the_database(reading: Reading) -> None:
+    """Letters whose small form is another one at the end of a word, or two, and whatever else there is."""
+    pairs: list[tuple[str, str]] = [
+        ("ΟΔΟΣ", "οδος"),
+        ("İstanbul", "i"),
+        ("ẞ", "ß"),
+        ("Ａ", "ａ"),
+        ("😀", "￿"),
+    ]
+    texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs", "Cn"]), max_size=4)
+
+    @settings(max_examples=300, database=None, deadline=None)
+    @given(texts, texts)
+    def collect(text: str, value: str) -> None:
+        pairs.append((text, value))
+
+    collect()
+    for op in (Op.HAS, Op.EQ, Op.LT, Op.GE):
+        for text, value in pairs:
+            tree = Comparison("note", op, Literal(value, True))
+            sql = predicate(tree, FIELDS, first=2)
+            (row,) = await reading.read(
+                person(), f"SELECT {sql.text} AS holds FROM (SELECT $1::text AS note) AS t", text, *sql.values
+            )
+            assert at_hand(tree, FIELDS)({"note": text}.__getitem__) == row["holds"], (text, op, value)
+
+
+def test_a_condition_that_does_not_fit_is_refused_before_it_is_asked() -> None:
+    with pytest.raises(Invalid):
+        at_hand(parse("score = ten"), FIELDS)
 
 
 @pytest.mark.parametrize(

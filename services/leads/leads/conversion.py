@@ -28,7 +28,9 @@ from chassis.errors import Code, NotFound, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal
 from chassis.records import Record
-from leads.lead import CONVERTED, CONVERTING, Lead, LeadConverted, LeadUpdated, told
+from leads.handling import hold
+from leads.lead import Lead, LeadConverted, LeadUpdated, tell
+from leads.words import CONVERTED, CONVERTING
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +200,7 @@ async def _given_up(database: Database, who: Principal, id: UUID, problem: Probl
 
 async def _finish(database: Database, who: Principal, id: UUID) -> None:
     async with database.transaction(who) as tx:
+        handling = await hold(tx)
         conversion = await _locked(tx, id)
         if conversion.state != RUNNING or conversion.undoing:
             return
@@ -209,15 +212,15 @@ async def _finish(database: Database, who: Principal, id: UUID) -> None:
         lead.customer_id = conversion.customer_id
         lead.contact_id = conversion.contact_id
         lead.opportunity_id = conversion.opportunity_id
-        await tx.session.flush()
-        tx.record(
-            LeadConverted(**told(lead), conversion_id=id, customer_existed=conversion.customer_existed),
-            on=lead,
+        lead.end_cadence()
+        tell(
+            tx, lead, handling, LeadConverted, conversion_id=id, customer_existed=conversion.customer_existed
         )
 
 
 async def _fail(database: Database, who: Principal, id: UUID) -> None:
     async with database.transaction(who) as tx:
+        handling = await hold(tx)
         conversion = await _locked(tx, id)
         if conversion.state != RUNNING:
             return
@@ -225,8 +228,7 @@ async def _fail(database: Database, who: Principal, id: UUID) -> None:
         conversion.state = FAILED
         conversion.end_time = tx.now
         lead.status = conversion.status_before
-        await tx.session.flush()
-        tx.record(LeadUpdated(**told(lead), changed_fields=["status"]), on=lead)
+        tell(tx, lead, handling, LeadUpdated, changed_fields=["status"])
 
 
 async def _lead(tx: Transaction, conversion: Conversion) -> Lead:

@@ -1,6 +1,8 @@
 """What leads refuses, by reason."""
 
-from chassis.errors import AlreadyExists, Conflict, Invalid, Precondition
+from datetime import datetime
+
+from chassis.errors import AlreadyExists, Conflict, Denied, Invalid, Precondition
 
 
 class LeadWithoutName(Invalid):
@@ -56,3 +58,81 @@ def external_key_taken() -> AlreadyExists:
 def id_taken() -> AlreadyExists:
     """A client chose an id that is in use."""
     return AlreadyExists("ID_TAKEN", "a record with this id exists already")
+
+
+class LeadNotPending(Precondition):
+    reason = "LEAD_NOT_PENDING"
+
+    def __init__(self) -> None:
+        super().__init__("The lead was given without asking, or not to be accepted any longer.")
+
+
+class LeadNotYours(Denied):
+    reason = "LEAD_NOT_YOURS"
+
+    def __init__(self) -> None:
+        super().__init__("Only its owner may do that with a lead.")
+
+
+class LeadNotReturnable(Precondition):
+    reason = "LEAD_NOT_RETURNABLE"
+
+
+class LeadNotInPool(Precondition):
+    reason = "LEAD_NOT_IN_POOL"
+
+    def __init__(self) -> None:
+        super().__init__("The lead is not in the pool: it is not open, or somebody has it.")
+
+
+class ClaimLimitReached(Precondition):
+    reason = "CLAIM_LIMIT_REACHED"
+
+    def __init__(self, open_leads: int, limit: int) -> None:
+        super().__init__(f"You have {open_leads} open leads; with {limit} no more can be claimed.")
+
+
+class ClaimTooSoon(Precondition):
+    reason = "CLAIM_TOO_SOON"
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"The lead was yours: you may claim it back from {until:%Y-%m-%d %H:%M} UTC on.")
+
+
+class CadenceNotStartable(Precondition):
+    reason = "CADENCE_NOT_STARTABLE"
+
+
+class LeadWithoutCadence(Precondition):
+    reason = "LEAD_WITHOUT_CADENCE"
+
+    def __init__(self) -> None:
+        super().__init__("The lead is on no cadence.")
+
+
+class CadenceInUse(Precondition):
+    reason = "CADENCE_IN_USE"
+
+    def __init__(self, leads: int) -> None:
+        super().__init__(
+            f"{leads} leads are on the cadence: make it inactive, and delete it when they are through."
+        )
+
+
+class StepNotProposed(Conflict):
+    reason = "STEP_NOT_PROPOSED"
+
+    def __init__(self, asked: int, proposed: int) -> None:
+        super().__init__(f"Step {asked} was reported, step {proposed} is proposed: read the lead again.")
+
+
+class RulesChanged(Conflict):
+    reason = "RULES_CHANGED"
+
+    def __init__(self) -> None:
+        super().__init__("The rules of assignment have just changed: ask again.", retry_after=0.1)
+
+
+def default_rule_exists() -> AlreadyExists:
+    """The tenant has a default rule of assignment."""
+    return AlreadyExists("DEFAULT_RULE_EXISTS", "there is a default rule already", field="rule.defaultRule")

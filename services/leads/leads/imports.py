@@ -24,8 +24,11 @@ from chassis.imports.importer import (
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
+from leads.assignment import JOB
+from leads.cadence import remind
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.errors import LeadConverted, LeadConverting
+from leads.handling import Handling, hold
 from leads.lead import Lead, capture, change_lead
 
 _SOURCE = Choice({
@@ -52,6 +55,8 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
     there: dict[str, UUID] = {row.external_key: row.id for row in found}
     owner = options.owner(tx.who)
     out: list[Outcome] = []
+    handling = await hold(tx)
+    given: list[str] = []
     # What is changed may have been made by a row above.
     async with nullcontext() if options.upsert else tx.in_bulk():
         for row in rows:
@@ -59,7 +64,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
             key = values.get("externalKey", "")
             if key in there:
                 out.append(
-                    await _changed(tx, there[key], values)
+                    await _changed(tx, there[key], handling, values)
                     if options.upsert
                     else refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey")
                 )
@@ -71,14 +76,18 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
                 except Invalid as problem:
                     out.append(refused_by(problem))
                     continue
-                id = (await capture(tx, columns, owner)).id
+                lead = await capture(tx, columns, owner, handling)
                 if key:
-                    there[key] = id
-                out.append(created(id))
+                    there[key] = lead.id
+                given.append(str(lead.id))
+                await remind(tx, lead)
+                out.append(created(lead.id))
+    if given and handling.assign_imported and options.owner_id is None:
+        await tx.enqueue(JOB, {"lead_ids": given}, key=given[0])
     return out
 
 
-async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome:
+async def _changed(tx: Transaction, id: UUID, handling: Handling, values: dict[str, Any]) -> Outcome:
     """Makes a lead that is there what the row says; what the row leaves empty stays."""
     await tx.session.flush()
     lead = await tx.get(Lead, id, right="leads")
@@ -88,7 +97,7 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome
     except Invalid as problem:
         return refused_by(problem)
     try:
-        await change_lead(tx, lead, columns)
+        await change_lead(tx, lead, handling, columns)
     except (LeadConverting, LeadConverted) as problem:
         return refused(problem.reason, problem.message)
     await tx.session.flush()

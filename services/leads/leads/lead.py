@@ -1,12 +1,12 @@
 """Leads: those who may become customers, and the statuses they go through."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Text
+from sqlalchemy import ARRAY, BigInteger, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -22,25 +22,20 @@ from chassis.phones import normalised_phone
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from leads import errors
-
-NEW, CONTACTED, QUALIFIED = "NEW", "CONTACTED", "QUALIFIED"
-CONVERTING, CONVERTED, DISQUALIFIED = "CONVERTING", "CONVERTED", "DISQUALIFIED"
-STATUSES = (NEW, CONTACTED, QUALIFIED, CONVERTING, CONVERTED, DISQUALIFIED)
-SOURCES = (
-    "WEB_FORM", "PHONE", "EMAIL", "REFERRAL", "ADVERTISEMENT", "SEARCH", "SOCIAL_MEDIA", "EXHIBITION", "PARTNER", "COLD_CALL",
-    "PURCHASED_LIST", "OTHER",
-)  # fmt: skip
-REASONS = (
-    "NO_NEED",
-    "NO_BUDGET",
-    "NO_RESPONSE",
-    "INVALID_DATA",
-    "DUPLICATE",
-    "BOUGHT_ELSEWHERE",
-    "SPAM",
-    "OTHER",
+from leads.handling import Automatic, Handling, Step, bounded
+from leads.words import (
+    ACCEPTED,
+    BY_HAND,
+    CONTACTED,
+    CONVERTED,
+    CONVERTING,
+    DISQUALIFIED,
+    NEW,
+    OPEN,
+    PENDING,
+    QUALIFIED,
 )
-_OPEN = (NEW, CONTACTED, QUALIFIED)
+
 _LONGEST_NOTES = 10_000
 
 
@@ -49,6 +44,7 @@ class Lead(Owned, Searchable, Customized, table=True):
 
     __tablename__ = "leads"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "lead"
+    history_hidden: ClassVar[frozenset[str]] = frozenset({"offered_to", "touch_time"})
 
     name: str = ""
     company_name: str = ""
@@ -87,6 +83,25 @@ class Lead(Owned, Searchable, Customized, table=True):
     customer_id: UUID | None = None
     contact_id: UUID | None = None
     opportunity_id: UUID | None = None
+    assignment_cause: str = ""
+    assignment_rule_id: UUID | None = None
+    assignment_rule_name: str = ""
+    acceptance: str = ""
+    accept_until_time: datetime | None = None
+    offered_to: list[UUID] = Field(default_factory=list[UUID], sa_type=ARRAY(Uuid))  # pyright: ignore[reportArgumentType]
+    """Whom rules have offered it to since somebody last accepted it."""
+    offer_count: int = 0
+    previous_owner_id: UUID | None = None
+    """Whose it was before it went to the pool."""
+    touch_time: datetime | None = None
+    reclaim_time: datetime | None = None
+    pool_time: datetime | None = None
+    return_reason: str = ""
+    cadence_id: UUID | None = None
+    cadence_step: int = 0
+    next_contact_channel: str = ""
+    score_points: int = 0
+    score_adjustment: int = 0
 
     def findable(self) -> None:
         """Keeps the words for searching true to names, phone and e-mail."""
@@ -104,15 +119,59 @@ class Lead(Owned, Searchable, Customized, table=True):
         if self.status == CONVERTED:
             raise errors.LeadConverted
 
-    def _need_open(self, refusal: type[Precondition], what: str) -> None:
+    def check_open(self, refusal: type[Precondition], what: str) -> None:
+        """Raises LeadConverting, or `refusal` for a lead on which nobody has to work any more."""
         self.check_not_converting()
-        if self.status not in _OPEN:
+        if self.status not in OPEN:
             raise refusal(f"A lead in status {self.status} cannot be {what}.")
 
     def check_not_converting(self) -> None:
         """Raises LeadConverting."""
         if self.status == CONVERTING:
             raise errors.LeadConverting
+
+    def touch(self, at: datetime) -> None:
+        """Somebody takes the lead in hand: it is not idle."""
+        self.touch_time = at
+        self.reclaim_time = None
+
+    def settle_acceptance(self) -> None:
+        """Whoever works on a lead has accepted it."""
+        if self.acceptance == PENDING:
+            self.acceptance = ACCEPTED
+            self.accept_until_time = None
+        self.offered_to = []
+        self.offer_count = 0
+
+    def belong(self, owner: Owner | None, at: datetime, cause: str) -> None:
+        """Gives the lead to that owner, to whom it was not offered, or to nobody: into the pool."""
+        if owner is None:
+            self.previous_owner_id, self.pool_time = self.owner_id, at
+        self.owner_id = owner.person_id if owner else None
+        self.team_id = owner.team_id if owner else None
+        self.assignment_cause = cause
+        self.assignment_rule_id, self.assignment_rule_name = None, ""
+        self.acceptance, self.accept_until_time = "", None
+        self.assign_time = at if owner else self.assign_time
+        self.touch(at)
+
+    def propose(self, cadence_id: UUID, number: int, step: Step, at: datetime) -> None:
+        """The step of the cadence, counted from 1, is what comes next."""
+        self.cadence_id, self.cadence_step = cadence_id, number
+        self.next_contact_time, self.next_contact_channel = at, step.channel
+
+    def end_cadence(self) -> None:
+        """Nothing is proposed any longer."""
+        if self.cadence_id is not None:
+            self.cadence_id, self.cadence_step = None, 0
+            self.next_contact_time, self.next_contact_channel = None, ""
+
+    def count(self, handling: Handling, wanted: int | None = None) -> None:
+        """Keeps the score true to the lead and the rules; with `wanted`, adjusts it so that it is that now."""
+        self.score_points = handling.points(self)
+        if wanted is not None:
+            self.score_adjustment = wanted - self.score_points
+        self.score = bounded(self.score_points + self.score_adjustment)
 
     def note(self, text: str) -> None:
         """Adds to the notes."""
@@ -121,34 +180,39 @@ class Lead(Owned, Searchable, Customized, table=True):
 
     def contact(self, at: datetime, note: str, next_time: datetime | None) -> None:
         """Somebody spoke with the lead. Raises LeadNotContactable."""
-        self._need_open(errors.LeadNotContactable, "contacted")
+        self.check_open(errors.LeadNotContactable, "contacted")
         self.first_contact_time = self.first_contact_time or at
         self.last_contact_time = max(at, self.last_contact_time or at)
         self.contact_count += 1
-        self.next_contact_time = next_time
+        if next_time is not None or self.cadence_id is None:
+            self.next_contact_time = next_time
         self.note(note)
+        self.settle_acceptance()
         if self.status == NEW:
             self.status = CONTACTED
 
-    def qualify(self, at: datetime, note: str, score: int) -> None:
+    def qualify(self, at: datetime, note: str) -> None:
         """The lead is worth converting. Raises LeadNotQualifiable."""
         self.check_not_converting()
         if self.status not in (NEW, CONTACTED):
             raise errors.LeadNotQualifiable(f"A lead in status {self.status} cannot be qualified.")
         self.status = QUALIFIED
         self.qualify_time = at
-        self.score = score or self.score
         self.note(note)
+        self.settle_acceptance()
 
     def disqualify(self, at: datetime, reason: str, note: str) -> None:
         """The lead will not become a customer. Raises LeadNotDisqualifiable; Invalid when OTHER comes without a note."""
-        self._need_open(errors.LeadNotDisqualifiable, "disqualified")
+        self.check_open(errors.LeadNotDisqualifiable, "disqualified")
         if reason == "OTHER" and not note:
             raise Invalid("note", "is needed when the reason is another one")
         self.status = DISQUALIFIED
         self.disqualify_time = at
         self.disqualify_reason = reason
         self.disqualify_note = note
+        self.settle_acceptance()
+        self.end_cadence()
+        self.reclaim_time = None
 
     def reopen(self, note: str) -> None:
         """Takes a disqualification back. Raises LeadNotDisqualified."""
@@ -162,10 +226,12 @@ class Lead(Owned, Searchable, Customized, table=True):
 
     def begin_conversion(self, conversion_id: UUID) -> str:
         """Nothing else may happen to the lead until it ends. Returns the status before. Raises LeadNotConvertible."""
-        self._need_open(errors.LeadNotConvertible, "converted")
+        self.check_open(errors.LeadNotConvertible, "converted")
         before = self.status
         self.status = CONVERTING
         self.conversion_id = conversion_id
+        self.settle_acceptance()
+        self.reclaim_time = None
         return before
 
 
@@ -193,6 +259,15 @@ class LeadSnapshot:
     industry: str
     region: str
     custom_fields: dict[str, Any]
+    assignment_cause: str | None
+    assignment_rule_id: UUID | None
+    assignment_rule_name: str
+    acceptance: str | None
+    accept_until_time: datetime | None
+    cadence_id: UUID | None
+    cadence_step: int
+    next_contact_time: datetime | None
+    next_contact_channel: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +321,49 @@ class LeadConverted(LeadEvent):
     customer_existed: bool
 
 
+class LeadAccepted(LeadEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadReturned(LeadEvent):
+    previous_owner_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadReclaimWarned(LeadEvent):
+    reclaim_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadReclaimed(LeadEvent):
+    previous_owner_id: UUID | None
+
+
+class LeadCadenceStarted(LeadEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadCadenceStepReported(LeadEvent):
+    touch_id: UUID
+    cadence_id: UUID
+    step: int
+    channel: str
+    outcome: str
+    cadence_ended: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadCadenceStopped(LeadEvent):
+    cadence_id: UUID
+
+
+class LeadContactDue(LeadEvent):
+    pass
+
+
 def told(lead: Lead) -> dict[str, Any]:
     """What every event says of a lead."""
     amount = None
@@ -263,6 +381,11 @@ def told(lead: Lead) -> dict[str, Any]:
             qualify_time=lead.qualify_time, disqualify_time=lead.disqualify_time, convert_time=lead.convert_time,
             customer_id=lead.customer_id, contact_id=lead.contact_id, opportunity_id=lead.opportunity_id,
             industry=lead.industry, region=lead.region, custom_fields=dict(lead.custom_fields),
+            assignment_cause=lead.assignment_cause or None,
+            assignment_rule_id=lead.assignment_rule_id, assignment_rule_name=lead.assignment_rule_name,
+            acceptance=lead.acceptance or None, accept_until_time=lead.accept_until_time, cadence_id=lead.cadence_id,
+            cadence_step=lead.cadence_step, next_contact_time=lead.next_contact_time,
+            next_contact_channel=lead.next_contact_channel or None,
         ),
     }  # fmt: skip
 
@@ -278,41 +401,89 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-async def capture(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None = None) -> Lead:
-    """A new lead of that owner. Raises LeadWithoutName, and Invalid for custom fields that are wrong."""
+def tell(
+    tx: Transaction,
+    lead: Lead,
+    handling: Handling,
+    kind: Callable[..., LeadEvent],
+    *,
+    score: int | None = None,
+    **more: Any,
+) -> None:
+    """Records what has happened to a lead, its score counted anew; `score` is what a person wants it to be."""
+    lead.count(handling, score)
+    tx.record(kind(**told(lead), **more), on=lead)
+
+
+async def capture(
+    tx: Transaction,
+    values: Mapping[str, Any],
+    owner: Owner,
+    handling: Handling,
+    id: UUID | None = None,
+) -> Lead:
+    """A new lead of that owner, on the cadence that takes it. Raises LeadWithoutName, and Invalid for custom fields that are
+    wrong."""
     columns: dict[str, Any] = {
         **_tidy(await taken(tx, Lead.record_type, values)),
         "owner_id": owner.person_id, "team_id": owner.team_id, "id": id or new_id(), "assign_time": tx.now,
+        "touch_time": tx.now,
     }  # fmt: skip
+    score = columns.pop("score", 0) or None
     lead = Lead(**columns)
     if not lead.name and not lead.company_name:
         raise errors.LeadWithoutName
     lead.findable()
     tx.add(lead)
-    tx.record(LeadCreated(**told(lead)), on=lead)
+    lead.count(handling, score)
+    cadence = handling.cadence_for(lead)
+    if cadence is not None:
+        begin_cadence(lead, cadence, tx.now)
+    tell(tx, lead, handling, LeadCreated, score=score)
     return lead
 
 
-async def change_lead(tx: Transaction, lead: Lead, values: Mapping[str, Any]) -> None:
+def begin_cadence(lead: Lead, cadence: Automatic, at: datetime) -> None:
+    """Puts a new lead on a cadence; a time that was said for the first contact stays."""
+    lead.propose(cadence.id, 1, cadence.first, lead.next_contact_time or at + cadence.first.delay)
+
+
+async def change_lead(tx: Transaction, lead: Lead, handling: Handling, values: Mapping[str, Any]) -> None:
     """Changes fields. Raises LeadConverting, LeadConverted, LeadWithoutName, and Invalid for custom fields that are wrong."""
     lead.check_editable()
-    changed = change(lead, await taken(tx, lead.record_type, _tidy(values), lead.custom_fields))
-    if not changed:
-        return
+    tidy = _tidy(values)
+    score = tidy.pop("score", None)
+    changed = change(lead, await taken(tx, lead.record_type, tidy, lead.custom_fields))
     if not lead.name and not lead.company_name:
         raise errors.LeadWithoutName
+    before = lead.score, lead.score_adjustment
+    lead.count(handling, score)
+    if before != (lead.score, lead.score_adjustment):
+        changed.append("score")
+    if not changed:
+        return
     lead.findable()
     tx.record(LeadUpdated(**told(lead), changed_fields=changed), on=lead)
 
 
-def assign_lead(tx: Transaction, lead: Lead, owner: Owner) -> None:
-    """Gives the lead to another owner; the present owner changes nothing. Raises LeadNotAssignable."""
-    lead.check_not_converting()
-    if lead.status not in _OPEN:
-        raise errors.LeadNotAssignable(f"A lead in status {lead.status} cannot be assigned.")
+def assign_lead(
+    tx: Transaction, lead: Lead, handling: Handling, owner: Owner, accept_minutes: int = 0
+) -> None:
+    """Gives the lead to another owner by hand; the present owner changes nothing. Raises LeadNotAssignable."""
+    lead.check_open(errors.LeadNotAssignable, "assigned")
     if lead.owner_id == owner.person_id:
         return
     previous = lead.owner_id
-    lead.owner_id, lead.team_id = owner.person_id, owner.team_id
-    lead.assign_time = tx.now
-    tx.record(LeadAssigned(**told(lead), previous_owner_id=previous), on=lead)
+    lead.settle_acceptance()
+    lead.belong(owner, tx.now, BY_HAND)
+    if accept_minutes:
+        offer(lead, tx.now + timedelta(minutes=accept_minutes))
+    tell(tx, lead, handling, LeadAssigned, previous_owner_id=previous)
+
+
+def offer(lead: Lead, until: datetime) -> None:
+    """Its owner has until then to accept it."""
+    assert lead.owner_id is not None
+    lead.acceptance, lead.accept_until_time = PENDING, until
+    lead.offered_to = [*lead.offered_to, lead.owner_id]
+    lead.offer_count = len(lead.offered_to)

@@ -67,7 +67,7 @@ async def _begin(
     if request.contact_id:
         await _check_contact(call, request.contact_id, request.customer_id)
     async with call.database.transaction(call.who) as tx:
-        lead = await locked(tx, request.id, "")
+        lead, _ = await locked(tx, request.id, "")
         if await tx.find(Conversion, id, lock=False) is not None:
             return None
         tx.check_etag(lead, request.etag)

@@ -1,4 +1,4 @@
-"""LeadService, but for conversion."""
+"""LeadService: capture, fields and statuses."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -9,16 +9,17 @@ from kehu.leads.v1 import lead_service_pb2 as service_pb
 
 from chassis.database import Transaction
 from chassis.errors import Invalid
-from chassis.fields import Field, Kind
 from chassis.ids import parse_id
-from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
+from chassis.listing import Listing
 from chassis.mapping import to_datetime
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
+from leads.assignment import JOB, watch_acceptance
+from leads.cadence import remind
+from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
+from leads.handling import Handling, hold
 from leads.lead import (
-    SOURCES,
-    STATUSES,
     Lead,
     LeadContacted,
     LeadDeleted,
@@ -28,47 +29,26 @@ from leads.lead import (
     assign_lead,
     capture,
     change_lead,
+    tell,
     told,
 )
 from leads.rpc.messages import lead_message, lead_values
 
 face = Face("kehu.leads.v1.LeadService", custom_fields=CUSTOM_FIELDS)
 
-LEADS = Listing(
-    Lead,
-    "leads",
-    {
-        **RECORD_FIELDS,
-        **OWNER_FIELDS,
-        "name": Field("name", Kind.TEXT, sortable=True),
-        "companyName": Field("company_name", Kind.TEXT, sortable=True),
-        "status": Field("status", Kind.ENUM, values=STATUSES, prefix="LEAD_STATUS_"),
-        "source": Field("source", Kind.ENUM, values=SOURCES, prefix="LEAD_SOURCE_"),
-        "campaignId": Field("campaign_id", Kind.UUID, nullable=True),
-        "formId": Field("form_id", Kind.UUID, nullable=True),
-        "industry": Field("industry", Kind.TEXT),
-        "region": Field("region", Kind.TEXT),
-        "email": Field("email", Kind.TEXT),
-        "score": Field("score", Kind.INTEGER, sortable=True),
-        "tags": Field("tags", Kind.TAGS),
-        "externalKey": Field("external_key", Kind.TEXT),
-        "lastContactTime": Field("last_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
-        "nextContactTime": Field("next_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
-    },
-    search=True,
-    custom_fields=True,
-)
+LEADS = Listing(Lead, "leads", LISTED, search=True, custom_fields=True)
 _SKEW = timedelta(minutes=1)
 
 
-async def locked(tx: Transaction, id: str, etag: str, field: str = "id") -> Lead:
-    """The lead, locked, if the caller may change it and has read its present version."""
+async def locked(tx: Transaction, id: str, etag: str, field: str = "id") -> tuple[Lead, Handling]:
+    """The lead, locked, if the caller may change it and has read its present version; and how leads are handled."""
+    handling = await hold(tx)
     lead = await tx.get(Lead, parse_id(id, field), right="leads")
     tx.check_etag(lead, etag)
-    return lead
+    return lead, handling
 
 
-async def _answer(tx: Transaction, lead: Lead) -> pb.Lead:
+async def answer(tx: Transaction, lead: Lead) -> pb.Lead:
     await tx.session.flush()
     return lead_message(lead)
 
@@ -93,7 +73,16 @@ async def _owner_of_new(request: service_pb.CreateLeadRequest, call: Call) -> Ow
 @face.write("CreateLead", prepare=_owner_of_new)
 async def create(request: service_pb.CreateLeadRequest, tx: Transaction, owner: Owner) -> pb.Lead:
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
-    return await _answer(tx, await capture(tx, lead_values(request.lead), owner, id))
+    handling = await hold(tx)
+    lead = await capture(tx, lead_values(request.lead), owner, handling, id)
+    await _follow(tx, lead, handling.assign_created and not request.lead.owner_id)
+    return await answer(tx, lead)
+
+
+async def _follow(tx: Transaction, lead: Lead, assigns: bool) -> None:
+    if assigns:
+        await tx.enqueue(JOB, {"lead_ids": [str(lead.id)]}, key=str(lead.id))
+    await remind(tx, lead)
 
 
 @face.write("CaptureLead")
@@ -103,19 +92,22 @@ async def capture_lead(request: service_pb.CaptureLeadRequest, tx: Transaction) 
     values = lead_values(lead)
     values["form_id"] = UUID(lead.form_id) if lead.form_id else None
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
-    return await _answer(tx, await capture(tx, values, owner, id))
+    handling = await hold(tx)
+    captured = await capture(tx, values, owner, handling, id)
+    await _follow(tx, captured, handling.assign_captured)
+    return await answer(tx, captured)
 
 
 @face.write("UpdateLead")
 async def update(request: service_pb.UpdateLeadRequest, tx: Transaction) -> pb.Lead:
-    lead = await locked(tx, request.lead.id, request.lead.etag, "lead.id")
-    await change_lead(tx, lead, lead_values(request.lead, request.update_mask))
-    return await _answer(tx, lead)
+    lead, handling = await locked(tx, request.lead.id, request.lead.etag, "lead.id")
+    await change_lead(tx, lead, handling, lead_values(request.lead, request.update_mask))
+    return await answer(tx, lead)
 
 
 @face.write("DeleteLead")
 async def delete(request: service_pb.DeleteLeadRequest, tx: Transaction) -> Empty:
-    lead = await locked(tx, request.id, request.etag)
+    lead, _ = await locked(tx, request.id, request.etag)
     lead.check_editable()
     tx.delete(lead)
     tx.record(LeadDeleted(**told(lead)), on=lead)
@@ -128,43 +120,48 @@ async def _new_owner(request: service_pb.AssignLeadRequest, call: Call) -> Owner
 
 @face.write("AssignLead", prepare=_new_owner)
 async def assign(request: service_pb.AssignLeadRequest, tx: Transaction, owner: Owner) -> pb.Lead:
-    lead = await locked(tx, request.id, request.etag)
-    assign_lead(tx, lead, owner)
-    return await _answer(tx, lead)
+    lead, handling = await locked(tx, request.id, request.etag)
+    assign_lead(tx, lead, handling, owner, request.accept_minutes)
+    await watch_acceptance(tx, lead)
+    return await answer(tx, lead)
 
 
 @face.write("ContactLead")
 async def contact(request: service_pb.ContactLeadRequest, tx: Transaction) -> pb.Lead:
-    lead = await locked(tx, request.id, request.etag)
+    lead, handling = await locked(tx, request.id, request.etag)
     at = to_datetime(request.contact_time) if request.HasField("contact_time") else tx.now
     if at > tx.now + _SKEW:
         raise Invalid("contactTime", "is in the future")
     following = to_datetime(request.next_contact_time) if request.HasField("next_contact_time") else None
     lead.contact(at, request.note, following)
-    tx.record(LeadContacted(**told(lead), contact_time=at), on=lead)
-    return await _answer(tx, lead)
+    lead.touch(tx.now)
+    tell(tx, lead, handling, LeadContacted, contact_time=at)
+    await remind(tx, lead)
+    return await answer(tx, lead)
 
 
 @face.write("QualifyLead")
 async def qualify(request: service_pb.QualifyLeadRequest, tx: Transaction) -> pb.Lead:
-    lead = await locked(tx, request.id, request.etag)
-    lead.qualify(tx.now, request.note, request.score)
-    tx.record(LeadQualified(**told(lead)), on=lead)
-    return await _answer(tx, lead)
+    lead, handling = await locked(tx, request.id, request.etag)
+    lead.qualify(tx.now, request.note)
+    lead.touch(tx.now)
+    tell(tx, lead, handling, LeadQualified, score=request.score or None)
+    return await answer(tx, lead)
 
 
 @face.write("DisqualifyLead")
 async def disqualify(request: service_pb.DisqualifyLeadRequest, tx: Transaction) -> pb.Lead:
-    lead = await locked(tx, request.id, request.etag)
+    lead, handling = await locked(tx, request.id, request.etag)
     reason = pb.DisqualifyReason.Name(request.reason).removeprefix("DISQUALIFY_REASON_")
     lead.disqualify(tx.now, reason, request.note)
-    tx.record(LeadDisqualified(**told(lead)), on=lead)
-    return await _answer(tx, lead)
+    tell(tx, lead, handling, LeadDisqualified)
+    return await answer(tx, lead)
 
 
 @face.write("ReopenLead")
 async def reopen(request: service_pb.ReopenLeadRequest, tx: Transaction) -> pb.Lead:
-    lead = await locked(tx, request.id, request.etag)
+    lead, handling = await locked(tx, request.id, request.etag)
     lead.reopen(request.note)
-    tx.record(LeadReopened(**told(lead)), on=lead)
-    return await _answer(tx, lead)
+    lead.touch(tx.now)
+    tell(tx, lead, handling, LeadReopened)
+    return await answer(tx, lead)

@@ -1,14 +1,23 @@
 """Rows as messages."""
 
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from kehu.leads.v1 import conversion_pb2, lead_pb2
+from kehu.leads.v1 import assignment_pb2, cadence_pb2, conversion_pb2, lead_pb2, score_pb2
 
 from chassis.mapping import Mapping
+from leads.cadence import kept
+from leads.handling import Step
 
 LEAD = Mapping(lead_pb2.Lead, skip=["utm"])
 CONVERSION = Mapping(conversion_pb2.Conversion)
+RULE = Mapping(assignment_pb2.AssignmentRule, skip=["person_ids"])
+ABSENCE = Mapping(assignment_pb2.Absence, columns={"person_id": "owner_id"})
+HANDLING = Mapping(assignment_pb2.LeadHandling)
+CADENCE = Mapping(cadence_pb2.Cadence, skip=["steps"])
+TOUCH = Mapping(cadence_pb2.LeadTouch)
+SCORE_RULE = Mapping(score_pb2.ScoreRule)
 _UTM = [field.name for field in lead_pb2.UtmParameters.DESCRIPTOR.fields]
 
 
@@ -19,6 +28,58 @@ def lead_message(row: Any) -> lead_pb2.Lead:
     if utm:
         message.utm.CopyFrom(lead_pb2.UtmParameters(**utm))
     return message
+
+
+def rule_message(row: Any) -> assignment_pb2.AssignmentRule:
+    """A rule of assignment."""
+    message = RULE.message(row)
+    people = row["person_ids"] if hasattr(row, "keys") else row.person_ids
+    message.person_ids.extend(str(person) for person in people)
+    return message
+
+
+def rule_values(message: assignment_pb2.AssignmentRule, mask: FieldMask | None = None) -> dict[str, Any]:
+    """Column → value of what a client writes."""
+    values, named = _but(RULE, message, mask, "person_ids")
+    if named:
+        values["person_ids"] = [UUID(person) for person in message.person_ids]
+    return values
+
+
+def cadence_message(row: Any) -> cadence_pb2.Cadence:
+    """A cadence with its steps."""
+    message = CADENCE.message(row)
+    for step in row["steps"] if hasattr(row, "keys") else row.steps:
+        channel = cadence_pb2.ContactChannel.Value(f"CONTACT_CHANNEL_{step['channel']}")
+        message.steps.add(**{**step, "channel": channel})
+    return message
+
+
+def cadence_values(message: cadence_pb2.Cadence, mask: FieldMask | None = None) -> dict[str, Any]:
+    """Column → value of what a client writes."""
+    values, named = _but(CADENCE, message, mask, "steps")
+    if named:
+        values["steps"] = kept([_step(step) for step in message.steps])
+    return values
+
+
+def _step(step: cadence_pb2.CadenceStep) -> Step:
+    return Step(
+        channel=cadence_pb2.ContactChannel.Name(step.channel).removeprefix("CONTACT_CHANNEL_"),
+        delay_days=step.delay_days, delay_hours=step.delay_hours, hint_en=step.hint_en.strip(), hint_zh=step.hint_zh.strip(),
+    )  # fmt: skip
+
+
+def _but(
+    mapping: Mapping[Any], message: Any, mask: FieldMask | None, name: str
+) -> tuple[dict[str, Any], bool]:
+    """The values of all fields but one that the mapping skips, and whether that one is to be written, too."""
+    if mask is None:
+        return mapping.values(message), True
+    paths = [path.split(".")[0] for path in mask.paths]
+    rest = [path for path in mask.paths if path.split(".")[0] != name]
+    values = mapping.values(message, FieldMask(paths=rest)) if rest or not paths else {}
+    return values, name in paths or "*" in paths or (not paths and bool(getattr(message, name)))
 
 
 def lead_values(message: lead_pb2.Lead, mask: FieldMask | None = None) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""Accepting and returning leads, the pool of those that nobody has, and what takes leads there by itself."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from chassis.database import Transaction
+from chassis.errors import NotFound
+from chassis.owners import Owner
+from chassis.principal import Act
+from chassis.visibility import covers
+from leads import errors
+from leads.assignment import JOB, Roster, assign_by_rules, open_leads
+from leads.conditions import where
+from leads.handling import Handling, LeadHandling, settings_of
+from leads.lead import (
+    Lead,
+    LeadAccepted,
+    LeadAssigned,
+    LeadReclaimed,
+    LeadReclaimWarned,
+    LeadReturned,
+    tell,
+)
+from leads.words import ACCEPTED, CLAIMED, IDLE, NOT_ACCEPTED, OPEN, PASSED_ON, PENDING, RETURNED
+
+log = logging.getLogger(__name__)
+RECLAIM_EVERY = timedelta(minutes=10)
+_AT_ONCE = 100
+
+
+def accept(tx: Transaction, lead: Lead, handling: Handling) -> None:
+    """Its owner accepts it; once more changes nothing. Raises LeadNotYours, LeadNotPending."""
+    if lead.owner_id != tx.who.person_id:
+        raise errors.LeadNotYours
+    if lead.acceptance == ACCEPTED:
+        return
+    if lead.acceptance != PENDING:
+        raise errors.LeadNotPending
+    lead.settle_acceptance()
+    lead.touch(tx.now)
+    tell(tx, lead, handling, LeadAccepted)
+
+
+async def give_back(tx: Transaction, lead: Lead, handling: Handling, reason: str) -> None:
+    """Its owner returns it: into the pool, and the rules are asked about it. Raises LeadNotYours, LeadNotReturnable."""
+    if lead.owner_id != tx.who.person_id:
+        raise errors.LeadNotYours
+    lead.check_open(errors.LeadNotReturnable, "returned")
+    previous = tx.who.person_id
+    _passed_over(lead, previous)
+    lead.return_reason = reason
+    lead.belong(None, tx.now, RETURNED)
+    tell(tx, lead, handling, LeadReturned, previous_owner_id=previous, reason=reason)
+    await tx.enqueue(JOB, {"lead_ids": [str(lead.id)], "cause": PASSED_ON}, key=str(lead.id))
+
+
+def _passed_over(lead: Lead, person: UUID) -> None:
+    if person not in lead.offered_to:
+        lead.offered_to = [*lead.offered_to, person]
+    lead.offer_count = len(lead.offered_to)
+
+
+async def expire(tx: Transaction, lead: Lead, handling: Handling, roster: Roster, until: datetime) -> None:
+    """The time to accept the lead has passed: it goes to the next, or to the pool. Nothing happens when it was accepted or
+    offered anew. Raises RulesChanged."""
+    if (
+        lead.acceptance != PENDING
+        or lead.accept_until_time != until
+        or until > tx.now
+        or lead.status not in OPEN
+    ):
+        return
+    previous = lead.owner_id
+    lead.acceptance, lead.accept_until_time = "", None
+    (decision,) = await assign_by_rules(tx, [lead], handling, roster, PASSED_ON)
+    if decision.outcome != "ASSIGNED":
+        lead.belong(None, tx.now, NOT_ACCEPTED)
+        tell(tx, lead, handling, LeadReclaimed, previous_owner_id=previous)
+
+
+_CLAIMS = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
+
+
+async def claim(tx: Transaction, id: UUID, handling: Handling) -> Lead:
+    """Gives the caller a lead of the pool. Raises NotFound, LeadNotInPool, ClaimLimitReached, ClaimTooSoon."""
+    who = tx.who
+    # One's own claims come one after the other, so that the limit holds.
+    await tx.session.execute(_CLAIMS, {"key": f"claims {who.tenant_id} {who.person_id}"})
+    lead = await tx.find(Lead, id)
+    if lead is None:
+        raise NotFound("lead", id)
+    if lead.owner_id is not None or lead.status not in OPEN:
+        if not covers(lead, who, "leads", Act.READ):
+            raise NotFound("lead", id)
+        raise errors.LeadNotInPool
+    settings = await settings_of(tx)
+    if settings.claim_limit:
+        mine = (await open_leads(tx, [who.person_id])).get(who.person_id, 0)
+        if mine >= settings.claim_limit:
+            raise errors.ClaimLimitReached(mine, settings.claim_limit)
+    if lead.previous_owner_id == who.person_id and lead.pool_time is not None:
+        until = lead.pool_time + timedelta(hours=settings.claim_pause_hours)
+        if until > tx.now:
+            raise errors.ClaimTooSoon(until)
+    lead.settle_acceptance()
+    lead.belong(Owner(who.person_id, who.team_id), tx.now, CLAIMED)
+    tell(tx, lead, handling, LeadAssigned, previous_owner_id=None)
+    return lead
+
+
+# The condition of the tenant's rule comes behind these words, its parameters after theirs.
+_IDLE = (
+    "SELECT t.id FROM leads AS t WHERE t.owner_id IS NOT NULL AND t.status = ANY($1) AND t.acceptance <> 'PENDING'"
+    " AND t.deleted_at IS NULL AND t.touch_time <= $2 AND {due} AND "
+)
+_TO_WARN = _IDLE.replace("{due}", "t.reclaim_time IS NULL")
+_TO_RECLAIM = _IDLE.replace("{due}", "t.reclaim_time <= $2")
+_SOME = " ORDER BY t.touch_time, t.id LIMIT 100 FOR UPDATE SKIP LOCKED"
+
+
+async def warn_idle(tx: Transaction, handling: Handling) -> bool:
+    """Tells the owners of some idle leads when they go back; whether there may be more."""
+    settings = await settings_of(tx)
+    if not settings.reclaim_idle_days:
+        return False
+    idle, warning = (
+        timedelta(days=settings.reclaim_idle_days),
+        timedelta(days=settings.reclaim_warning_days),
+    )
+    found = await _idle(tx, _TO_WARN, tx.now - (idle - warning), settings)
+    for lead in found:
+        assert lead.touch_time is not None
+        lead.reclaim_time = max(lead.touch_time + idle, tx.now + warning)
+        tell(tx, lead, handling, LeadReclaimWarned, reclaim_time=lead.reclaim_time)
+    return len(found) == _AT_ONCE
+
+
+async def reclaim_idle(tx: Transaction, handling: Handling) -> bool:
+    """Takes back some leads whose owners were warned in time and did nothing; whether there may be more."""
+    settings = await settings_of(tx)
+    if not settings.reclaim_idle_days:
+        return False
+    found = await _idle(tx, _TO_RECLAIM, tx.now, settings)
+    for lead in found:
+        previous = lead.owner_id
+        lead.settle_acceptance()
+        lead.belong(None, tx.now, IDLE)
+        tell(tx, lead, handling, LeadReclaimed, previous_owner_id=previous)
+    return len(found) == _AT_ONCE
+
+
+async def _idle(tx: Transaction, sql: str, until: datetime, settings: LeadHandling) -> Sequence[Lead]:
+    such = where(settings.reclaim_condition, 3)
+    connection = await tx.session.connection()
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    # Leads that somebody holds are looked at next time: who holds one is taking it in hand.
+    rows = await driver.fetch(sql + such.text + _SOME, list(OPEN), until, *such.values)
+    found = [await tx.find(Lead, UUID(str(row["id"]))) for row in rows]
+    return [lead for lead in found if lead is not None]

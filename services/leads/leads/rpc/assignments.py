@@ -1,0 +1,149 @@
+"""AssignmentService: rules of assignment, absences, how leads are handled."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from google.protobuf.empty_pb2 import Empty
+from kehu.leads.v1 import assignment_pb2 as pb
+from kehu.leads.v1 import assignment_service_pb2 as service_pb
+
+from chassis.database import Transaction
+from chassis.errors import NotFound
+from chassis.events.event import timestamp_text
+from chassis.fields import Field, Kind
+from chassis.ids import parse_id
+from chassis.listing import OWNER_FIELDS, Listing
+from chassis.mapping import change, to_datetime
+from chassis.owners import Owner, owner_for
+from chassis.rpc import Call, Face
+from leads.absence import Absence, note_absence
+from leads.assignment import AssignmentRule, check_rule
+from leads.handling import LeadHandling, change_handling, handling_id
+from leads.rpc.messages import ABSENCE, HANDLING, rule_message, rule_values
+from leads.rpc.roster import check_named
+
+face = Face("kehu.leads.v1.AssignmentService")
+RULES = Listing(
+    AssignmentRule, None, {"position": Field("position", Kind.INTEGER, sortable=True)}, "position"
+)
+ABSENCES = Listing(
+    Absence,
+    "leads",
+    {
+        **OWNER_FIELDS,
+        "fromTime": Field("from_time", Kind.TIMESTAMP, sortable=True),
+        "untilTime": Field("until_time", Kind.TIMESTAMP),
+    },
+    "fromTime",
+)
+
+
+@face.read("GetAssignmentRule")
+async def get_rule(request: service_pb.GetAssignmentRuleRequest, call: Call) -> pb.AssignmentRule:
+    return rule_message(await RULES.get(call, request.id))
+
+
+@face.read("ListAssignmentRules")
+async def list_rules(
+    request: service_pb.ListAssignmentRulesRequest, call: Call
+) -> service_pb.ListAssignmentRulesResponse:
+    page = await RULES.page(call, request)
+    return service_pb.ListAssignmentRulesResponse(
+        assignment_rules=[rule_message(row) for row in page.rows], next_page_token=page.next_page_token
+    )
+
+
+async def _known(
+    request: service_pb.CreateAssignmentRuleRequest | service_pb.UpdateAssignmentRuleRequest, call: Call
+) -> None:
+    rule = request.rule
+    people = [parse_id(person, "rule.personIds") for person in rule.person_ids]
+    await check_named(call, people, parse_id(rule.team_id, "rule.teamId") if rule.team_id else None)
+
+
+@face.write("CreateAssignmentRule", prepare=_known)
+async def create_rule(
+    request: service_pb.CreateAssignmentRuleRequest, tx: Transaction, known: None
+) -> pb.AssignmentRule:
+    rule = AssignmentRule(**rule_values(request.rule))
+    check_rule(rule)
+    tx.add(rule)
+    await tx.session.flush()
+    return rule_message(rule)
+
+
+async def _rule(tx: Transaction, id: str, etag: str, field: str = "id") -> AssignmentRule:
+    rule = await tx.find(AssignmentRule, parse_id(id, field))
+    if rule is None:
+        raise NotFound("assignment rule", id)
+    tx.check_etag(rule, etag)
+    return rule
+
+
+@face.write("UpdateAssignmentRule", prepare=_known)
+async def update_rule(
+    request: service_pb.UpdateAssignmentRuleRequest, tx: Transaction, known: None
+) -> pb.AssignmentRule:
+    rule = await _rule(tx, request.rule.id, request.rule.etag, "rule.id")
+    change(rule, rule_values(request.rule, request.update_mask))
+    check_rule(rule)
+    await tx.session.flush()
+    return rule_message(rule)
+
+
+@face.write("DeleteAssignmentRule")
+async def delete_rule(request: service_pb.DeleteAssignmentRuleRequest, tx: Transaction) -> Empty:
+    tx.delete(await _rule(tx, request.id, request.etag))
+    return Empty()
+
+
+@face.read("ListAbsences")
+async def list_absences(
+    request: service_pb.ListAbsencesRequest, call: Call
+) -> service_pb.ListAbsencesResponse:
+    such = "" if request.include_past else f'untilTime > "{timestamp_text(datetime.now(UTC))}"'
+    page = await ABSENCES.page(call, request, such=such)
+    return service_pb.ListAbsencesResponse(
+        absences=[ABSENCE.message(row) for row in page.rows], next_page_token=page.next_page_token
+    )
+
+
+async def _who_is_away(request: service_pb.CreateAbsenceRequest, call: Call) -> Owner:
+    return await owner_for(call, request.absence.person_id, "leads", "absence.personId")
+
+
+@face.write("CreateAbsence", prepare=_who_is_away)
+async def create_absence(
+    request: service_pb.CreateAbsenceRequest, tx: Transaction, person: Owner
+) -> pb.Absence:
+    asked = request.absence
+    absence = note_absence(
+        tx, person, to_datetime(asked.from_time), to_datetime(asked.until_time), asked.note.strip()
+    )
+    await tx.session.flush()
+    return ABSENCE.message(absence)
+
+
+@face.write("DeleteAbsence")
+async def delete_absence(request: service_pb.DeleteAbsenceRequest, tx: Transaction) -> Empty:
+    tx.delete(await tx.get(Absence, parse_id(request.id, "id"), right="leads"))
+    return Empty()
+
+
+@face.read("GetLeadHandling")
+async def get_handling(request: service_pb.GetLeadHandlingRequest, call: Call) -> pb.LeadHandling:
+    id: UUID = handling_id(call.who.tenant_id)
+    rows = await call.database.read(call.who, "SELECT * FROM lead_handling WHERE id = $1", id)
+    if rows:
+        return HANDLING.message(rows[0])
+    message = HANDLING.message(LeadHandling(id=id))
+    message.ClearField("update_time")
+    return message
+
+
+@face.write("UpdateLeadHandling")
+async def update_handling(request: service_pb.UpdateLeadHandlingRequest, tx: Transaction) -> pb.LeadHandling:
+    values = HANDLING.values(request.handling, request.update_mask)
+    handling = await change_handling(tx, values, request.handling.etag)
+    await tx.session.flush()
+    return HANDLING.message(handling)

@@ -1,0 +1,96 @@
+"""Scores by rules: each gives or takes points where its condition holds.
+
+Whatever changes a lead counts it anew (`leads.lead.tell`). When rules change, all leads are counted anew by a job, batch by
+batch; how far it is stands in `score_runs` and commits with each batch, so that a job that died goes on where it was.
+"""
+
+from typing import ClassVar
+from uuid import UUID, uuid5
+
+from sqlalchemy import text
+
+from chassis.database import Transaction
+from chassis.records import Record
+from leads.conditions import SCORED, check
+from leads.handling import Handling, hold_alone
+from leads.lead import Lead, LeadUpdated, tell, told
+
+RESCORE = "rescore"
+"""Counts all leads anew."""
+_BATCH = 200
+_NAMES = UUID("3d1f4c5e-5b0b-4d0a-8a7e-0a6d7c0f2b11")
+
+
+class ScoreRule(Record, table=True):
+    """One rule."""
+
+    __tablename__ = "score_rules"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = "score_rule"
+
+    name: str = ""
+    position: int = 0
+    active: bool = True
+    condition: str = ""
+    points: int = 0
+
+
+class ScoreRun(Record, table=True):
+    """How far the counting of all leads of a tenant is: those up to `after_id` are done."""
+
+    __tablename__ = "score_runs"  # pyright: ignore[reportAssignmentType]
+
+    pending: bool = False
+    after_id: UUID | None = None
+
+
+def run_id(tenant_id: UUID) -> UUID:
+    """The id of a tenant's one run."""
+    return uuid5(_NAMES, str(tenant_id))
+
+
+def check_score_rule(rule: ScoreRule) -> None:
+    """Raises Invalid for a condition that is none."""
+    rule.condition = check(rule.condition, SCORED, "rule.condition")
+
+
+async def count_all(tx: Transaction) -> None:
+    """Has all leads counted anew, from the first one, by the rules as this transaction leaves them."""
+    await hold_alone(tx)
+    run = await tx.find(ScoreRun, run_id(tx.who.tenant_id))
+    if run is None:
+        run = ScoreRun(id=run_id(tx.who.tenant_id))
+        tx.add(run)
+    run.pending, run.after_id = True, None
+    await tx.enqueue(RESCORE, {}, key=RESCORE)
+
+
+_NEXT = text(
+    "SELECT id FROM leads WHERE deleted_at IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after) ORDER BY id"
+    " LIMIT :most FOR UPDATE"
+)
+
+
+async def count_some(tx: Transaction, handling: Handling) -> bool:
+    """Counts the next batch anew; whether there may be more. Scores that stay are not written."""
+    run = await tx.find(ScoreRun, run_id(tx.who.tenant_id))
+    if run is None or not run.pending:
+        return False
+    ids = (await tx.session.execute(_NEXT, {"after": run.after_id, "most": _BATCH})).scalars().all()
+    for id in ids:
+        lead = await tx.find(Lead, UUID(str(id)))
+        assert lead is not None
+        before = lead.score, lead.score_points
+        lead.count(handling)
+        if (lead.score, lead.score_points) != before:
+            tx.record(LeadUpdated(**told(lead), changed_fields=["score"]), on=lead)
+    run.after_id = UUID(str(ids[-1])) if ids else run.after_id
+    run.pending = len(ids) == _BATCH
+    return run.pending
+
+
+def adjust(tx: Transaction, lead: Lead, handling: Handling, adjustment: int, note: str) -> None:
+    """Says what to add to the rules' points. Raises LeadConverting, LeadConverted."""
+    lead.check_editable()
+    lead.note(note)
+    lead.score_adjustment = adjustment
+    tell(tx, lead, handling, LeadUpdated, changed_fields=["score", "score_adjustment"])
