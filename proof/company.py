@@ -43,6 +43,8 @@ class World:
 
 
 _BY_PREFIX = {
+    "/v1/absences/": "absence_id", "/v1/assignmentRules/": "assignment_rule_id", "/v1/cadences/": "cadence_id",
+    "/v1/scoreRules/": "score_rule_id",
     "/v1/activities/": "activity_id", "/v1/apiKeys/": "api_key_id", "/v1/campaignMembers/": "campaign_member_id",
     "/v1/campaigns/": "campaign_id", "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
     "/v1/customers/customFields/": "customer_custom_field_id", "/v1/leads/customFields/": "lead_custom_field_id",
@@ -55,6 +57,7 @@ _BY_PREFIX = {
     "/v1/segments/": "segment_id", "/v1/tickets/": "ticket_id",
 }  # fmt: skip
 _BY_SERVICE = {
+    "AssignmentService": "assignment_rule_id", "CadenceService": "cadence_id", "ScoreService": "score_rule_id",
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
     "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
     "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",
@@ -154,6 +157,12 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     won = owner.post("/v1/leads", {"name": f"{mark} converted", "companyName": mark})
     ids["conversion_id"] = owner.post(f"/v1/leads/{won['id']}:convert")["id"]
     make("lead_id", "/v1/leads", {"name": f"{mark} lead", "companyName": mark})
+    asleep = {"name": mark, "condition": f'region = "{mark}"'}  # about none of the leads there are
+    make("assignment_rule_id", "/v1/assignmentRules", {**asleep, "personIds": [ids["person_id"]]})
+    make("score_rule_id", "/v1/scoreRules", {**asleep, "points": 1})
+    make("cadence_id", "/v1/cadences", {**asleep, "steps": [{"channel": "CONTACT_CHANNEL_PHONE"}]})
+    away = {"fromTime": "2020-01-01T00:00:00Z", "untilTime": "2020-01-02T00:00:00Z", "note": mark}
+    make("absence_id", "/v1/absences", away)
     for domain, kind in _IMPORTED.items():
         file = {"file": ("a.csv", f"Name,{mark}\n{mark} imported,\n".encode(), "text/csv")}
         made = owner.ask("POST", f"/v1/{domain}/imports", data={"recordType": kind}, files=file)

@@ -23,7 +23,7 @@ from leads.conditions import ABOUT, check, holds
 from leads.errors import RulesChanged
 from leads.handling import Handling, settings_of
 from leads.lead import Lead, LeadAssigned, offer, tell
-from leads.words import LEAST_LOADED, OPEN, ROUND_ROBIN, RULE
+from leads.words import LEAST_LOADED, OPEN, PASSED_ON, ROUND_ROBIN, RULE
 
 JOB = "assignment"
 """Asks the rules about leads that were captured or returned."""
@@ -210,7 +210,8 @@ class Dealer:
         lead.assignment_rule_id, lead.assignment_rule_name = rule.id, rule.name
         if accept_minutes:
             offer(lead, self._tx.now + timedelta(minutes=accept_minutes))
-        else:
+        elif cause != PASSED_ON:
+            # Else those who did not want it are not given it again before somebody works on it.
             lead.settle_acceptance()
         rule.last_person_id, rule.last_place = person, self._people(rule).index(person)
         rule.given_count += 1

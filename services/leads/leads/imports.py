@@ -82,7 +82,8 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
                 given.append(str(lead.id))
                 await remind(tx, lead)
                 out.append(created(lead.id))
-    if given and handling.assign_imported and options.owner_id is None:
+    # Whoever imports for somebody else has said whose they are.
+    if given and handling.assign_imported and owner.person_id == tx.who.person_id:
         await tx.enqueue(JOB, {"lead_ids": given}, key=given[0])
     return out
 

@@ -169,6 +169,9 @@ class Lead(Owned, Searchable, Customized, table=True):
     def count(self, handling: Handling, wanted: int | None = None) -> None:
         """Keeps the score true to the lead and the rules; with `wanted`, adjusts it so that it is that now."""
         self.score_points = handling.points(self)
+        if self.touch_time is None:  # made by a version that knew no rules of scores
+            wanted = self.score if wanted is None else wanted
+            self.touch_time = self.assign_time or self.created_at
         if wanted is not None:
             self.score_adjustment = wanted - self.score_points
         self.score = bounded(self.score_points + self.score_adjustment)

@@ -127,27 +127,10 @@ def upgrade() -> None:
             ADD COLUMN score_points integer NOT NULL DEFAULT 0,
             ADD COLUMN score_adjustment integer NOT NULL DEFAULT 0"""
     )
-    # What was scored by hand stays so, and idleness is told from what was known of each lead.
-    op.execute("CREATE POLICY handling ON leads TO CURRENT_USER USING (true) WITH CHECK (true)")
-    op.execute(
-        "UPDATE leads SET score_adjustment = score,"
-        " touch_time = greatest(created_at, assign_time, last_contact_time, qualify_time)"
-    )
-    op.execute("DROP POLICY handling ON leads")
     op.execute(
         "ALTER TABLE leads ADD CONSTRAINT leads_acceptance CHECK"
         " (acceptance IN ('', 'PENDING', 'ACCEPTED') AND (acceptance = 'PENDING') = (accept_until_time IS NOT NULL))"
         " NOT VALID"
-    )
-    op.execute("ALTER TABLE leads VALIDATE CONSTRAINT leads_acceptance")
-    op.execute(
-        "CREATE INDEX leads_touched ON leads (tenant_id, touch_time, id) WHERE owner_id IS NOT NULL AND deleted_at IS NULL"
-    )
-    op.execute(
-        "CREATE INDEX leads_pool ON leads (tenant_id, created_at, id) WHERE owner_id IS NULL AND deleted_at IS NULL"
-    )
-    op.execute(
-        "CREATE INDEX leads_on_cadence ON leads (tenant_id, cadence_id) WHERE cadence_id IS NOT NULL AND deleted_at IS NULL"
     )
 
 
