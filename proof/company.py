@@ -57,7 +57,8 @@ _BY_PREFIX = {
     "/v1/segments/": "segment_id", "/v1/tickets/": "ticket_id",
 }  # fmt: skip
 _BY_SERVICE = {
-    "AssignmentService": "assignment_rule_id", "CadenceService": "cadence_id", "ScoreService": "score_rule_id",
+    "AbsenceService": "absence_id", "AssignmentService": "assignment_rule_id",
+    "CadenceService": "cadence_id", "ScoreService": "score_rule_id",
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
     "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
     "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",

@@ -332,6 +332,8 @@ def request_for(method: Method, world: World, caller: Caller) -> Any:
         request.owner_id = str(caller.principal.person_id)
     if "etag" in fields:
         request.etag = STALE
+    if method.name == "CreateAbsence":
+        request.absence.until_time.seconds += 3600  # it ends after it begins
     if method.name == "CreateCampaignMember":
         request.campaign_member.lead_id = (
             ""  # a member is a lead or a customer, and the customer is the more telling one

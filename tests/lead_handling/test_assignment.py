@@ -12,7 +12,13 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.imports.v1 import imports_pb2
-from kehu.leads.v1 import assignment_pb2, assignment_service_pb2, lead_pb2, lead_service_pb2
+from kehu.leads.v1 import (
+    absence_service_pb2,
+    assignment_pb2,
+    assignment_service_pb2,
+    lead_pb2,
+    lead_service_pb2,
+)
 
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
@@ -39,10 +45,10 @@ def by_rules(c: Any, leads: list[lead_pb2.Lead], who: Principal | None = None, *
 def away(c: Any, person: Principal, *, hours: int = 1, who: Principal | None = None) -> Awaitable[Any]:
     now = int(datetime.now(UTC).timestamp())
     absence = assignment_pb2.Absence(
-        person_id=str(person.person_id), from_time=Timestamp(seconds=now - 60), until_time=Timestamp(seconds=now + 3600 * hours)
+        owner_id=str(person.person_id), from_time=Timestamp(seconds=now - 60), until_time=Timestamp(seconds=now + 3600 * hours)
     )  # fmt: skip
-    request = assignment_service_pb2.CreateAbsenceRequest(absence=absence)
-    return c.ask(A + "CreateAbsence", request, assignment_pb2.Absence, who)
+    request = absence_service_pb2.CreateAbsenceRequest(absence=absence)
+    return c.ask("AbsenceService/CreateAbsence", request, assignment_pb2.Absence, who)
 
 
 async def test_what_is_captured_goes_in_turn_past_those_who_are_away(company: Make) -> None:
@@ -56,8 +62,8 @@ async def test_what_is_captured_goes_in_turn_past_those_who_are_away(company: Ma
         leads.append(await c.lead())
         await c.settled()
     assert await c.owners(leads) == ["Ann", "Cy", "Ann", "Cy"]
-    delete = assignment_service_pb2.DeleteAbsenceRequest(id=absence.id)
-    await c.ask(A + "DeleteAbsence", delete, Empty)
+    delete = absence_service_pb2.DeleteAbsenceRequest(id=absence.id)
+    await c.ask("AbsenceService/DeleteAbsence", delete, Empty)
     back = await c.lead()
     await c.settled()
     taken = await c.now(back.id)
@@ -242,16 +248,16 @@ async def test_absences_are_ones_own_or_within_ones_reach(company: Make) -> None
     backwards = away(c, ann, hours=-1)
     problem = await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", backwards)
     assert problem.violations[0].field == "absence.untilTime"
-    delete = assignment_service_pb2.DeleteAbsenceRequest(id=own.id)
-    await refused(Code.NOT_FOUND, "NOT_FOUND", c.ask(A + "DeleteAbsence", delete, Empty, bob))
-    listed = assignment_service_pb2.ListAbsencesRequest()
-    answer = assignment_service_pb2.ListAbsencesResponse
-    assert len((await c.ask(A + "ListAbsences", listed, answer, ann)).absences) == 1
-    assert len((await c.ask(A + "ListAbsences", listed, answer)).absences) == 2
+    delete = absence_service_pb2.DeleteAbsenceRequest(id=own.id)
+    await refused(Code.NOT_FOUND, "NOT_FOUND", c.ask("AbsenceService/DeleteAbsence", delete, Empty, bob))
+    listed = absence_service_pb2.ListAbsencesRequest()
+    answer = absence_service_pb2.ListAbsencesResponse
+    assert len((await c.ask("AbsenceService/ListAbsences", listed, answer, ann)).absences) == 1
+    assert len((await c.ask("AbsenceService/ListAbsences", listed, answer)).absences) == 2
     past = await c.rows("SELECT $1::timestamptz AS at", datetime.now(UTC) - timedelta(minutes=1))
     await c.execute(
         "UPDATE absences SET from_time = :p0, until_time = :p1", past[0]["at"] - timedelta(1), past[0]["at"]
     )
-    assert not (await c.ask(A + "ListAbsences", listed, answer)).absences
+    assert not (await c.ask("AbsenceService/ListAbsences", listed, answer)).absences
     listed.include_past = True
-    assert len((await c.ask(A + "ListAbsences", listed, answer)).absences) == 2
+    assert len((await c.ask("AbsenceService/ListAbsences", listed, answer)).absences) == 2

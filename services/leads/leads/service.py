@@ -12,7 +12,7 @@ from chassis.service import Service
 from leads import conversion, errors, facet, handling, lead
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.imports import IMPORTS
-from leads.rpc import assignments, cadences, pool, scores
+from leads.rpc import absences, assignments, cadences, pool, scores
 from leads.rpc.conversions import conversion_job
 from leads.rpc.jobs import JOBS
 
@@ -21,6 +21,7 @@ SERVICE = Service(
     faces=[
         pool.face,
         assignments.face,
+        absences.face,
         cadences.face,
         scores.face,
         facet.face,

@@ -1,6 +1,5 @@
-"""AssignmentService: rules of assignment, absences, how leads are handled."""
+"""AssignmentService: rules of assignment, and how leads are handled."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -9,32 +8,19 @@ from kehu.leads.v1 import assignment_service_pb2 as service_pb
 
 from chassis.database import Transaction
 from chassis.errors import NotFound
-from chassis.events.event import timestamp_text
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
-from chassis.listing import OWNER_FIELDS, Listing
-from chassis.mapping import change, to_datetime
-from chassis.owners import Owner, owner_for
+from chassis.listing import Listing
+from chassis.mapping import change
 from chassis.rpc import Call, Face
-from leads.absence import Absence, note_absence
 from leads.assignment import AssignmentRule, check_rule
 from leads.handling import LeadHandling, change_handling, handling_id
-from leads.rpc.messages import ABSENCE, HANDLING, rule_message, rule_values
+from leads.rpc.messages import HANDLING, rule_message, rule_values
 from leads.rpc.roster import check_named
 
 face = Face("kehu.leads.v1.AssignmentService")
 RULES = Listing(
     AssignmentRule, None, {"position": Field("position", Kind.INTEGER, sortable=True)}, "position"
-)
-ABSENCES = Listing(
-    Absence,
-    "leads",
-    {
-        **OWNER_FIELDS,
-        "fromTime": Field("from_time", Kind.TIMESTAMP, sortable=True),
-        "untilTime": Field("until_time", Kind.TIMESTAMP),
-    },
-    "fromTime",
 )
 
 
@@ -94,39 +80,6 @@ async def update_rule(
 @face.write("DeleteAssignmentRule")
 async def delete_rule(request: service_pb.DeleteAssignmentRuleRequest, tx: Transaction) -> Empty:
     tx.delete(await _rule(tx, request.id, request.etag))
-    return Empty()
-
-
-@face.read("ListAbsences")
-async def list_absences(
-    request: service_pb.ListAbsencesRequest, call: Call
-) -> service_pb.ListAbsencesResponse:
-    such = "" if request.include_past else f'untilTime > "{timestamp_text(datetime.now(UTC))}"'
-    page = await ABSENCES.page(call, request, such=such)
-    return service_pb.ListAbsencesResponse(
-        absences=[ABSENCE.message(row) for row in page.rows], next_page_token=page.next_page_token
-    )
-
-
-async def _who_is_away(request: service_pb.CreateAbsenceRequest, call: Call) -> Owner:
-    return await owner_for(call, request.absence.person_id, "leads", "absence.personId")
-
-
-@face.write("CreateAbsence", prepare=_who_is_away)
-async def create_absence(
-    request: service_pb.CreateAbsenceRequest, tx: Transaction, person: Owner
-) -> pb.Absence:
-    asked = request.absence
-    absence = note_absence(
-        tx, person, to_datetime(asked.from_time), to_datetime(asked.until_time), asked.note.strip()
-    )
-    await tx.session.flush()
-    return ABSENCE.message(absence)
-
-
-@face.write("DeleteAbsence")
-async def delete_absence(request: service_pb.DeleteAbsenceRequest, tx: Transaction) -> Empty:
-    tx.delete(await tx.get(Absence, parse_id(request.id, "id"), right="leads"))
     return Empty()
 
 

@@ -13,7 +13,7 @@ from leads.handling import Step
 LEAD = Mapping(lead_pb2.Lead, skip=["utm"])
 CONVERSION = Mapping(conversion_pb2.Conversion)
 RULE = Mapping(assignment_pb2.AssignmentRule, skip=["person_ids"])
-ABSENCE = Mapping(assignment_pb2.Absence, columns={"person_id": "owner_id"})
+ABSENCE = Mapping(assignment_pb2.Absence)
 HANDLING = Mapping(assignment_pb2.LeadHandling)
 CADENCE = Mapping(cadence_pb2.Cadence, skip=["steps"])
 TOUCH = Mapping(cadence_pb2.LeadTouch)

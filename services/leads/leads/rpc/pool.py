@@ -19,7 +19,7 @@ from leads.conditions import LISTED
 from leads.handling import hold
 from leads.lead import Lead
 from leads.pool import accept, claim, give_back
-from leads.rpc.leads import LEADS, answer, face
+from leads.rpc.leads import LEADS, answer, face, locked
 from leads.rpc.messages import lead_message
 from leads.rpc.roster import roster_of
 from leads.words import OPEN
@@ -59,25 +59,16 @@ def _decision(decision: Decision) -> service_pb.RuleDecision:
     )  # fmt: skip
 
 
-async def _own(tx: Transaction, id: str, etag: str) -> Lead:
-    """The lead, locked, if the caller may read it; whether it is theirs is the use case's to say."""
-    lead = await tx.get(Lead, parse_id(id, "id"), right="leads", act=Act.READ)
-    tx.check_etag(lead, etag)
-    return lead
-
-
 @face.write("AcceptLead")
 async def accept_lead(request: service_pb.AcceptLeadRequest, tx: Transaction) -> pb.Lead:
-    handling = await hold(tx)
-    lead = await _own(tx, request.id, request.etag)
+    lead, handling = await locked(tx, request.id, request.etag)
     accept(tx, lead, handling)
     return await answer(tx, lead)
 
 
 @face.write("ReturnLead")
 async def return_lead(request: service_pb.ReturnLeadRequest, tx: Transaction) -> pb.Lead:
-    handling = await hold(tx)
-    lead = await _own(tx, request.id, request.etag)
+    lead, handling = await locked(tx, request.id, request.etag)
     await give_back(tx, lead, handling, request.reason.strip())
     return await answer(tx, lead)
 
@@ -112,7 +103,7 @@ async def list_due(request: service_pb.ListDueLeadsRequest, call: Call) -> servi
 
 
 def _due(request: service_pb.ListDueLeadsRequest, now: datetime) -> str:
-    if request.when == service_pb.DUE_WHEN_OVERDUE:
+    if request.when != service_pb.DUE_WHEN_TODAY:
         return f'nextContactTime < "{timestamp_text(now)}"'
     begin, end = day_of(now, request.time_zone or "UTC")
     return f'nextContactTime >= "{timestamp_text(begin)}" AND nextContactTime < "{timestamp_text(end)}"'
