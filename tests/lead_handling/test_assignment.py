@@ -20,21 +20,14 @@ from kehu.leads.v1 import (
     lead_service_pb2,
 )
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import eventually, somebody
+from chassis.testing import eventually, refused, somebody
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 Make = Callable[[], Awaitable[Any]]
 A = "AssignmentService/"
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason), caught.value
-    return caught.value
 
 
 def by_rules(c: Any, leads: list[lead_pb2.Lead], who: Principal | None = None, **more: Any) -> Awaitable[Any]:
@@ -163,6 +156,26 @@ async def test_two_replicas_give_no_lead_twice_and_skip_no_turn(company: Make) -
         "SELECT count(*) AS n FROM outbox WHERE subject LIKE '%lead.assigned' GROUP BY record_id"
     )
     assert [row["n"] for row in counts] == [1] * 32
+
+
+async def test_whom_the_rules_do_not_name_anybody_for_stays_as_it_is(company: Make) -> None:
+    """Also what somebody has been asked to accept, and whom it was offered to before."""
+    c = await company()
+    ann, bob = [await c.person(name) for name in ("Ann", "Bob")]
+    rule = await c.rule("Asked", ann, bob, condition="region = x", accept_minutes=30)
+    lead = await c.lead(c.boss, region="x")
+    await by_rules(c, [lead])
+    given = await c.now(lead.id)
+    assert given.acceptance == lead_pb2.ACCEPTANCE_STATE_PENDING and given.offer_count == 1
+    delete = assignment_service_pb2.DeleteAssignmentRuleRequest(id=rule.id)
+    await c.ask(A + "DeleteAssignmentRule", delete, Empty)
+    for name, outcome in (("Elsewhere", "NO_RULE"), ("Away", "NOBODY_AVAILABLE")):
+        await c.rule(name, ann, condition="region = y" if name == "Elsewhere" else "")
+        await away(c, ann)
+        (decision,) = (await by_rules(c, [lead])).decisions
+        assert lead_service_pb2.RuleOutcome.Name(decision.outcome) == f"RULE_OUTCOME_{outcome}"
+        assert await c.now(lead.id) == given
+    assert Counter(await c.told(lead.id)) == {"lead.created": 1, "lead.assigned": 1}
 
 
 async def test_the_least_loaded_of_a_team_gets_it(company: Make) -> None:

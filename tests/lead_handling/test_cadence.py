@@ -9,8 +9,8 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from kehu.leads.v1 import cadence_pb2, cadence_service_pb2, lead_pb2, lead_service_pb2
 
-from chassis.errors import Code, Problem
-from chassis.testing import eventually, somebody
+from chassis.errors import Code
+from chassis.testing import eventually, refused, somebody
 from leads.rpc.pool import day_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -20,12 +20,6 @@ EMAIL = cadence_pb2.CadenceStep(
 )
 PHONE = cadence_pb2.CadenceStep(channel=cadence_pb2.CONTACT_CHANNEL_PHONE, delay_days=2, delay_hours=3)
 VISIT = cadence_pb2.CadenceStep(channel=cadence_pb2.CONTACT_CHANNEL_VISIT, delay_days=7)
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> None:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason), caught.value
 
 
 def report(

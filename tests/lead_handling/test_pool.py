@@ -12,19 +12,13 @@ from kehu.leads.v1 import lead_pb2, lead_service_pb2
 
 from chassis.errors import Code, Problem
 from chassis.principal import Principal
-from chassis.testing import eventually, somebody
+from chassis.testing import eventually, refused, somebody
 from leads.handling import RECLAIM, hold
 from leads.pool import reclaim_idle, warn_idle
 from leads.rpc.jobs import expire_offer, reclaim
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 Make = Callable[[], Awaitable[Any]]
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> None:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason), caught.value
 
 
 def accept(c: Any, lead: lead_pb2.Lead, who: Principal) -> Awaitable[lead_pb2.Lead]:

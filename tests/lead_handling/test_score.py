@@ -10,22 +10,15 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.leads.v1 import lead_pb2, lead_service_pb2, score_pb2, score_service_pb2
 from sqlalchemy import text
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code
 from chassis.principal import Reach, Rights
-from chassis.testing import eventually, somebody
+from chassis.testing import eventually, refused, somebody
 from leads import score
 from leads.handling import hold
 from leads.lead import Lead
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 Make = Callable[[], Awaitable[Any]]
-
-
-async def refused(code: Code, reason: str, call: Awaitable[Any]) -> Problem:
-    with pytest.raises(Problem) as caught:
-        await call
-    assert (caught.value.code, caught.value.reason) == (code, reason), caught.value
-    return caught.value
 
 
 async def explained(c: Any, lead: lead_pb2.Lead, who: Any = None) -> score_pb2.LeadScore:

@@ -173,6 +173,7 @@ def _tenant(event: Any) -> Values:
 _listen(
     facts.LEADS, _lead, leads.LeadCreated, leads.LeadUpdated, leads.LeadAssigned, leads.LeadContacted, leads.LeadQualified,
     leads.LeadDisqualified, leads.LeadReopened, leads.LeadConverted, leads.LeadDeleted, leads.LeadReturned, leads.LeadReclaimed,
+    leads.LeadCadenceStepReported,
 )  # fmt: skip
 _listen(
     facts.OPPORTUNITIES, _opportunity, sales.OpportunityCreated, sales.OpportunityUpdated, sales.OpportunityAssigned,

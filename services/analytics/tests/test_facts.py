@@ -15,6 +15,7 @@ from kehu.servicedesk.v1 import events_pb2 as servicedesk
 from kehu.servicedesk.v1 import ticket_pb2
 
 from analytics import facts
+from analytics.listens import SUBSCRIPTIONS
 from analytics.rebuild import StreamsIncomplete, begin_anew, read_all, rebuild
 from analytics.service import SERVICE
 from analytics.testing import (
@@ -127,6 +128,33 @@ async def test_an_event_that_cannot_be_applied_is_mended_and_replayed(house: Hou
     await house.tell(boss, good, id, 2, event_id=event_id)
     await house.caught_up(boss)
     assert await qualified() == (2, 1)
+
+
+UNCOUNTED = {
+    "LeadAccepted",
+    "LeadReclaimWarned",
+    "LeadCadenceStarted",
+    "LeadCadenceStopped",
+    "LeadContactDue",
+}
+"""What happens to a lead and changes neither its owner nor its status."""
+
+
+async def test_whatever_changes_a_lead_is_heard(house: House) -> None:
+    of_leads = {
+        name for name, message in leads.DESCRIPTOR.message_types_by_name.items() if "lead" in message.fields_by_name
+    }  # fmt: skip
+    heard = {one.message.DESCRIPTOR.name for one in SUBSCRIPTIONS if one.domain == "leads"}
+    assert of_leads - heard == UNCOUNTED
+    boss = boss_of_a_new_tenant()
+    id = str(new_id())
+    told = leads.LeadCreated(lead_id=id, lead=lead(NEW), **owned(boss.person_id))
+    await house.tell(boss, told, id, 1)
+    reached = lead(lead_pb2.LEAD_STATUS_CONTACTED, contacted=True)
+    await house.tell(boss, leads.LeadCadenceStepReported(lead_id=id, lead=reached), id, 2)
+    await house.caught_up(boss)
+    report = await house.ask(boss, "GetLeadsBySource", pb.GetLeadsBySourceRequest(), pb.LeadsBySource)
+    assert (report.total.lead_count, report.total.contacted_count) == (1, 1)
 
 
 async def _tell_a_story(house: House, boss: Principal) -> str:

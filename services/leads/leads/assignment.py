@@ -167,16 +167,20 @@ class Dealer:
         self._max_offers = max_offers
 
     def decide(self, lead: Lead, cause: str = RULE) -> Decision:
-        """Gives the lead to whom the rules name; when they name nobody, nothing changes."""
+        """Gives the lead to whom the rules name; when they name nobody, nothing changes.
+
+        PASSED_ON goes on where others have returned it or let the time pass: they are not asked again. Else it begins anew.
+        """
         if lead.status not in OPEN:
             return Decision(lead, "NOT_ASSIGNABLE")
-        offered_in_vain = lead.offer_count >= self._max_offers > 0
+        passed_over = lead.offered_to if cause == PASSED_ON else []
+        offered_in_vain = len(passed_over) >= self._max_offers > 0
         held = False
         for rule in self._rules:
             if (offered_in_vain and not rule.default_rule) or not holds(rule.condition, lead):
                 continue
             held = True
-            person = self._chosen(rule, lead)
+            person = self._chosen(rule, lead, passed_over)
             if person is not None:
                 ask = rule.accept_minutes if not offered_in_vain else 0
                 self._give(lead, rule, person, cause, ask)
@@ -186,7 +190,7 @@ class Dealer:
     def _people(self, rule: _Rule) -> Sequence[UUID]:
         return rule.person_ids if rule.team_id is None else self._roster.teams.get(rule.team_id, ())
 
-    def _chosen(self, rule: _Rule, lead: Lead) -> UUID | None:
+    def _chosen(self, rule: _Rule, lead: Lead, passed_over: Collection[UUID]) -> UUID | None:
         loads = dict(self._loads)
         if lead.owner_id is not None and lead.owner_id in loads:
             loads[lead.owner_id] -= 1  # the lead itself burdens nobody who may keep it
@@ -195,7 +199,7 @@ class Dealer:
             return (
                 person in self._roster.people
                 and person not in self._away
-                and person not in lead.offered_to
+                and person not in passed_over
                 and not 0 < rule.open_lead_limit <= loads.get(person, 0)
             )
 
@@ -206,13 +210,13 @@ class Dealer:
         if previous is not None and previous in self._loads:
             self._loads[previous] -= 1
         self._loads[person] = self._loads.get(person, 0) + 1
+        if cause != PASSED_ON:
+            # Else those who did not want it are not given it again before somebody works on it.
+            lead.settle_acceptance()
         lead.belong(self._roster.people[person], self._tx.now, cause)
         lead.assignment_rule_id, lead.assignment_rule_name = rule.id, rule.name
         if accept_minutes:
             offer(lead, self._tx.now + timedelta(minutes=accept_minutes))
-        elif cause != PASSED_ON:
-            # Else those who did not want it are not given it again before somebody works on it.
-            lead.settle_acceptance()
         rule.last_person_id, rule.last_place = person, self._people(rule).index(person)
         rule.given_count += 1
         rule.moved = True

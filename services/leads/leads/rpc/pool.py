@@ -47,7 +47,6 @@ async def assign_selection(
         if not covers(lead, tx.who, "leads", Act.WRITE):
             raise Denied(f"You may see the lead {lead.id} but not change it.", reason="RECORD_READ_ONLY")
         lead.check_not_converting()
-        lead.settle_acceptance()
     decisions = await assign_by_rules(tx, leads, handling, roster)
     return service_pb.AssignLeadsByRulesResponse(decisions=[_decision(one) for one in decisions])
 
