@@ -55,3 +55,23 @@ def test_a_lead_becomes_a_deal(boss: Any) -> None:
     boss.ask("POST", f"/v1/leads/{lead['id']}:convert", json={}, key="rest-deal", expect=422)
     assert boss.get("/v1/leads", params={"pageSize": "1000"})["leads"]
     boss.ask("GET", "/v1/leads", params={"pageSize": "1001"}, expect=400)
+
+
+def test_a_lead_takes_its_own_fields_along(founded: Callable[[str], Any]) -> None:
+    boss = founded("carried")
+    field = {"key": "budget_owner", "labelZh": "预算负责人", "kind": "CUSTOM_FIELD_KIND_TEXT"}
+    for domain, kind in (
+        ("leads", "lead"),
+        ("customers", "customer"),
+        ("customers", "contact"),
+        ("sales", "opportunity"),
+    ):
+        boss.post(f"/v1/{domain}/customFields", {**field, "recordType": kind})
+    lead = {"name": "赵六", "companyName": "Carried Ltd", "customFields": {"budget_owner": "王总"}}
+    path = f"/v1/leads/{boss.post('/v1/leads', lead)['id']}:convert"
+    done = boss.post(path, {"opportunity": {"name": "First"}}, key="carried")
+    assert done["state"] == "CONVERSION_STATE_SUCCEEDED", done
+    for kind in ("customer", "contact"):
+        assert boss.get(f"/v1/{kind}s/{done[f'{kind}Id']}")["customFields"] == {"budget_owner": "王总"}
+    deal = boss.get(f"/v1/opportunities/{done['opportunityId']}")
+    assert deal["customFields"] == {"budget_owner": "王总"}

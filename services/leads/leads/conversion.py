@@ -23,6 +23,7 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import definitions
 from chassis.database import Database, Transaction
 from chassis.errors import Code, NotFound, Problem
 from chassis.ids import new_id
@@ -99,11 +100,12 @@ async def begin(
     """
     before = lead.begin_conversion(id)
     wants_contact = bool(lead.name and lead.company_name) or (customer_id is not None and bool(lead.name))
+    plan = {**_plan(lead, opportunity), "custom_fields": await _custom_fields(tx, lead), "asked": asked}
     conversion = Conversion(
         id=id, lead_id=lead.id, status_before=before, attempts=1, customer_id=customer_id or new_id(),
         customer_existed=customer_id is not None, contact_existed=contact_id is not None,
         contact_id=contact_id or (new_id() if wants_contact else None),
-        opportunity_id=new_id() if opportunity is not None else None, plan={**_plan(lead, opportunity), "asked": asked},
+        opportunity_id=new_id() if opportunity is not None else None, plan=plan,
     )  # fmt: skip
     tx.add(conversion)
     await tx.enqueue(JOB, {"conversion_id": str(id)}, due_at=tx.now + _JOB_WAITS, key=str(id))
@@ -123,6 +125,21 @@ def _plan(lead: Lead, opportunity: Mapping[str, Any] | None) -> dict[str, Any]:
     plan["lead_id"] = str(lead.id)
     plan["opportunity"] = dict(opportunity) if opportunity is not None else None
     return plan
+
+
+async def _custom_fields(tx: Transaction, lead: Lead) -> dict[str, dict[str, Any]]:
+    """The lead's values by key, each with what a field of the customer, the contact or the opportunity has to be like to
+    take it."""
+    known = await definitions(tx, Lead.record_type)
+    return {
+        key: {
+            "kind": field.kind.value,
+            "reference_type": field.reference_type,
+            "value": lead.custom_fields[key],
+        }
+        for key, field in known.fields.items()
+        if key in lead.custom_fields
+    }
 
 
 async def carry_on(

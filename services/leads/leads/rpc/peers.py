@@ -5,18 +5,27 @@ from datetime import date, timedelta
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Value
 from google.type.date_pb2 import Date
 from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.customfields.v1 import custom_fields_pb2
 from kehu.sales.v1 import customer_facet_pb2, opportunity_pb2, opportunity_service_pb2
 
+from chassis.custom_fields.given import PREFIX
 from chassis.errors import Code, Problem
 from chassis.mapping import to_money
 from chassis.money import Money
 from chassis.rpc import Call
+from chassis.wire import from_dict
 from leads.conversion import Conversion
 
 _CUSTOMERS = "kehu.customers.v1.CustomerService/"
 _CONTACTS = "kehu.customers.v1.ContactService/"
+_CUSTOMER_FIELDS = "kehu.customers.v1.CustomFieldService/ListCustomFields"
+_OPPORTUNITY_FIELDS = "kehu.sales.v1.CustomFieldService/ListCustomFields"
+_MOST_FIELDS = 200
+"""More than a kind of record can have."""
 _FACET = "kehu.sales.v1.CustomerFacetService/GetCustomerFacet"
 _OPPORTUNITIES = "kehu.sales.v1.OpportunityService/"
 _FIRST = "1"
@@ -31,13 +40,34 @@ class Suite:
     def __init__(self, call: Call) -> None:
         self._call = call.as_service()
 
-    async def _make(self, method: str, request: Any, answer: Any) -> None:
-        try:
-            await self._call.ask(method, request, answer)
-        except Problem as problem:
-            # The ids are ours alone: what is there under them was made by an earlier attempt.
-            if problem.code is not Code.ALREADY_EXISTS or problem.reason != "ID_TAKEN":
-                raise
+    async def _make(self, method: str, request: Any, record: Message) -> None:
+        """Makes the record that the request holds."""
+        while True:
+            try:
+                await self._call.ask(method, request, type(record))
+                return
+            except Problem as problem:
+                # The ids are ours alone: what is there under them was made by an earlier attempt.
+                if problem.code is Code.ALREADY_EXISTS and problem.reason == "ID_TAKEN":
+                    return
+                if not _left_out(record, problem):
+                    raise
+
+    async def _carry_fields(self, conversion: Conversion, record: Any, method: str, record_type: str) -> None:
+        """Gives the record the lead's values of the custom fields that both have: of one key, one kind, one kind of record
+        referred to."""
+        given = conversion.plan.get("custom_fields")
+        if not given:
+            return
+        request = custom_fields_pb2.ListCustomFieldsRequest(record_type=record_type, page_size=_MOST_FIELDS)
+        known = await self._call.ask(method, request, custom_fields_pb2.ListCustomFieldsResponse)
+        for field in known.custom_fields:
+            own = given.get(field.key)
+            kind = custom_fields_pb2.CustomFieldKind.Name(field.kind).removeprefix("CUSTOM_FIELD_KIND_")
+            if field.archived or own is None:
+                continue
+            if (own["kind"], own["reference_type"]) == (kind, field.reference_type):
+                record.custom_fields[field.key].CopyFrom(from_dict(Value, own["value"]))
 
     async def make_customer(self, conversion: Conversion) -> None:
         plan = conversion.plan
@@ -55,7 +85,8 @@ class Suite:
         request = customer_service_pb2.CreateCustomerRequest(
             customer=customer, customer_id=str(conversion.customer_id)
         )
-        await self._make(_CUSTOMERS + "CreateCustomer", request, customer_pb2.Customer)
+        await self._carry_fields(conversion, request.customer, _CUSTOMER_FIELDS, "customer")
+        await self._make(_CUSTOMERS + "CreateCustomer", request, request.customer)
 
     async def make_contact(self, conversion: Conversion) -> None:
         plan = conversion.plan
@@ -71,7 +102,8 @@ class Suite:
         request = contact_service_pb2.CreateContactRequest(
             contact=contact, contact_id=str(conversion.contact_id)
         )
-        await self._make(_CONTACTS + "CreateContact", request, contact_pb2.Contact)
+        await self._carry_fields(conversion, request.contact, _CUSTOMER_FIELDS, "contact")
+        await self._make(_CONTACTS + "CreateContact", request, request.contact)
 
     async def make_opportunity(self, conversion: Conversion) -> None:
         plan, wanted = conversion.plan, conversion.plan["opportunity"]
@@ -94,7 +126,8 @@ class Suite:
         request = opportunity_service_pb2.CreateOpportunityRequest(
             opportunity=opportunity, opportunity_id=str(conversion.opportunity_id)
         )
-        await self._make(_OPPORTUNITIES + "CreateOpportunity", request, opportunity_pb2.Opportunity)
+        await self._carry_fields(conversion, request.opportunity, _OPPORTUNITY_FIELDS, "opportunity")
+        await self._make(_OPPORTUNITIES + "CreateOpportunity", request, request.opportunity)
 
     async def take_back(self, conversion: Conversion) -> None:
         # All or nothing: a customer somebody works with already keeps its contact and opportunity, too.
@@ -143,3 +176,14 @@ class Suite:
                 return False
             raise
         return True
+
+
+def _left_out(record: Any, problem: Problem) -> bool:
+    """Takes away the custom fields that were refused and nothing else was: a value that does not fit there, as of a person
+    who has left, stops no conversion."""
+    refused = {v.field.removeprefix(PREFIX) for v in problem.violations if v.field.startswith(PREFIX)}
+    if len(refused) < len(problem.violations) or not refused & record.custom_fields.keys():
+        return False
+    for key in refused & record.custom_fields.keys():
+        del record.custom_fields[key]
+    return True
