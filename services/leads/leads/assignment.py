@@ -22,7 +22,8 @@ from chassis.records import Record
 from leads.conditions import ABOUT, check, holds
 from leads.errors import RulesChanged
 from leads.handling import Handling, settings_of
-from leads.lead import Lead, LeadAssigned, offer, tell
+from leads.lead import Lead, offer
+from leads.lead_events import LeadAssigned, tell
 from leads.words import LEAST_LOADED, OPEN, PASSED_ON, ROUND_ROBIN, RULE
 
 JOB = "assignment"

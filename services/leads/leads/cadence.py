@@ -16,8 +16,8 @@ from chassis.records import Record
 from leads import errors
 from leads.conditions import ABOUT, check
 from leads.handling import Handling, Step, hold_alone
-from leads.lead import (
-    Lead,
+from leads.lead import Lead
+from leads.lead_events import (
     LeadCadenceStarted,
     LeadCadenceStepReported,
     LeadCadenceStopped,

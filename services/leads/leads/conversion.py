@@ -30,7 +30,8 @@ from chassis.ids import new_id
 from chassis.principal import Principal
 from chassis.records import Record
 from leads.handling import hold
-from leads.lead import Lead, LeadConverted, LeadUpdated, tell
+from leads.lead import Lead
+from leads.lead_events import LeadConverted, LeadUpdated, tell
 from leads.words import CONVERTED, CONVERTING
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """Accepting and returning leads, the pool of those that nobody has, and what takes leads there by itself."""
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,18 +14,10 @@ from leads import errors
 from leads.assignment import JOB, Roster, assign_by_rules, open_leads
 from leads.conditions import where
 from leads.handling import Handling, LeadHandling, settings_of
-from leads.lead import (
-    Lead,
-    LeadAccepted,
-    LeadAssigned,
-    LeadReclaimed,
-    LeadReclaimWarned,
-    LeadReturned,
-    tell,
-)
+from leads.lead import Lead
+from leads.lead_events import LeadAccepted, LeadAssigned, LeadReclaimed, LeadReclaimWarned, LeadReturned, tell
 from leads.words import ACCEPTED, CLAIMED, IDLE, NOT_ACCEPTED, OPEN, PASSED_ON, PENDING, RETURNED
 
-log = logging.getLogger(__name__)
 RECLAIM_EVERY = timedelta(minutes=10)
 _AT_ONCE = 100
 
@@ -110,14 +101,15 @@ async def claim(tx: Transaction, id: UUID, handling: Handling) -> Lead:
     return lead
 
 
-# The condition of the tenant's rule comes behind these words, its parameters after theirs.
+# The condition of the tenant's rule comes behind these words, its parameters after theirs. Leads that somebody holds are looked
+# at next time: who holds one is taking it in hand, or back.
 _IDLE = (
     "SELECT t.id FROM leads AS t WHERE t.owner_id IS NOT NULL AND t.status = ANY($1) AND t.acceptance <> 'PENDING'"
     " AND t.deleted_at IS NULL AND t.touch_time <= $2 AND {due} AND "
 )
 _TO_WARN = _IDLE.replace("{due}", "t.reclaim_time IS NULL")
 _TO_RECLAIM = _IDLE.replace("{due}", "t.reclaim_time <= $2")
-_SOME = " ORDER BY t.touch_time, t.id LIMIT 100 FOR UPDATE SKIP LOCKED"
+_SOME = " ORDER BY t.touch_time, t.id LIMIT $3 FOR UPDATE SKIP LOCKED"
 
 
 async def warn_idle(tx: Transaction, handling: Handling) -> bool:
@@ -152,10 +144,9 @@ async def reclaim_idle(tx: Transaction, handling: Handling) -> bool:
 
 
 async def _idle(tx: Transaction, sql: str, until: datetime, settings: LeadHandling) -> Sequence[Lead]:
-    such = where(settings.reclaim_condition, 3)
+    such = where(settings.reclaim_condition, 4)
     connection = await tx.session.connection()
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    # Leads that somebody holds are looked at next time: who holds one is taking it in hand.
-    rows = await driver.fetch(sql + such.text + _SOME, list(OPEN), until, *such.values)
+    rows = await driver.fetch(sql + such.text + _SOME, list(OPEN), until, _AT_ONCE, *such.values)
     found = [await tx.find(Lead, UUID(str(row["id"]))) for row in rows]
     return [lead for lead in found if lead is not None]

@@ -13,7 +13,8 @@ from chassis.database import Transaction
 from chassis.records import Record
 from leads.conditions import SCORED, check
 from leads.handling import Handling, hold_alone
-from leads.lead import Lead, LeadUpdated, tell, told
+from leads.lead import Lead
+from leads.lead_events import LeadUpdated, tell, told
 
 RESCORE = "rescore"
 """Counts all leads anew."""

@@ -9,7 +9,7 @@ from chassis.custom_fields.rpc import custom_fields_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.rpc import import_face
 from chassis.service import Service
-from leads import conversion, errors, facet, handling, lead
+from leads import conversion, errors, facet, handling, lead, lead_events
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.imports import IMPORTS
 from leads.rpc import absences, assignments, cadences, pool, scores
@@ -34,23 +34,23 @@ SERVICE = Service(
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
-        lead.LeadCreated: events.LeadCreated,
-        lead.LeadUpdated: events.LeadUpdated,
-        lead.LeadAssigned: events.LeadAssigned,
-        lead.LeadContacted: events.LeadContacted,
-        lead.LeadQualified: events.LeadQualified,
-        lead.LeadDisqualified: events.LeadDisqualified,
-        lead.LeadReopened: events.LeadReopened,
-        lead.LeadConverted: events.LeadConverted,
-        lead.LeadDeleted: events.LeadDeleted,
-        lead.LeadAccepted: events.LeadAccepted,
-        lead.LeadReturned: events.LeadReturned,
-        lead.LeadReclaimWarned: events.LeadReclaimWarned,
-        lead.LeadReclaimed: events.LeadReclaimed,
-        lead.LeadCadenceStarted: events.LeadCadenceStarted,
-        lead.LeadCadenceStepReported: events.LeadCadenceStepReported,
-        lead.LeadCadenceStopped: events.LeadCadenceStopped,
-        lead.LeadContactDue: events.LeadContactDue,
+        lead_events.LeadCreated: events.LeadCreated,
+        lead_events.LeadUpdated: events.LeadUpdated,
+        lead_events.LeadAssigned: events.LeadAssigned,
+        lead_events.LeadContacted: events.LeadContacted,
+        lead_events.LeadQualified: events.LeadQualified,
+        lead_events.LeadDisqualified: events.LeadDisqualified,
+        lead_events.LeadReopened: events.LeadReopened,
+        lead_events.LeadConverted: events.LeadConverted,
+        lead_events.LeadDeleted: events.LeadDeleted,
+        lead_events.LeadAccepted: events.LeadAccepted,
+        lead_events.LeadReturned: events.LeadReturned,
+        lead_events.LeadReclaimWarned: events.LeadReclaimWarned,
+        lead_events.LeadReclaimed: events.LeadReclaimed,
+        lead_events.LeadCadenceStarted: events.LeadCadenceStarted,
+        lead_events.LeadCadenceStepReported: events.LeadCadenceStepReported,
+        lead_events.LeadCadenceStopped: events.LeadCadenceStopped,
+        lead_events.LeadContactDue: events.LeadContactDue,
         handling.LeadHandlingUpdated: events.LeadHandlingUpdated,
     },
     jobs={conversion.JOB: conversion_job, **JOBS, **IMPORTS.jobs, **CUSTOM_FIELDS.jobs},

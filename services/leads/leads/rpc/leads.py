@@ -19,16 +19,13 @@ from leads.cadence import remind
 from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import Handling, hold
-from leads.lead import (
-    Lead,
+from leads.lead import Lead, assign_lead, capture, change_lead
+from leads.lead_events import (
     LeadContacted,
     LeadDeleted,
     LeadDisqualified,
     LeadQualified,
     LeadReopened,
-    assign_lead,
-    capture,
-    change_lead,
     tell,
     told,
 )
