@@ -11,9 +11,11 @@ import pytest
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
 
 from chassis.errors import Code, Problem
+from chassis.owners import Owner
 from chassis.principal import Principal
 from chassis.testing import eventually, refused, somebody
 from leads.handling import RECLAIM, hold
+from leads.lead import capture
 from leads.pool import reclaim_idle, warn_idle
 from leads.rpc.jobs import expire_offer, reclaim
 
@@ -273,3 +275,81 @@ async def test_the_job_that_reclaims_comes_again_and_survives_a_death(company: M
     await c.handling("reclaim_idle_days", reclaim_idle_days=0)
     await reclaim({}, c.leads.running.call(c.boss.acting_as("leads")))
     await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", c.handling(reclaim_idle_days=1))
+
+
+async def test_two_replicas_reclaim_many_leads_and_none_twice(company: Make) -> None:
+    """Several workers of each, on connections of their own, until none of them finds anything."""
+    c = await company()
+    ann = await c.person("Ann")
+    count = 250  # more than two batches
+    async with c.leads.running.database.transaction(c.boss) as tx:
+        handling = await hold(tx)
+        for number in range(count):
+            await capture(tx, {"name": f"Idle {number}"}, Owner(ann.person_id, None), handling)
+    await c.handling(reclaim_idle_days=7)
+    await c.settled()
+    await c.execute("UPDATE jobs SET due_at = now() + interval '1 hour' WHERE kind = :p0", RECLAIM)
+    long_ago = datetime.now(UTC) - timedelta(days=8)
+    await c.execute("UPDATE leads SET touch_time = :p0, reclaim_time = :p0", long_ago)
+    found: list[bool] = []
+
+    async def worker(harness: Any) -> None:
+        more = True
+        while more:
+            async with harness.running.database.transaction(c.boss.acting_as("leads")) as tx:
+                more = await reclaim_idle(tx, await hold(tx))
+            found.append(more)
+
+    # Meanwhile their owner takes some in hand: what they get first stays theirs.
+    kept = await c.rows("SELECT id FROM leads ORDER BY id DESC LIMIT 5")
+
+    async def contact(id: str) -> bool:
+        try:
+            await c.verb("ContactLead", lead_service_pb2.ContactLeadRequest(id=id), ann)
+        except Problem as problem:
+            assert problem.code in (Code.NOT_FOUND, Code.UNAVAILABLE, Code.ABORTED), problem
+            return False
+        return True
+
+    workers = [worker(harness) for harness in (c.leads, c.other) * 3]
+    touched = asyncio.gather(*(contact(str(row["id"])) for row in kept))
+    await asyncio.gather(*workers)
+    stayed = sum(await touched)
+    events = await c.rows(
+        "SELECT record_id, count(*) AS n FROM outbox WHERE subject LIKE '%lead.reclaimed' GROUP BY record_id"
+    )
+    assert {row["n"] for row in events} == {1}
+    assert len(events) == count - stayed
+    (pool,) = await c.rows(
+        "SELECT count(*) AS n FROM leads WHERE owner_id IS NULL AND assignment_cause = 'IDLE' AND version = 2"
+    )
+    assert pool["n"] == count - stayed
+    assert len(found) >= 6
+
+
+async def test_two_replicas_end_many_offers_and_none_twice(company: Make) -> None:
+    """Each offer runs out in both replicas at once; everybody gets as many, and the rule counts each of them once."""
+    c = await company()
+    people = [await c.person(name) for name in ("Ann", "Bob", "Cy")]
+    rule = await c.rule("Asked", *people, accept_minutes=30)
+    leads = [await offered(c) for _ in range(12)]
+    assert Counter(await c.owners(leads)) == {"Ann": 4, "Bob": 4, "Cy": 4}
+    passed = datetime.now(UTC) - timedelta(seconds=1)
+    await c.execute("UPDATE leads SET accept_until_time = :p0 WHERE acceptance = 'PENDING'", passed)
+
+    async def ends(lead: lead_pb2.Lead, harness: Any) -> None:
+        payload = {"lead_id": lead.id, "until": passed.isoformat()}
+        try:
+            await expire_offer(payload, harness.running.call(c.boss.acting_as("leads")))
+        except Problem as problem:  # the job would come again
+            assert problem.code in (Code.UNAVAILABLE, Code.ABORTED), problem
+
+    for _ in range(2):
+        await asyncio.gather(*(ends(lead, harness) for lead in leads for harness in (c.leads, c.other)))
+    assert [Counter(await c.told(lead.id)) for lead in leads] == [
+        {"lead.created": 1, "lead.assigned": 2}
+    ] * 12
+    owners = await c.owners(leads)
+    assert set(owners) == {"Ann", "Bob", "Cy"}
+    (kept,) = await c.rows("SELECT given_count FROM assignment_rules WHERE id = $1::uuid", rule.id)
+    assert kept["given_count"] == 24

@@ -39,15 +39,28 @@ async def list_rules(
     )
 
 
-async def _known(
-    request: service_pb.CreateAssignmentRuleRequest | service_pb.UpdateAssignmentRuleRequest, call: Call
-) -> None:
-    rule = request.rule
+async def _known_to_new(request: service_pb.CreateAssignmentRuleRequest, call: Call) -> None:
+    await _check_named(request.rule, call, frozenset())
+
+
+_NAMED = "SELECT person_ids, team_id FROM assignment_rules WHERE id = $1"
+
+
+async def _known_to_changed(request: service_pb.UpdateAssignmentRuleRequest, call: Call) -> None:
+    """Whom the rule names already may have left since: they do not keep the rest of it from being changed."""
+    rows = await call.database.read(call.who, _NAMED, parse_id(request.rule.id, "rule.id"))
+    await _check_named(
+        request.rule, call, frozenset(id for row in rows for id in (*row["person_ids"], row["team_id"]))
+    )
+
+
+async def _check_named(rule: pb.AssignmentRule, call: Call, named: frozenset[UUID | None]) -> None:
     people = [parse_id(person, "rule.personIds") for person in rule.person_ids]
-    await check_named(call, people, parse_id(rule.team_id, "rule.teamId") if rule.team_id else None)
+    team = parse_id(rule.team_id, "rule.teamId") if rule.team_id else None
+    await check_named(call, people, team, named)
 
 
-@face.write("CreateAssignmentRule", prepare=_known)
+@face.write("CreateAssignmentRule", prepare=_known_to_new)
 async def create_rule(
     request: service_pb.CreateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:
@@ -66,7 +79,7 @@ async def _rule(tx: Transaction, id: str, etag: str, field: str = "id") -> Assig
     return rule
 
 
-@face.write("UpdateAssignmentRule", prepare=_known)
+@face.write("UpdateAssignmentRule", prepare=_known_to_changed)
 async def update_rule(
     request: service_pb.UpdateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:

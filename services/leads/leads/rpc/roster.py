@@ -1,6 +1,7 @@
 """Who can be given leads, asked of identity before anything is locked. Leads acts by itself here: a rule may name people
 whom the one who asks does not see."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from kehu.identity.v1 import person_pb2, person_service_pb2, team_pb2, team_service_pb2
@@ -60,14 +61,17 @@ def _owner(person: str, team: str) -> Owner:
     return Owner(UUID(person), UUID(team) if team else None)
 
 
-async def check_named(call: Call, people: list[UUID], team: UUID | None) -> None:
-    """Whether a rule may name them. Raises Invalid (OWNER_NOT_FOUND, TEAM_NOT_FOUND)."""
-    there = {owner.person_id for owner in await _looked_up(call, set(people))} if people else set[UUID]()
+async def check_named(
+    call: Call, people: list[UUID], team: UUID | None, named: Collection[UUID | None]
+) -> None:
+    """Whether a rule that has `named` these already may name them. Raises Invalid (OWNER_NOT_FOUND, TEAM_NOT_FOUND)."""
+    new = {person for person in people if person not in named}
+    missing = new - {owner.person_id for owner in await _looked_up(call, new)}
     for place, person in enumerate(people):
-        if person not in there:
+        if person in missing:
             field = f"rule.personIds[{place}]"
             raise Invalid(field, f"there is no active person {person}", reason="OWNER_NOT_FOUND")
-    if team is not None:
+    if team is not None and team not in named:
         try:
             await call.ask(_TEAM, team_service_pb2.GetTeamRequest(id=str(team)), team_pb2.Team)
         except Problem as problem:
