@@ -33,7 +33,7 @@ EXPIRY = "acceptance"
 
 
 class AssignmentRule(Record, table=True):
-    """One rule. The cursor (`last_…`, `given_count`) moves without the rule counting as changed."""
+    """One rule. The cursor (`last_person_id`, `turn_order`, `given_count`) moves without the rule counting as changed."""
 
     __tablename__ = "assignment_rules"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "assignment_rule"
@@ -49,7 +49,8 @@ class AssignmentRule(Record, table=True):
     open_lead_limit: int = 0
     accept_minutes: int = 0
     last_person_id: UUID | None = None
-    last_place: int = -1
+    turn_order: list[UUID] = Field(default_factory=list[UUID], sa_type=ARRAY(Uuid))  # pyright: ignore[reportArgumentType]
+    """The people as their turns were to come when the last lead was given away; who got it stands at the end."""
     given_count: int = Field(default=0, sa_type=BigInteger)
 
 
@@ -73,25 +74,29 @@ class Roster:
     teams: Mapping[UUID, Sequence[UUID]]
 
 
-def turns(people: Sequence[UUID], last: UUID | None, last_place: int) -> list[UUID]:
-    """The people in the order of their turns, after `last` had one at `last_place` of the list as it was then.
+def turns(people: Sequence[UUID], before: Sequence[UUID]) -> list[UUID]:
+    """The people in the order of their turns; `before` is how the turns were to come when somebody last had one, that one at
+    the end.
 
-    When the list no longer has `last`, whoever has moved up to their place is next.
+    Who has come since stands where the list has them. When the list no longer has whoever had the last turn, the next one
+    then who is still there is next: so nobody is left out, however many have gone.
     """
-    place = people.index(last) + 1 if last in people else max(0, min(last_place, len(people)))
+    if before and before[-1] in people:
+        place = people.index(before[-1]) + 1
+    else:
+        place = next((people.index(person) for person in before if person in people), 0)
     return [*people[place:], *people[:place]]
 
 
 def chosen(
     people: Sequence[UUID],
-    last: UUID | None,
-    last_place: int,
+    before: Sequence[UUID],
     distribution: str,
     loads: Mapping[UUID, int],
     fit: Callable[[UUID], bool],
 ) -> UUID | None:
     """Whose lead it is, of those who are fit; None when nobody is."""
-    waiting = [person for person in turns(people, last, last_place) if fit(person)]
+    waiting = [person for person in turns(people, before) if fit(person)]
     if not waiting:
         return None
     if distribution == LEAST_LOADED:
@@ -113,20 +118,20 @@ class _Rule:
     open_lead_limit: int
     accept_minutes: int
     last_person_id: UUID | None
-    last_place: int
+    turn_order: list[UUID]
     given_count: int
     moved: bool = field(default=False, compare=False)
 
 
 _RULES = text(
     "SELECT id, name, condition, default_rule, distribution, person_ids, team_id, open_lead_limit, accept_minutes,"
-    " last_person_id, last_place, given_count FROM assignment_rules WHERE active AND deleted_at IS NULL"
+    " last_person_id, turn_order, given_count FROM assignment_rules WHERE active AND deleted_at IS NULL"
     " ORDER BY default_rule, position, id FOR UPDATE"
 )
 _MOVE = text(
-    "UPDATE assignment_rules SET last_person_id = :last_person_id, last_place = :last_place, given_count = :given_count"
+    "UPDATE assignment_rules SET last_person_id = :last_person_id, turn_order = :turn_order, given_count = :given_count"
     " WHERE id = :id"
-)
+).bindparams(bindparam("turn_order", type_=ARRAY(Uuid)))
 _AWAY = text(
     "SELECT owner_id FROM absences WHERE from_time <= :now AND until_time > :now AND deleted_at IS NULL"
 )
@@ -204,7 +209,7 @@ class Dealer:
                 and not 0 < rule.open_lead_limit <= loads.get(person, 0)
             )
 
-        return chosen(self._people(rule), rule.last_person_id, rule.last_place, rule.distribution, loads, fit)
+        return chosen(self._people(rule), rule.turn_order, rule.distribution, loads, fit)
 
     def _give(self, lead: Lead, rule: _Rule, person: UUID, cause: str, accept_minutes: int) -> None:
         previous = lead.owner_id
@@ -218,7 +223,7 @@ class Dealer:
         lead.assignment_rule_id, lead.assignment_rule_name = rule.id, rule.name
         if accept_minutes:
             offer(lead, self._tx.now + timedelta(minutes=accept_minutes))
-        rule.last_person_id, rule.last_place = person, self._people(rule).index(person)
+        rule.last_person_id, rule.turn_order = person, turns(self._people(rule), [person])
         rule.given_count += 1
         rule.moved = True
         tell(self._tx, lead, self._handling, LeadAssigned, previous_owner_id=previous)
@@ -232,7 +237,7 @@ class Dealer:
                     {
                         "id": rule.id,
                         "last_person_id": rule.last_person_id,
-                        "last_place": rule.last_place,
+                        "turn_order": rule.turn_order,
                         "given_count": rule.given_count,
                     },
                 )
@@ -266,7 +271,8 @@ def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
     values = dict(row)
     for name in ("id", "team_id", "last_person_id"):
         values[name] = UUID(str(values[name])) if values[name] is not None else None
-    values["person_ids"] = [UUID(str(id)) for id in values["person_ids"]]
+    for name in ("person_ids", "turn_order"):
+        values[name] = [UUID(str(id)) for id in values[name]]
     return values
 
 

@@ -33,7 +33,7 @@ _TABLES = {
         open_lead_limit integer NOT NULL CHECK (open_lead_limit >= 0),
         accept_minutes integer NOT NULL CHECK (accept_minutes >= 0),
         last_person_id uuid,
-        last_place integer NOT NULL,
+        turn_order uuid[] NOT NULL,
         given_count bigint NOT NULL,
         CHECK ((person_ids = '{}') = (team_id IS NOT NULL)),
         CHECK (NOT default_rule OR condition = '')
