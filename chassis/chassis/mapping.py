@@ -8,7 +8,7 @@
 A field and its column have the same name, except for what every record has (`create_time` is `created_at`, `etag` is
 `version` …). Ids are UUID columns, enums text columns with the name without its prefix (`NEW`), times timestamptz, days date,
 Money the two columns `<field>` (bigint, minor units) and `<field>_currency`, decimals written as text numeric columns,
-repeated texts text[]. Fields of other messages are left to the service (`skip`).
+repeated texts text[], repeated ids uuid[]. Fields of other messages are left to the service (`skip`).
 """
 
 from collections.abc import Callable, Iterable
@@ -209,6 +209,8 @@ def _setter(field: FieldDescriptor, column: str) -> Setter:
         prefix = enum_prefix([v.name for v in field.enum_type.values])
         numbers = {v.name.removeprefix(prefix): v.number for v in field.enum_type.values} | {"": 0, None: 0}
         return lambda out, read: setattr(out, name, numbers[read(column)])
+    if field.is_repeated and _format(field) == rules_pb2.FORMAT_UUID:
+        return lambda out, read: getattr(out, name).extend([str(id) for id in read(column) or ()])
     if field.is_repeated and field.message_type is None and field.enum_type is None:
         return lambda out, read: getattr(out, name).extend(read(column) or ())
     if field.message_type is not None or field.is_repeated:
@@ -287,6 +289,8 @@ def _getter(field: FieldDescriptor, column: str) -> Getter:
         prefix = enum_prefix([v.name for v in field.enum_type.values])
         names = {v.number: v.name.removeprefix(prefix) for v in field.enum_type.values} | {0: ""}
         return lambda message: {column: names[getattr(message, name)]}
+    if field.is_repeated and _format(field) == rules_pb2.FORMAT_UUID:
+        return lambda message: {column: [UUID(id) for id in getattr(message, name)]}
     if field.is_repeated:
         return lambda message: {column: list(getattr(message, name))}
     if field.type == FieldDescriptor.TYPE_STRING:

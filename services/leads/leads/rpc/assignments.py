@@ -7,7 +7,6 @@ from kehu.leads.v1 import assignment_pb2 as pb
 from kehu.leads.v1 import assignment_service_pb2 as service_pb
 
 from chassis.database import Transaction
-from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import Listing
@@ -15,7 +14,7 @@ from chassis.mapping import change
 from chassis.rpc import Call, Face
 from leads.assignment import AssignmentRule, check_rule
 from leads.handling import LeadHandling, change_handling, handling_id
-from leads.rpc.messages import HANDLING, rule_message, rule_values
+from leads.rpc.messages import HANDLING, RULE
 from leads.rpc.roster import check_named
 
 face = Face("kehu.leads.v1.AssignmentService")
@@ -26,7 +25,7 @@ RULES = Listing(
 
 @face.read("GetAssignmentRule")
 async def get_rule(request: service_pb.GetAssignmentRuleRequest, call: Call) -> pb.AssignmentRule:
-    return rule_message(await RULES.get(call, request.id))
+    return RULE.message(await RULES.get(call, request.id))
 
 
 @face.read("ListAssignmentRules")
@@ -35,7 +34,7 @@ async def list_rules(
 ) -> service_pb.ListAssignmentRulesResponse:
     page = await RULES.page(call, request)
     return service_pb.ListAssignmentRulesResponse(
-        assignment_rules=[rule_message(row) for row in page.rows], next_page_token=page.next_page_token
+        assignment_rules=[RULE.message(row) for row in page.rows], next_page_token=page.next_page_token
     )
 
 
@@ -64,17 +63,15 @@ async def _check_named(rule: pb.AssignmentRule, call: Call, named: frozenset[UUI
 async def create_rule(
     request: service_pb.CreateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:
-    rule = AssignmentRule(**rule_values(request.rule))
+    rule = AssignmentRule(**RULE.values(request.rule))
     check_rule(rule)
     tx.add(rule)
     await tx.session.flush()
-    return rule_message(rule)
+    return RULE.message(rule)
 
 
 async def _rule(tx: Transaction, id: str, etag: str, field: str = "id") -> AssignmentRule:
-    rule = await tx.find(AssignmentRule, parse_id(id, field))
-    if rule is None:
-        raise NotFound("assignment rule", id)
+    rule = await tx.get(AssignmentRule, parse_id(id, field), right="settings")
     tx.check_etag(rule, etag)
     return rule
 
@@ -84,10 +81,10 @@ async def update_rule(
     request: service_pb.UpdateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:
     rule = await _rule(tx, request.rule.id, request.rule.etag, "rule.id")
-    change(rule, rule_values(request.rule, request.update_mask))
+    change(rule, RULE.values(request.rule, request.update_mask))
     check_rule(rule)
     await tx.session.flush()
-    return rule_message(rule)
+    return RULE.message(rule)
 
 
 @face.write("DeleteAssignmentRule")

@@ -7,7 +7,6 @@ from kehu.leads.v1 import lead_pb2
 from kehu.leads.v1 import lead_service_pb2 as lead_service_pb
 
 from chassis.database import Transaction
-from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import RECORD_FIELDS, Listing
@@ -50,9 +49,7 @@ async def create(request: service_pb.CreateCadenceRequest, tx: Transaction) -> p
 
 
 async def _cadence(tx: Transaction, id: str, etag: str, field: str = "id") -> Cadence:
-    cadence = await tx.find(Cadence, parse_id(id, field))
-    if cadence is None:
-        raise NotFound("cadence", id)
+    cadence = await tx.get(Cadence, parse_id(id, field), right="settings")
     tx.check_etag(cadence, etag)
     return cadence
 

@@ -1,7 +1,6 @@
 """Rows as messages."""
 
 from typing import Any
-from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.leads.v1 import assignment_pb2, cadence_pb2, conversion_pb2, lead_pb2, score_pb2
@@ -12,7 +11,7 @@ from leads.handling import Step
 
 LEAD = Mapping(lead_pb2.Lead, skip=["utm"])
 CONVERSION = Mapping(conversion_pb2.Conversion)
-RULE = Mapping(assignment_pb2.AssignmentRule, skip=["person_ids"])
+RULE = Mapping(assignment_pb2.AssignmentRule)
 ABSENCE = Mapping(assignment_pb2.Absence)
 HANDLING = Mapping(assignment_pb2.LeadHandling)
 CADENCE = Mapping(cadence_pb2.Cadence, skip=["steps"])
@@ -28,22 +27,6 @@ def lead_message(row: Any) -> lead_pb2.Lead:
     if utm:
         message.utm.CopyFrom(lead_pb2.UtmParameters(**utm))
     return message
-
-
-def rule_message(row: Any) -> assignment_pb2.AssignmentRule:
-    """A rule of assignment."""
-    message = RULE.message(row)
-    people = row["person_ids"] if hasattr(row, "keys") else row.person_ids
-    message.person_ids.extend(str(person) for person in people)
-    return message
-
-
-def rule_values(message: assignment_pb2.AssignmentRule, mask: FieldMask | None = None) -> dict[str, Any]:
-    """Column → value of what a client writes."""
-    values, named = _but(RULE, message, mask, "person_ids")
-    if named:
-        values["person_ids"] = [UUID(person) for person in message.person_ids]
-    return values
 
 
 def cadence_message(row: Any) -> cadence_pb2.Cadence:
@@ -70,6 +53,14 @@ def _step(step: cadence_pb2.CadenceStep) -> Step:
     )  # fmt: skip
 
 
+def lead_values(message: lead_pb2.Lead, mask: FieldMask | None = None) -> dict[str, Any]:
+    """Column → value of what a client writes."""
+    values, named = _but(LEAD, message, mask, "utm")
+    if named:
+        values["utm"] = {name: getattr(message.utm, name) for name in _UTM if getattr(message.utm, name)}
+    return values
+
+
 def _but(
     mapping: Mapping[Any], message: Any, mask: FieldMask | None, name: str
 ) -> tuple[dict[str, Any], bool]:
@@ -79,20 +70,5 @@ def _but(
     paths = [path.split(".")[0] for path in mask.paths]
     rest = [path for path in mask.paths if path.split(".")[0] != name]
     values = mapping.values(message, FieldMask(paths=rest)) if rest or not paths else {}
-    return values, name in paths or "*" in paths or (not paths and bool(getattr(message, name)))
-
-
-def lead_values(message: lead_pb2.Lead, mask: FieldMask | None = None) -> dict[str, Any]:
-    """Column → value of what a client writes."""
-    if mask is None:
-        return {**LEAD.values(message), "utm": _utm(message)}
-    named = {path.split(".")[0] for path in mask.paths}
-    rest = [path for path in mask.paths if path.split(".")[0] != "utm"]
-    values = LEAD.values(message, FieldMask(paths=rest)) if rest or not named else {}
-    if "utm" in named or (not named and message.HasField("utm")):
-        values["utm"] = _utm(message)
-    return values
-
-
-def _utm(message: lead_pb2.Lead) -> dict[str, str]:
-    return {name: getattr(message.utm, name) for name in _UTM if getattr(message.utm, name)}
+    present = any(field.name == name for field, _ in message.ListFields())
+    return values, name in paths or "*" in paths or (not paths and present)

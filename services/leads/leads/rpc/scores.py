@@ -7,7 +7,6 @@ from kehu.leads.v1 import score_pb2 as pb
 from kehu.leads.v1 import score_service_pb2 as service_pb
 
 from chassis.database import Transaction
-from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import Listing
@@ -51,9 +50,7 @@ async def create(request: service_pb.CreateScoreRuleRequest, tx: Transaction) ->
 
 
 async def _rule(tx: Transaction, id: str, etag: str, field: str = "id") -> ScoreRule:
-    rule = await tx.find(ScoreRule, parse_id(id, field))
-    if rule is None:
-        raise NotFound("score rule", id)
+    rule = await tx.get(ScoreRule, parse_id(id, field), right="settings")
     tx.check_etag(rule, etag)
     return rule
 
