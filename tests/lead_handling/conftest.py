@@ -158,9 +158,11 @@ class Company:
         rows = await self.rows("SELECT subject FROM outbox WHERE record_id = $1::uuid ORDER BY seq", id)
         return [row["subject"].removeprefix(f"kehu.{self.boss.tenant}.leads.") for row in rows]
 
-    async def history(self, id: str) -> list[history_pb2.Change]:
-        request = history_pb2.ListChangesRequest(record_id=id, record_type="lead")
-        answer = await self.ask("HistoryService/ListChanges", request, history_pb2.ListChangesResponse)
+    async def history(
+        self, id: str, kind: str = "lead", who: Principal | None = None
+    ) -> list[history_pb2.Change]:
+        request = history_pb2.ListChangesRequest(record_id=id, record_type=kind)
+        answer = await self.ask("HistoryService/ListChanges", request, history_pb2.ListChangesResponse, who)
         return list(answer.changes)
 
     async def owners(self, leads: list[lead_pb2.Lead]) -> list[str]:

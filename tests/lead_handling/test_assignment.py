@@ -16,6 +16,7 @@ from kehu.leads.v1 import (
     absence_service_pb2,
     assignment_pb2,
     assignment_service_pb2,
+    cadence_pb2,
     lead_pb2,
     lead_service_pb2,
 )
@@ -274,3 +275,32 @@ async def test_absences_are_ones_own_or_within_ones_reach(company: Make) -> None
     assert not (await c.ask("AbsenceService/ListAbsences", listed, answer)).absences
     listed.include_past = True
     assert len((await c.ask("AbsenceService/ListAbsences", listed, answer)).absences) == 2
+
+
+async def test_what_is_set_has_a_history(company: Make) -> None:
+    c = await company()
+    ann = await c.person("Ann")
+    rule = await c.rule("Round", ann)
+    handling = await c.handling(claim_limit=5)
+    cadence = await c.cadence(cadence_pb2.CadenceStep(channel=cadence_pb2.CONTACT_CHANNEL_PHONE))
+    score = await c.score_rule("", 5)
+    absence = await away(c, ann)
+    rule.name = "Renamed"
+    request = assignment_service_pb2.UpdateAssignmentRuleRequest(
+        rule=rule, update_mask=FieldMask(paths=["name"])
+    )
+    await c.ask(A + "UpdateAssignmentRule", request, assignment_pb2.AssignmentRule)
+    await c.lead()  # it moves the cursor, which is no change of the rule
+    await c.settled()
+    changed, made = await c.history(rule.id, "assignment_rule")
+    assert [(field.field, changed.actor_name) for field in changed.fields] == [("name", "Boss")]
+    assert "turnOrder" not in {field.field for field in made.fields}
+    for kind, record in (
+        ("lead_handling", handling),
+        ("cadence", cadence),
+        ("score_rule", score),
+        ("absence", absence),
+    ):
+        assert await c.history(record.id, kind), kind
+    await refused(Code.NOT_FOUND, "NOT_FOUND", c.history(rule.id, "assignment_rule", ann))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", c.history(absence.id, "absence", await c.person("Bob")))

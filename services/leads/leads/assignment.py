@@ -37,6 +37,7 @@ class AssignmentRule(Record, table=True):
 
     __tablename__ = "assignment_rules"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "assignment_rule"
+    history_hidden: ClassVar[frozenset[str]] = frozenset({"last_person_id", "turn_order", "given_count"})
 
     name: str = ""
     position: int = 0

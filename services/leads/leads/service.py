@@ -9,12 +9,17 @@ from chassis.custom_fields.rpc import custom_fields_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.rpc import import_face
 from chassis.service import Service
-from leads import conversion, errors, facet, handling, lead, lead_events
+from leads import conversion, errors, facet, lead, lead_events
+from leads.absence import Absence
+from leads.assignment import AssignmentRule
+from leads.cadence import Cadence
 from leads.custom_fields import CUSTOM_FIELDS
+from leads.handling import LeadHandling, LeadHandlingUpdated
 from leads.imports import IMPORTS
 from leads.rpc import absences, assignments, cadences, pool, scores
 from leads.rpc.conversions import conversion_job
 from leads.rpc.jobs import JOBS
+from leads.score import ScoreRule
 
 SERVICE = Service(
     name="leads",
@@ -28,7 +33,15 @@ SERVICE = Service(
         import_face("kehu.leads.v1.ImportService", IMPORTS),
         history_face(
             "kehu.leads.v1.HistoryService",
-            {"lead": Kept(lead.Lead, "leads"), "custom_field": Kept(CustomField, None)},
+            {
+                "lead": Kept(lead.Lead, "leads"),
+                "absence": Kept(Absence, "leads"),
+                "assignment_rule": Kept(AssignmentRule, "settings"),
+                "cadence": Kept(Cadence, "leads"),
+                "score_rule": Kept(ScoreRule, "leads"),
+                "lead_handling": Kept(LeadHandling, "leads"),
+                "custom_field": Kept(CustomField, None),
+            },
         ),
         custom_fields_face("kehu.leads.v1.CustomFieldService", CUSTOM_FIELDS),
     ],
@@ -51,7 +64,7 @@ SERVICE = Service(
         lead_events.LeadCadenceStepReported: events.LeadCadenceStepReported,
         lead_events.LeadCadenceStopped: events.LeadCadenceStopped,
         lead_events.LeadContactDue: events.LeadContactDue,
-        handling.LeadHandlingUpdated: events.LeadHandlingUpdated,
+        LeadHandlingUpdated: events.LeadHandlingUpdated,
     },
     jobs={conversion.JOB: conversion_job, **JOBS, **IMPORTS.jobs, **CUSTOM_FIELDS.jobs},
     constraints={
