@@ -192,12 +192,16 @@ Test = Callable[[Callable[[str], Any]], bool]
 """Whether a record is one that a filter wants; it is given what reads the record's columns."""
 
 
-def at_hand(node: Node | None, fields: Mapping[str, Field]) -> Test:
-    """The filter as a function, true for the records for which `predicate` is.
+def at_hand(
+    node: Node | None, fields: Mapping[str, Field], own: Callable[[Comparison], Test] | None = None
+) -> Test:
+    """The filter as a function, true for the records for which `predicate` is; `own` answers for custom fields.
 
     Raises Invalid as `predicate` does, and here and now: the function itself raises nothing.
     """
-    predicate(node, fields)  # one place says what is a filter and what is none
+    predicate(
+        node, fields, own=_elsewhere if own else None
+    )  # one place says what is a filter and what is none
 
     def make(part: Node | None) -> Test:
         match part:
@@ -213,9 +217,16 @@ def at_hand(node: Node | None, fields: Mapping[str, Field]) -> Test:
                 any_of = [make(one) for one in part.parts]
                 return lambda read: any(one(read) for one in any_of)
             case Comparison():
+                if own is not None and part.field.startswith(PREFIX):
+                    return own(part)
                 return _tested(part, fields[part.field])
 
     return make(node)
+
+
+def _elsewhere(part: Comparison, positive: bool, alias: str, parameter: Callable[[Value, str], str]) -> str:
+    """Stands for a comparison that is looked at by itself."""
+    return "true"
 
 
 def _tested(part: Comparison, declared: Field) -> Test:
@@ -232,8 +243,8 @@ def _tested(part: Comparison, declared: Field) -> Test:
         return lambda read: tag in (read(column) or ())
     if op is Op.HAS and declared.kind is Kind.TEXT:
         wanted = part.value.text.lower()
-        return lambda read: (value := read(column)) is not None and wanted in _lower(value)
-    compare = _COMPARE[op]
+        return lambda read: (value := read(column)) is not None and wanted in lower(value)
+    compare = COMPARE[op]
     if declared.kind is Kind.MONEY:
         minor, _, currency = _amount(part, declared)
         code = declared.currency_column
@@ -250,7 +261,7 @@ def _there(value: Any) -> bool:
     return value is not None
 
 
-def _lower(text: str) -> str:
+def lower(text: str) -> str:
     """As PostgreSQL has it in C.UTF-8: each character by itself, and to a single one."""
     return text.lower() if text.isascii() else "".join([c.lower()[:1] for c in text])
 
@@ -282,7 +293,7 @@ def _opposite(test: str, declared: Field, column: str) -> str:
     return f"({test} OR {column} IS NULL)" if declared.nullable else test
 
 
-_COMPARE: dict[Op, Callable[[Any, Any], bool]] = {
+COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.EQ: operator.eq,
     Op.HAS: operator.eq,
     Op.LT: operator.lt,

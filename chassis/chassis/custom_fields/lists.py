@@ -1,12 +1,15 @@
-"""Custom fields in the filter and the order of a list.
+"""Custom fields in the filter and the order of a list, and in a filter over a record at hand.
 
 A comparison becomes a question to the index, which PostgreSQL answers by the field and the text (see
-`chassis.custom_fields.definition`); an order reads the index in its own order and fetches the records by their key.
+`chassis.custom_fields.definition`); an order reads the index in its own order and fetches the records by their key. Of a record
+at hand the same is asked of the same texts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any, NoReturn
 from uuid import UUID
 
 from chassis.custom_fields.definition import (
@@ -17,10 +20,10 @@ from chassis.custom_fields.definition import (
     number_text,
     plain_number,
 )
-from chassis.custom_fields.given import PREFIX
+from chassis.custom_fields.given import COLUMN, PREFIX
 from chassis.custom_fields.known import Definitions
 from chassis.errors import Invalid, Precondition
-from chassis.fields import Value
+from chassis.fields import COMPARE, Test, Value, lower
 from chassis.filters import Comparison, Op, invalid
 
 Parameter = Callable[[Value, str], str]
@@ -38,11 +41,14 @@ class CustomFieldBeingIndexed(Precondition):
         )
 
 
-def _usable(known: Definitions, key: str) -> Definition | None:
+def _filterable(known: Definitions, key: str) -> Definition | None:
     found = known.fields.get(key)
-    if found is None or not found.filterable or found.archived:
-        return None
-    if not found.indexed:
+    return found if found is not None and found.filterable and not found.archived else None
+
+
+def _usable(known: Definitions, key: str) -> Definition | None:
+    found = _filterable(known, key)
+    if found is not None and not found.indexed:
         raise CustomFieldBeingIndexed(key)
     return found
 
@@ -66,38 +72,79 @@ _ORDERED = frozenset(Op)
 
 def condition(known: Definitions, part: Comparison, positive: bool, alias: str, parameter: Parameter) -> str:
     """The comparison as SQL. Raises Invalid naming the place in the filter, CustomFieldBeingIndexed."""
-    field = _usable(known, part.field.removeprefix(PREFIX))
-    if field is None:
-        text = f"there is no custom field '{part.field[:60]}' to filter by; those marked filterable are: {_names(known)}"
-        raise invalid(part.at, text)
-    test, positive = _test(field, part, positive, parameter)
+    field = _usable(known, part.field.removeprefix(PREFIX)) or _unknown(known, part)
+    wanted, holds = _wanted(field, part)
+    test = "".join([f" AND {one.sql(parameter)}" for one in wanted])
     place = parameter(field.id, "uuid")
     which = f"v.record_id = {alias}.id AND v.field_id = {place}{test}"
     found = f"EXISTS (SELECT 1 FROM custom_values AS v WHERE {which})"  # noqa: S608 (fixed words, numbered places)
-    return found if positive else f"NOT {found}"
+    return found if holds == positive else f"NOT {found}"
 
 
-def _test(field: Definition, part: Comparison, positive: bool, parameter: Parameter) -> tuple[str, bool]:
-    op, literal = part.op, part.value
+def held(known: Definitions, part: Comparison) -> Test:
+    """The comparison as a function of a record at hand, whether the field is indexed yet or not. Raises Invalid naming the place
+    in the filter."""
+    field = _filterable(known, part.field.removeprefix(PREFIX)) or _unknown(known, part)
+    wanted, holds = _wanted(field, part)
+
+    def test(read: Callable[[str], Any]) -> bool:
+        value = read(COLUMN).get(field.key)
+        texts = field.index_texts(value) if value is not None and field.holds(value) else []
+        return any(all(one.of(text) for one in wanted) for text in texts) == holds
+
+    return test
+
+
+def _unknown(known: Definitions, part: Comparison) -> NoReturn:
+    text = f"there is no custom field '{part.field[:60]}' to filter by; those marked filterable are: {_names(known)}"
+    raise invalid(part.at, text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a text of a value has to be like: as compared with another, in a currency, or with another in it."""
+
+    op: Op
+    text: str
+    currency: bool = False
+
+    def sql(self, parameter: Parameter) -> str:
+        if self.currency:
+            return f"right(v.value, 3) = {parameter(self.text, 'text')}"
+        if self.op is Op.HAS:
+            return f"strpos(lower(v.value), {parameter(self.text, 'text')}) > 0"
+        return f"v.value {self.op.value} {parameter(self.text, 'text')}"
+
+    def of(self, text: str) -> bool:
+        if self.currency:
+            return text[-3:] == self.text
+        if self.op is Op.HAS:
+            return self.text in lower(text)
+        return COMPARE[self.op](text, self.text)
+
+
+def _wanted(field: Definition, part: Comparison) -> tuple[Sequence[_Wanted], bool]:
+    """What one of the value's texts has to be like, and whether there has to be such a text or may be none."""
+    op, literal, positive = part.op, part.value, part.op is not Op.NE
     if not literal.quoted and literal.text == "*" and op in _EQUAL:
-        return "", positive == (op is not Op.NE)
+        return [], positive
     if not literal.quoted and literal.text.lower() == "null":
         if op not in (Op.EQ, Op.NE):
             raise invalid(part.at, "null can be compared with = and != only")
-        return "", positive == (op is Op.NE)
+        return [], not positive
     if op is Op.NE:
-        op, positive = Op.EQ, not positive
+        op = Op.EQ
     allowed = _ORDERED if field.kind in (Kind.TEXT, Kind.NUMBER, Kind.MONEY, Kind.DATE) else _EQUAL
     if op not in allowed:
         signs = " ".join(sorted(o.value for o in allowed))
         raise invalid(part.at, f"{part.field} cannot be compared with '{op.value}'; there are: {signs}")
     if field.kind is Kind.TEXT and op is Op.HAS:
-        return f" AND strpos(lower(v.value), {parameter(literal.text.lower(), 'text')}) > 0", positive
+        return [_Wanted(op, literal.text.lower())], positive
     if op is Op.HAS:
         op = Op.EQ
     if field.kind is Kind.MONEY:
-        return _money(field, part, op, parameter), positive
-    return f" AND v.value {op.value} {parameter(_text(field, part), 'text')}", positive
+        return _money(field, part, op), positive
+    return [_Wanted(op, _text(field, part))], positive
 
 
 def _text(field: Definition, part: Comparison) -> str:
@@ -146,7 +193,7 @@ def _number(part: Comparison, text: str) -> Decimal:
     return max(-_MOST, min(_MOST, number))
 
 
-def _money(field: Definition, part: Comparison, op: Op, parameter: Parameter) -> str:
+def _money(field: Definition, part: Comparison, op: Op) -> Sequence[_Wanted]:
     """Amounts of all currencies, unless the value names one (`"1000.50 USD"`)."""
     figure, _, currency = part.value.text.strip().partition(" ")
     currency = currency.strip()
@@ -155,18 +202,16 @@ def _money(field: Definition, part: Comparison, op: Op, parameter: Parameter) ->
     amount = _number(part, figure)
     low, high = number_text(amount) + " ", number_text(amount) + "!"
     if currency and op is Op.EQ:
-        return f" AND v.value = {parameter(money_text(amount, currency), 'text')}"
+        return [_Wanted(op, money_text(amount, currency))]
     match op:
         case Op.EQ:
-            test = f" AND v.value >= {parameter(low, 'text')} AND v.value < {parameter(high, 'text')}"
+            wanted = [_Wanted(Op.GE, low), _Wanted(Op.LT, high)]
         case Op.LT:
-            test = f" AND v.value < {parameter(low, 'text')}"
+            wanted = [_Wanted(Op.LT, low)]
         case Op.LE:
-            test = f" AND v.value < {parameter(high, 'text')}"
+            wanted = [_Wanted(Op.LT, high)]
         case Op.GT:
-            test = f" AND v.value >= {parameter(high, 'text')}"
+            wanted = [_Wanted(Op.GE, high)]
         case _:
-            test = f" AND v.value >= {parameter(low, 'text')}"
-    if currency:
-        test += f" AND right(v.value, 3) = {parameter(currency, 'text')}"
-    return test
+            wanted = [_Wanted(Op.GE, low)]
+    return [*wanted, _Wanted(Op.EQ, currency, currency=True)] if currency else wanted

@@ -1,6 +1,8 @@
 """Custom fields of customers and contacts: what they may hold, who may change them, how they are found."""
 
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +17,11 @@ from kehu.history.v1 import history_pb2
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.imports.v1 import imports_pb2
 
-from chassis.errors import Code
+from chassis.custom_fields.definitions import definitions_now
+from chassis.custom_fields.lists import held
+from chassis.errors import Code, Invalid
+from chassis.fields import at_hand
+from chassis.filters import parse
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import (
     DatabaseUrls,
@@ -176,6 +182,45 @@ async def test_every_kind_is_written_and_read(service: Harness) -> None:
     request = customer_service_pb2.GetCustomerRequest(id=made.id)
     assert await service.ask(who, CUSTOMERS + "GetCustomer", request, customer_pb2.Customer) == made
     assert [values(c) for c in (await page(service, who)).customers] == [kept, {}]
+
+
+COMPARED: dict[str, list[str]] = {
+    "text": ["*", "null", "a", '"B"', '"ΟΔΟΣ"', '"İ"', '""'],
+    "number": ["*", "null", "0", "-1.5", "12.5", "100000000000000000000"],
+    "money": ["*", "null", "12.34", '"12.34 CNY"', '"12.34 USD"', "0"], "day": ["*", "null", "2026-05-01"],
+    "medal": ["*", "null", "gold", "silver"], "medals": ["*", "null", "gold", "silver"], "yes": ["*", "null", "true", "false"],
+}  # fmt: skip
+HELD: list[dict[str, Any]] = [
+    {}, {"text": "a"}, {"text": "Abc"}, {"text": "οδος"}, {"text": "istanbul"},
+    {"number": "0"}, {"number": "-1.50"}, {"number": "13"},
+    {"money": {"currencyCode": "CNY", "units": 12, "nanos": 340000000}}, {"money": {"currencyCode": "USD", "units": 12}},
+    {"money": {"currencyCode": "USD", "units": -12}}, {"day": "2026-05-01"}, {"day": "2026-04-30"}, {"medal": "gold"},
+    {"medals": ["gold", "silver"]}, {"medals": ["silver"]}, {"yes": True}, {"yes": False, "text": "b", "number": "12.5"},
+]  # fmt: skip
+
+
+async def test_a_filter_means_the_same_of_a_record_at_hand(service: Harness) -> None:
+    """Whatever is compared with whatever: the list has those for which the function is true, or both refuse it."""
+    who = await with_all_kinds(service)
+    made = [await create(service, who, str(number), **custom) for number, custom in enumerate(HELD)]
+    known = await definitions_now(service.running.database, who, "customer")
+    asked = 0
+    for key, literals in COMPARED.items():
+        for literal, sign in product(literals, ("=", "!=", ":", "<", "<=", ">", ">=")):
+            for text in (f"customFields.{key} {sign} {literal}", f"NOT customFields.{key} {sign} {literal}"):
+                listing = page(service, who, filter=text, page_size=100)
+                try:
+                    wants = at_hand(parse(text), {}, partial(held, known))
+                except Invalid as problem:
+                    refusal = await refused(Code.INVALID_ARGUMENT, "FILTER_INVALID", listing)
+                    assert refusal.violations[0].description == problem.violations[0].description
+                    continue
+                found = {customer.id for customer in (await listing).customers}
+                assert found == {
+                    one.id for one in made if wants({"custom_fields": values(one)}.__getitem__)
+                }, text
+                asked += 1
+    assert asked > 200
 
 
 WRONG: dict[str, list[Any]] = {

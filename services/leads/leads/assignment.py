@@ -15,11 +15,12 @@ from uuid import UUID
 from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, text
 from sqlmodel import Field
 
+from chassis.custom_fields.known import Definitions
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.owners import Owner
 from chassis.records import Record
-from leads.conditions import ABOUT, check, holds
+from leads.conditions import ABOUT, check, fields_of, holds
 from leads.errors import RulesChanged
 from leads.handling import Handling, settings_of
 from leads.lead import Lead, offer
@@ -55,9 +56,13 @@ class AssignmentRule(Record, table=True):
     given_count: int = Field(default=0, sa_type=BigInteger)
 
 
-def check_rule(rule: AssignmentRule) -> None:
-    """Raises Invalid for a rule that cannot be asked."""
-    rule.condition = check(rule.condition, ABOUT, "rule.condition")
+async def check_rule(
+    tx: Transaction, rule: AssignmentRule, changed: Collection[str] = ("condition",)
+) -> None:
+    """Raises Invalid for a rule that cannot be asked. A condition that was not changed is not looked at: what it names may
+    have gone since."""
+    if "condition" in changed:
+        rule.condition = await check(tx, rule.condition, ABOUT, "rule.condition")
     rule.distribution = rule.distribution or ROUND_ROBIN
     if bool(rule.person_ids) == (rule.team_id is not None):
         raise Invalid("rule.personIds", "a rule gives leads to people or to a team: name one of them")
@@ -163,7 +168,7 @@ class Dealer:
 
     def __init__(
         self, tx: Transaction, handling: Handling, roster: Roster, rules: list[_Rule], away: set[UUID],
-        loads: dict[UUID, int], max_offers: int,
+        loads: dict[UUID, int], max_offers: int, custom: Definitions,
     ) -> None:  # fmt: skip
         self._tx = tx
         self._handling = handling
@@ -172,6 +177,7 @@ class Dealer:
         self._away = away
         self._loads = loads
         self._max_offers = max_offers
+        self._custom = custom
 
     def decide(self, lead: Lead, cause: str = RULE) -> Decision:
         """Gives the lead to whom the rules name; when they name nobody, nothing changes.
@@ -184,7 +190,7 @@ class Dealer:
         offered_in_vain = len(passed_over) >= self._max_offers > 0
         held = False
         for rule in self._rules:
-            if (offered_in_vain and not rule.default_rule) or not holds(rule.condition, lead):
+            if (offered_in_vain and not rule.default_rule) or not holds(rule.condition, lead, self._custom):
                 continue
             held = True
             person = self._chosen(rule, lead, passed_over)
@@ -264,7 +270,8 @@ async def dealer(tx: Transaction, handling: Handling, roster: Roster) -> Dealer:
     away = {UUID(str(id)) for id in (await tx.session.execute(_AWAY, {"now": tx.now})).scalars()}
     loads = await open_leads(tx, roster.people)
     settings = await settings_of(tx)
-    return Dealer(tx, handling, roster, rules, away, loads, settings.max_offers)
+    custom = await fields_of(tx, [rule.condition for rule in rules])
+    return Dealer(tx, handling, roster, rules, away, loads, settings.max_offers, custom)
 
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -68,9 +68,9 @@ def steps_of(cadence: Cadence) -> list[Step]:
     return [Step(**step) for step in cadence.steps]
 
 
-def check_cadence(cadence: Cadence) -> None:
+async def check_cadence(tx: Transaction, cadence: Cadence) -> None:
     """Raises Invalid for a condition that is none."""
-    cadence.condition = check(cadence.condition, ABOUT, "cadence.condition")
+    cadence.condition = await check(tx, cadence.condition, ABOUT, "cadence.condition")
 
 
 _ON_IT = text(

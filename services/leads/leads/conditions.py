@@ -1,14 +1,21 @@
 """The fields of leads by which lists are filtered and by which rules say what leads they are about.
 
-A condition has one meaning, whether a lead at hand is looked at (`holds`) or the table is searched (`predicate`).
+A condition has one meaning, whether a lead at hand is looked at (`holds`) or the table is searched (`where`). It may name custom
+fields of leads that are filterable. When such a field is so no longer, nobody knows what the condition would say: it holds
+for no lead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
-from chassis.errors import Invalid
+from chassis.custom_fields.definitions import definitions
+from chassis.custom_fields.given import PREFIX
+from chassis.custom_fields.known import NONE, Definitions
+from chassis.custom_fields.lists import Parameter, condition, held
+from chassis.database import Transaction
+from chassis.errors import Invalid, Precondition
 from chassis.fields import Field, Kind, Sql, Test, at_hand, predicate
-from chassis.filters import parse
+from chassis.filters import Comparison, parse
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS
 from leads.words import ACCEPTANCES, CHANNELS, SOURCES, STATUSES
 
@@ -50,25 +57,45 @@ SCORED: Mapping[str, Field] = {name: field for name, field in ABOUT.items() if n
 """What rules of scores may ask: anything but the score."""
 
 
-def check(condition: str, fields: Mapping[str, Field], field: str) -> str:
+async def fields_of(tx: Transaction, conditions: Iterable[str]) -> Definitions:
+    """The custom fields of leads, if one of the conditions names any."""
+    return await definitions(tx, "lead") if any(PREFIX in text for text in conditions) else NONE
+
+
+async def check(tx: Transaction, text: str, fields: Mapping[str, Field], field: str) -> str:
     """The condition, tidied. Raises Invalid (FILTER_INVALID) naming `field`."""
+    custom = await fields_of(tx, [text])
     try:
-        predicate(parse(condition), fields)
+        at_hand(parse(text), fields, partial(held, custom))
     except Invalid as wrong:
         raise Invalid(field, wrong.violations[0].description, reason=wrong.reason) from None
-    return condition.strip()
+    return text.strip()
 
 
-def holds(condition: str, lead: object) -> bool:
-    """Whether the condition of a rule holds for the lead."""
-    return _test(condition)(partial(getattr, lead))
+def holds(text: str, lead: object, custom: Definitions) -> bool:
+    """Whether the condition of a rule holds for the lead; `custom` are the custom fields that it may name."""
+    if PREFIX not in text:
+        return _plain(text)(partial(getattr, lead))
+    try:
+        test = at_hand(parse(text), ABOUT, partial(held, custom))
+    except Invalid:
+        return False
+    return test(partial(getattr, lead))
 
 
 @lru_cache(maxsize=4096)
-def _test(condition: str) -> Test:
-    return at_hand(parse(condition), ABOUT)
+def _plain(text: str) -> Test:
+    return at_hand(parse(text), ABOUT)
 
 
-def where(condition: str, first: int) -> Sql:
+async def where(tx: Transaction, text: str, first: int) -> Sql:
     """The condition as SQL over the table `t`, its parameters numbered from `first`."""
-    return predicate(parse(condition), ABOUT, first)
+    custom = await fields_of(tx, [text])
+
+    def own(part: Comparison, positive: bool, alias: str, parameter: Parameter) -> str:
+        return condition(custom, part, positive, alias, parameter)
+
+    try:
+        return predicate(parse(text), ABOUT, first, own=own)
+    except (Invalid, Precondition):  # it may also be on its way into the index
+        return Sql("false", ())

@@ -15,12 +15,13 @@ from uuid import UUID, uuid5
 from sqlalchemy import Boolean, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from chassis.custom_fields.known import NONE, Definitions
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.mapping import change as set_columns
 from chassis.records import Record
-from leads.conditions import ABOUT, check, holds
+from leads.conditions import ABOUT, check, fields_of, holds
 
 _NAMES = UUID("8a6f0f5e-3c43-4f39-9c39-6b0c6a3f9d21")
 RECLAIM = "reclaim"
@@ -71,8 +72,8 @@ async def change_handling(tx: Transaction, values: Mapping[str, Any], etag: str)
         tx.add(kept)
         await tx.session.flush()
     tx.check_etag(kept, etag)
-    if "reclaim_condition" in values:
-        check(values["reclaim_condition"], ABOUT, "handling.reclaimCondition")
+    if values.get("reclaim_condition", kept.reclaim_condition) != kept.reclaim_condition:
+        await check(tx, values["reclaim_condition"], ABOUT, "handling.reclaimCondition")
     changed = set_columns(kept, values)
     if kept.reclaim_idle_days and not 1 <= kept.reclaim_warning_days < kept.reclaim_idle_days:
         raise Invalid("handling.reclaimWarningDays", "is at least 1 and less than reclaimIdleDays")
@@ -129,10 +130,12 @@ class Handling:
     """… that are created without an owner."""
     assign_imported: bool = False
     """… that are imported."""
+    custom: Definitions = NONE
+    """The custom fields that the conditions of these rules and cadences name."""
 
     def held(self, lead: object) -> list[Part]:
         """The rules of scores that hold for the lead."""
-        return [part for part in self.parts if holds(part.condition, lead)]
+        return [part for part in self.parts if holds(part.condition, lead, self.custom)]
 
     def points(self, lead: object) -> int:
         """What they give together, kept within 0 and 100."""
@@ -140,7 +143,7 @@ class Handling:
 
     def cadence_for(self, lead: object) -> Automatic | None:
         """The cadence a new lead is put on."""
-        return next((one for one in self.cadences if holds(one.condition, lead)), None)
+        return next((one for one in self.cadences if holds(one.condition, lead, self.custom)), None)
 
 
 def bounded(score: int) -> int:
@@ -167,14 +170,15 @@ async def hold(tx: Transaction) -> Handling:
     await tx.session.execute(_SHARE, {"key": f"handling {tx.who.tenant_id}"})
     row = (await tx.session.execute(_ALL)).one()
     captured, made, imported = row.wanted or _WANTED
+    parts = [Part(UUID(id), *rest) for id, *rest in row.parts or ()]
+    cadences = [Automatic(UUID(id), condition, Step(**first)) for id, condition, first in row.cadences or ()]
     return Handling(
-        parts=[Part(UUID(id), *rest) for id, *rest in row.parts or ()],
-        cadences=[
-            Automatic(UUID(id), condition, Step(**first)) for id, condition, first in row.cadences or ()
-        ],
+        parts=parts,
+        cadences=cadences,
         assign_captured=row.assigns and captured,
         assign_created=row.assigns and made,
         assign_imported=row.assigns and imported,
+        custom=await fields_of(tx, [one.condition for one in (*parts, *cadences)]),
     )
 
 

@@ -144,7 +144,7 @@ async def reclaim_idle(tx: Transaction, handling: Handling) -> bool:
 
 
 async def _idle(tx: Transaction, sql: str, until: datetime, settings: LeadHandling) -> Sequence[Lead]:
-    such = where(settings.reclaim_condition, 4)
+    such = await where(tx, settings.reclaim_condition, 4)
     connection = await tx.session.connection()
     driver: Any = (await connection.get_raw_connection()).driver_connection
     rows = await driver.fetch(sql + such.text + _SOME, list(OPEN), until, _AT_ONCE, *such.values)

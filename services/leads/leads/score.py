@@ -49,9 +49,9 @@ def run_id(tenant_id: UUID) -> UUID:
     return uuid5(_NAMES, str(tenant_id))
 
 
-def check_score_rule(rule: ScoreRule) -> None:
+async def check_score_rule(tx: Transaction, rule: ScoreRule) -> None:
     """Raises Invalid for a condition that is none."""
-    rule.condition = check(rule.condition, SCORED, "rule.condition")
+    rule.condition = await check(tx, rule.condition, SCORED, "rule.condition")
 
 
 async def count_all(tx: Transaction) -> None:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chassis.custom_fields.known import NONE
 from leads.conditions import holds
 from leads.handling import Handling, Part
 from leads.lead import Lead
@@ -42,10 +43,10 @@ def test_a_score_is_the_sum_of_what_holds_within_bounds(
     handling = Handling(parts=rules)
     before = lead.score_adjustment
     lead.count(handling, wanted)
-    together = sum(part.points for part in rules if holds(part.condition, lead))
+    together = sum(part.points for part in rules if holds(part.condition, lead, NONE))
     assert lead.score_points == max(0, min(100, together))
     assert {id(part) for part in handling.held(lead)} == {
-        id(part) for part in rules if holds(part.condition, lead)
+        id(part) for part in rules if holds(part.condition, lead, NONE)
     }
     if wanted is None:
         assert lead.score_adjustment == before

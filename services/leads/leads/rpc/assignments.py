@@ -64,7 +64,7 @@ async def create_rule(
     request: service_pb.CreateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:
     rule = AssignmentRule(**RULE.values(request.rule))
-    check_rule(rule)
+    await check_rule(tx, rule)
     tx.add(rule)
     await tx.session.flush()
     return RULE.message(rule)
@@ -81,8 +81,8 @@ async def update_rule(
     request: service_pb.UpdateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:
     rule = await _rule(tx, request.rule.id, request.rule.etag, "rule.id")
-    change(rule, RULE.values(request.rule, request.update_mask))
-    check_rule(rule)
+    changed = change(rule, RULE.values(request.rule, request.update_mask))
+    await check_rule(tx, rule, changed)
     await tx.session.flush()
     return RULE.message(rule)
 

@@ -41,7 +41,7 @@ async def list_cadences(
 @face.write("CreateCadence")
 async def create(request: service_pb.CreateCadenceRequest, tx: Transaction) -> pb.Cadence:
     cadence = Cadence(**cadence_values(request.cadence))
-    check_cadence(cadence)
+    await check_cadence(tx, cadence)
     await hold_alone(tx)
     tx.add(cadence)
     await tx.session.flush()
@@ -58,8 +58,8 @@ async def _cadence(tx: Transaction, id: str, etag: str, field: str = "id") -> Ca
 async def update(request: service_pb.UpdateCadenceRequest, tx: Transaction) -> pb.Cadence:
     await hold_alone(tx)
     cadence = await _cadence(tx, request.cadence.id, request.cadence.etag, "cadence.id")
-    change(cadence, cadence_values(request.cadence, request.update_mask))
-    check_cadence(cadence)
+    if "condition" in change(cadence, cadence_values(request.cadence, request.update_mask)):
+        await check_cadence(tx, cadence)
     await tx.session.flush()
     return cadence_message(cadence)
 

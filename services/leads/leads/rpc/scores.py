@@ -42,7 +42,7 @@ async def list_rules(
 @face.write("CreateScoreRule")
 async def create(request: service_pb.CreateScoreRuleRequest, tx: Transaction) -> pb.ScoreRule:
     rule = ScoreRule(**SCORE_RULE.values(request.rule))
-    check_score_rule(rule)
+    await check_score_rule(tx, rule)
     await count_all(tx)
     tx.add(rule)
     await tx.session.flush()
@@ -59,8 +59,8 @@ async def _rule(tx: Transaction, id: str, etag: str, field: str = "id") -> Score
 async def update(request: service_pb.UpdateScoreRuleRequest, tx: Transaction) -> pb.ScoreRule:
     await count_all(tx)
     rule = await _rule(tx, request.rule.id, request.rule.etag, "rule.id")
-    change(rule, SCORE_RULE.values(request.rule, request.update_mask))
-    check_score_rule(rule)
+    if "condition" in change(rule, SCORE_RULE.values(request.rule, request.update_mask)):
+        await check_score_rule(tx, rule)
     await tx.session.flush()
     return SCORE_RULE.message(rule)
 
