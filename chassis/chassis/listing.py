@@ -233,8 +233,8 @@ class Listing:
             shown = opened.pop() if isinstance(opened[-1], list) else []
             place = values_of(keys, opened) if opened else None
 
-        such_text = _both(filter_text, such)
-        asked = _Asked(who, such_text, narrowed, query, custom, orders, tuple(map(UUID, shown)))
+        wanted = _both(filter_text, such)
+        asked = _Asked(who, wanted, narrowed, query, custom, orders, tuple(map(UUID, shown)))
         if query is None:
             rows = await self._read(call, asked, Way.LIST, keys, place, size + 1)
         elif (some := await self._found(call, asked, keys, place, size + 1)).of_many:

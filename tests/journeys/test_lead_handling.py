@@ -101,6 +101,46 @@ def test_two_sellers_and_their_leads(
         boss.ask("PATCH", f"/v1/cadences/{cadence['id']}", params={"updateMask": "automatic"}, json={})
 
 
+def test_what_a_leader_does_by_hand(boss: Any, colleague: Callable[[str], Any]) -> None:
+    seller = colleague("Member")
+    me = seller.get("/v1/me")["person"]["id"]
+    boss.sign_in()
+    away = {"fromTime": "2031-10-01T00:00:00Z", "untilTime": "2031-10-08T00:00:00Z", "note": "国庆"}
+    absence = seller.post("/v1/absences", away)
+    assert absence["ownerId"] == me
+    assert absence["id"] in [
+        one["id"] for one in boss.get("/v1/absences", params={"pageSize": 200})["absences"]
+    ]
+    backwards = {**away, "untilTime": away["fromTime"]}
+    wrong = seller.ask("POST", "/v1/absences", json=backwards, expect=400)
+    assert [v["field"] for v in wrong["violations"]] == ["absence.untilTime"]
+    seller.ask("DELETE", f"/v1/absences/{absence['id']}")
+    seller.ask("GET", f"/v1/absences/{absence['id']}", expect=404)
+
+    steps = [
+        {"channel": "CONTACT_CHANNEL_PHONE", "hintZh": "介绍产品"},
+        {"channel": "CONTACT_CHANNEL_VISIT", "delayDays": 3},
+    ]
+    cadence = boss.post("/v1/cadences", {"name": "手工", "active": True, "steps": steps})
+    lead = f"/v1/leads/{boss.post('/v1/leads', {'name': '孙七', 'ownerId': me})['id']}"
+    begun = boss.post(f"{lead}:startCadence", {"cadenceId": cadence["id"]})
+    assert (begun["cadenceStep"], begun["nextContactChannel"]) == (1, "CONTACT_CHANNEL_PHONE")
+    boss.ask("DELETE", f"/v1/cadences/{cadence['id']}", expect=409)
+    boss.ask("POST", f"{lead}:reportStep", json={"outcome": "CADENCE_OUTCOME_SENT", "step": 2}, expect=409)
+    reached = seller.post(f"{lead}:reportStep", {"outcome": "CADENCE_OUTCOME_REACHED", "note": "有兴趣"})
+    assert (reached["status"], reached["cadenceStep"]) == ("LEAD_STATUS_CONTACTED", 2)
+    assert "cadenceId" not in seller.post(f"{lead}:stopCadence")
+    boss.ask("DELETE", f"/v1/cadences/{cadence['id']}")
+
+    adjusted = seller.post(f"{lead}:adjustScore", {"adjustment": 15, "note": "预算充足"})
+    assert (adjusted["score"], adjusted["scoreAdjustment"]) == (15, 15)
+    due = {"acceptMinutes": 60, "ownerId": boss.get("/v1/me")["person"]["id"]}
+    assert boss.post(f"{lead}:assign", due)["acceptance"] == "ACCEPTANCE_STATE_PENDING"
+    seller.ask("POST", f"{lead}:accept", json={}, expect=404)
+    assert "acceptUntilTime" not in boss.post(f"{lead}:accept")
+    seller.ask("PATCH", "/v1/leadHandling", json={"claimLimit": 1}, expect=403)
+
+
 def test_counting_anew_and_giving_away_under_kills(
     suite: Suite, founded: Callable[[str], Any], eventually: Callable[..., Any]
 ) -> None:

@@ -15,7 +15,7 @@ from chassis.errors import Invalid
 from chassis.records import Record
 from leads import errors
 from leads.conditions import ABOUT, check
-from leads.handling import Handling, Step, hold_alone
+from leads.handling import Handling, Step
 from leads.lead import Lead
 from leads.lead_events import (
     LeadCadenceStarted,
@@ -79,8 +79,7 @@ _ON_IT = text(
 
 
 async def remove(tx: Transaction, cadence: Cadence) -> None:
-    """Deletes a cadence. Raises CadenceInUse."""
-    await hold_alone(tx)
+    """Deletes a cadence, on which nobody can be put meanwhile (`hold_alone`). Raises CadenceInUse."""
     count = (await tx.session.execute(_ON_IT, {"id": cadence.id, "open": list(OPEN)})).scalar_one()
     if count:
         raise errors.CadenceInUse(count)

@@ -2,7 +2,7 @@
 whether rules assign.
 
 Who changes a rule of scores or a cadence waits until all who are changing leads by the old ones have ended, and those who
-come later wait for it (`hold`, `change`): so the count that follows a change of rules misses no lead. Whoever locks leads
+come later wait for it (`hold`, `hold_alone`): so the count that follows a change of rules misses no lead. Whoever locks leads
 asks for the handling before, never after: the other way round they would wait for each other.
 """
 
@@ -64,7 +64,7 @@ async def settings_of(tx: Transaction) -> LeadHandling:
 
 async def change_handling(tx: Transaction, values: Mapping[str, Any], etag: str) -> LeadHandling:
     """Sets what is named. Raises Invalid for days that leave no time to warn, or a condition that is none."""
-    await tx.session.execute(_CHANGE, {"key": f"handling {tx.who.tenant_id}"})
+    await hold_alone(tx)
     id = handling_id(tx.who.tenant_id)
     kept = await tx.find(LeadHandling, id)
     if kept is None:
