@@ -49,6 +49,7 @@ _BY_PREFIX = {
     "/v1/campaigns/": "campaign_id", "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
     "/v1/customers/customFields/": "customer_custom_field_id", "/v1/leads/customFields/": "lead_custom_field_id",
     "/v1/sales/customFields/": "product_custom_field_id",
+    "/v1/customers/valueLists/": "customer_value_list_id",
     "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
     "/v1/membershipCards/": "card_id",
     "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
@@ -88,6 +89,8 @@ def record_for(world: World, service: str, domain: str) -> str:
         return world.ids[f"{'sales' if domain == 'sales' else imported(domain)}_import_id"]
     if name == "CustomFieldService":
         return world.ids[f"{imported(domain)}_custom_field_id"]
+    if name == "ValueListService":
+        return world.ids[f"{imported(domain)}_value_list_id"]
     if name == "HistoryService":
         return world.ids[f"{changing(domain)}_id"]
     return world.ids[_BY_SERVICE.get(name, "customer_id")]
@@ -131,6 +134,7 @@ def furnished(owner: Any, mark: str = MARK) -> World:
         text = {"kind": "CUSTOM_FIELD_KIND_TEXT", "filterable": True}
         own = {"recordType": kind, "key": "own", "labelEn": f"{mark} own", **text}
         make(f"{kind}_custom_field_id", f"/v1/{domain}/customFields", own)
+    ids["customer_value_list_id"] = owner.get("/v1/customers/valueLists")["valueLists"][0]["id"]
     known = {"displayName": f"{mark} customer", "customFields": {"own": f"{mark} value"}}
     make("customer_id", "/v1/customers", known)
     customer = {"customerId": ids["customer_id"]}

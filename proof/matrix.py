@@ -173,6 +173,8 @@ SIGNED_IN: Mapping[str, Callable[[Actor], Outcome]] = {
         f"kehu.{domain}.v1.CustomFieldService.{name}": _anybody
         for domain in ("customers", "leads", "sales") for name in ("GetCustomField", "ListCustomFields")
     },
+    "kehu.customers.v1.ValueListService.GetValueList": _anybody,
+    "kehu.customers.v1.ValueListService.ListValueLists": _anybody,
 }  # fmt: skip
 """Methods that anybody signed in may call, with what their comments say of records that are others'."""
 

@@ -8,6 +8,7 @@ outbox in the order of its changes.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from chassis.history import stamp
 from chassis.ids import new_id
 from chassis.principal import Act, Principal
 from chassis.records import EPOCH, Owned, Record, RecordT, etag
+from chassis.value_lists.kinds import Lists
 from chassis.visibility import covers, visible, visible_text
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ ConstraintProblems = Mapping[str, Callable[[], Problem]]
 
 _BEGIN_READ = "BEGIN READ ONLY; SET LOCAL kehu.tenant = '"
 _RETRY = 1.0
+_KNOWN_LISTS = 1000
 CONNECTING = 3.0
 """Seconds to open a connection."""
 SILENCE = 8.0
@@ -78,6 +81,8 @@ class Transaction:
         """Record type and id of what the request's custom fields refer to, as far as the caller may see it."""
         self.definitions: dict[str, Definitions] = {}
         """The definitions of custom fields that cannot change before the transaction ends, by record type."""
+        self.lists: Lists | None = None
+        """The value lists that cannot change before the transaction ends, once they are asked for."""
         self._bulk: list[Record] | None = None
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
@@ -333,6 +338,8 @@ class Database:
         self.jobs_waiting = asyncio.Event()
         self.known_fields = Known()
         """The definitions of custom fields that this process knows."""
+        self.known_lists: OrderedDict[UUID, Lists] = OrderedDict()
+        """The value lists that this process knows, by tenant."""
         self.relays_here = False
         """Whether the outbox relay runs in this process; if not, it is woken through the database."""
         self._url = url
@@ -455,6 +462,13 @@ class Database:
                     timeout=CONNECTING, command_timeout=SILENCE,
                 )  # fmt: skip
         return self._reads
+
+    def remember_lists(self, tenant_id: UUID, lists: Lists) -> None:
+        """Keeps a tenant's value lists for whoever writes next, those of a thousand tenants at most."""
+        self.known_lists[tenant_id] = lists
+        self.known_lists.move_to_end(tenant_id)
+        if len(self.known_lists) > _KNOWN_LISTS:
+            self.known_lists.popitem(last=False)
 
     async def close(self) -> None:
         """Ends all connections, those that do not answer without a farewell."""

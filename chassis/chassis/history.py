@@ -44,7 +44,23 @@ def _changes(row: Record) -> dict[str, list[Any]]:
                 found |= _custom(old or {}, new or {})
             elif old != new:
                 found[attribute.key] = [plain(old), plain(new)]
-    return found
+    return found | _entries(row)
+
+
+def _entries(row: Record) -> dict[str, list[Any]]:
+    """What was added to a record's lists, taken away and changed in them, entry by entry."""
+
+    def before(name: str) -> Any:
+        history = inspect(row).attrs[name].history
+        return history.deleted[0] if history.deleted else getattr(row, name)
+
+    old, new = row.history_entries(before), row.history_entries(row.__getattribute__)
+    return {
+        f"{name}.{key}": [old[name].get(key), new[name].get(key)]
+        for name in new
+        for key in {**old[name], **new[name]}
+        if old[name].get(key) != new[name].get(key)
+    }
 
 
 def _custom(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:

@@ -110,8 +110,14 @@ def _change(row: Any) -> pb.Change:
     )
     to_timestamp(message.change_time, row["at"])
     for column, (old, new) in sorted(row["changes"].items()):
-        message.fields.add(field=camel(column), old_value=_text(old), new_value=_text(new))
+        message.fields.add(field=_field(column), old_value=_text(old), new_value=_text(new))
     return message
+
+
+def _field(column: str) -> str:
+    """The name as messages have it; behind a dot stands the key of a list's entry, which is data."""
+    name, dot, key = column.partition(".")
+    return camel(name) + dot + key
 
 
 def _text(value: Any) -> str:

@@ -51,13 +51,21 @@ class Mapping(Generic[M]):
     """
 
     def __init__(
-        self, message: type[M], *, skip: Iterable[str] = (), columns: Table[str, str] | None = None
+        self,
+        message: type[M],
+        *,
+        skip: Iterable[str] = (),
+        columns: Table[str, str] | None = None,
+        open_enums: Iterable[str] = (),
     ) -> None:
+        """`open_enums` are enums whose columns may hold more than the enum names: that is shown as unspecified, and written
+        through another field."""
         self._message = message
         self._setters: list[Setter] = []
         self._getters: dict[str, Getter] = {}
         known = {**_COLUMNS, **(columns or {})}
         left_out = set(skip)
+        partial = set(open_enums)
         descriptor = descriptor_of(message)
         self.columns: list[str] = []
         """The columns that `message` reads."""
@@ -70,7 +78,7 @@ class Mapping(Generic[M]):
                 self.columns.append(CUSTOM)
                 self._getters[CUSTOM] = lambda message: {CUSTOM: Given(_plain_custom(message), whole=True)}
                 continue
-            self._setters.append(_setter(field, column))
+            self._setters.append(_setter(field, column, known_only=field.name not in partial))
             self.columns += _columns_of(field, column)
             if _writable(field):
                 self._getters[field.name] = _getter(field, column)
@@ -199,7 +207,7 @@ def to_money(target: Any, value: Money) -> None:
     target.nanos = value.nanos
 
 
-def _setter(field: FieldDescriptor, column: str) -> Setter:
+def _setter(field: FieldDescriptor, column: str, *, known_only: bool = True) -> Setter:
     name = field.name
     if name == "etag":
         return lambda out, read: setattr(out, "etag", etag(read("version")))
@@ -208,6 +216,8 @@ def _setter(field: FieldDescriptor, column: str) -> Setter:
     if field.enum_type is not None and not field.is_repeated:
         prefix = enum_prefix([v.name for v in field.enum_type.values])
         numbers = {v.name.removeprefix(prefix): v.number for v in field.enum_type.values} | {"": 0, None: 0}
+        if not known_only:
+            return lambda out, read: setattr(out, name, numbers.get(read(column), 0))
         return lambda out, read: setattr(out, name, numbers[read(column)])
     if field.is_repeated and _format(field) == rules_pb2.FORMAT_UUID:
         return lambda out, read: getattr(out, name).extend([str(id) for id in read(column) or ()])

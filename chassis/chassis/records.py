@@ -5,7 +5,7 @@ stamps the tenant, the person and the time. SQLModel does not validate a `table=
 constructed, so nothing here relies on it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 from uuid import UUID
@@ -29,7 +29,7 @@ class Record(SQLModel):
     record_type: ClassVar[str] = ""
     """The record's name in history, imports and errors (`lead`). Empty: the table keeps no history."""
     history_hidden: ClassVar[frozenset[str]] = frozenset()
-    """Columns whose values never reach the history (secrets, derived columns)."""
+    """Columns whose values never reach the history (secrets, derived columns, lists that are told by their entries)."""
 
     tenant_id: UUID = Field(default=NOBODY, primary_key=True)
     id: UUID = Field(default_factory=new_id, primary_key=True)
@@ -39,6 +39,14 @@ class Record(SQLModel):
     updated_at: datetime = Field(default=EPOCH)
     updated_by: UUID = NOBODY
     deleted_at: datetime | None = None
+
+    @classmethod
+    def history_entries(cls, read: Callable[[str], Any]) -> Mapping[str, Mapping[str, str]]:
+        """The record's lists as the history tells them: by name, each entry with a key of its own and in one line.
+
+        `read` gives a column as it is, or as it was. The lists named are always the same.
+        """
+        return {}
 
     def __init__(self, **values: Any) -> None:
         """A row with these values and the defaults of the other columns.

@@ -87,7 +87,9 @@ def field_of(message: Descriptor, path: str) -> FieldDescriptor | None:
 
 def test_all_domains_are_there() -> None:
     packages = {file.package for file in OURS}
-    assert packages == {f"kehu.{d}.v1" for d in DOMAINS | {"rules", "imports", "history", "customfields"}}
+    assert packages == {
+        f"kehu.{d}.v1" for d in DOMAINS | {"rules", "imports", "history", "customfields", "valuelists"}
+    }
 
 
 @pytest.mark.parametrize("method", list(methods()), ids=lambda m: m.full_name)

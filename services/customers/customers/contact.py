@@ -20,6 +20,7 @@ from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from customers.customer import Customer
 from customers.errors import ContactCircle, CustomerTouched, superior_not_found
+from customers.value_lists import listed
 
 DECISION_ROLES = ("DECIDER", "INFLUENCER", "USER", "OPPONENT")
 Entries = list[dict[str, str]]
@@ -104,6 +105,14 @@ def told(contact: Contact) -> dict[str, Any]:
     }  # fmt: skip
 
 
+async def checked(
+    tx: Transaction, values: Mapping[str, Any], contact: Contact | None = None
+) -> dict[str, Any]:
+    """What a caller wrote, by column, as it is to be kept. Raises Invalid for custom fields and labels that are wrong."""
+    known = await taken(tx, Contact.record_type, values, None if contact is None else contact.custom_fields)
+    return await listed(tx, known, contact, "contact")
+
+
 def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
     tidy = dict(values)
     if "phones" in tidy:
@@ -116,9 +125,9 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
 async def introduce(
     tx: Transaction, customer: Customer, values: Mapping[str, Any], id: UUID | None = None
 ) -> Contact:
-    """A new contact of that customer. Raises Invalid for a superior elsewhere, and for custom fields that are wrong."""
+    """A new contact of that customer. Raises Invalid for a superior elsewhere, and what `checked` does."""
     columns: dict[str, Any] = {
-        **_tidy(await taken(tx, Contact.record_type, values)),
+        **_tidy(await checked(tx, values)),
         "customer_id": customer.id, "owner_id": customer.owner_id, "team_id": customer.team_id,
         "id": id or new_id(),
     }  # fmt: skip
@@ -132,8 +141,8 @@ async def introduce(
 
 
 async def change_contact(tx: Transaction, contact: Contact, values: Mapping[str, Any]) -> None:
-    """Changes fields. Raises ContactCircle, and Invalid for a superior elsewhere and custom fields that are wrong."""
-    changed = change(contact, await taken(tx, contact.record_type, _tidy(values), contact.custom_fields))
+    """Changes fields. Raises ContactCircle, Invalid for a superior elsewhere, and what `checked` does."""
+    changed = change(contact, _tidy(await checked(tx, values, contact)))
     if not changed:
         return
     if "reports_to_id" in changed:

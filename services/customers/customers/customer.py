@@ -22,6 +22,7 @@ from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from chassis.visibility import covers
 from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
+from customers.value_lists import enum_view, listed
 
 KINDS = ("COMPANY", "PERSON")
 SIZES = ("MICRO", "SMALL", "MEDIUM", "LARGE")
@@ -87,6 +88,10 @@ class CustomerSnapshot:
     level: str | None
     stage: str | None
     source: str | None
+    size_key: str
+    level_key: str
+    stage_key: str
+    source_key: str
     tags: list[str]
     parent_customer_id: UUID | None
     external_key: str
@@ -136,13 +141,27 @@ def told(customer: Customer) -> dict[str, Any]:
         "owner_id": customer.owner_id,
         "team_id": customer.team_id,
         "customer": CustomerSnapshot(
-            kind=customer.kind, display_name=customer.display_name, industry=customer.industry, size=customer.size or None,
-            region=customer.region, level=customer.level or None, stage=customer.stage or None, source=customer.source or None,
+            kind=customer.kind, display_name=customer.display_name, industry=customer.industry, region=customer.region,
+            size=enum_view("size", customer.size), size_key=customer.size,
+            level=enum_view("level", customer.level), level_key=customer.level,
+            stage=enum_view("stage", customer.stage), stage_key=customer.stage,
+            source=enum_view("source", customer.source), source_key=customer.source,
             tags=list(customer.tags), parent_customer_id=customer.parent_customer_id, external_key=customer.external_key,
             origin_lead_id=customer.origin_lead_id, create_time=customer.created_at,
             custom_fields=dict(customer.custom_fields),
         ),
     }  # fmt: skip
+
+
+async def checked(
+    tx: Transaction, values: Mapping[str, Any], customer: Customer | None = None
+) -> dict[str, Any]:
+    """What a caller wrote, by column, as it is to be kept. Raises Invalid for custom fields and listed values that are
+    wrong."""
+    known = await taken(
+        tx, Customer.record_type, values, None if customer is None else customer.custom_fields
+    )
+    return await listed(tx, known, customer, "customer")
 
 
 def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +176,7 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None = None) -> Customer:
-    """A new customer of that owner, with its event. A parent and custom fields have been checked before."""
+    """A new customer of that owner, with its event. A parent, and what `checked` looks at, have been checked before."""
     columns: dict[str, Any] = {
         **_tidy(values),
         "owner_id": owner.person_id,
@@ -165,6 +184,7 @@ def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID 
         "id": id or new_id(),
     }
     customer = Customer(**columns)
+    customer.stage = customer.stage or "PROSPECT"
     customer.assign_time = tx.now
     customer.findable()
     tx.add(customer)
@@ -173,17 +193,17 @@ def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID 
 
 
 async def enrol(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None) -> Customer:
-    """A new customer. Raises Invalid for a parent that does not exist or that the caller may not read, and for custom fields
-    that are wrong."""
+    """A new customer. Raises Invalid for a parent that does not exist or that the caller may not read, and what `checked`
+    does."""
     if values.get("parent_customer_id"):
         await _check_parent(tx, id, values["parent_customer_id"])
-    return enrolled(tx, await taken(tx, Customer.record_type, values), owner, id)
+    return enrolled(tx, await checked(tx, values), owner, id)
 
 
 async def change_customer(tx: Transaction, customer: Customer, values: Mapping[str, Any]) -> None:
-    """Changes fields. Raises CustomerCircle, and Invalid for a parent that does not exist or that the caller may not read, and
-    for custom fields that are wrong."""
-    tidy = await taken(tx, customer.record_type, _tidy(values), customer.custom_fields)
+    """Changes fields. Raises CustomerCircle, Invalid for a parent that does not exist or that the caller may not read, and what
+    `checked` does."""
+    tidy = _tidy(await checked(tx, values, customer))
     if tidy.get("parent_customer_id") not in (None, customer.parent_customer_id):
         await _check_parent(tx, customer.id, tidy["parent_customer_id"])
     changed = change(customer, tidy)

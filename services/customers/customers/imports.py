@@ -32,7 +32,7 @@ from chassis.rpc import Call
 from chassis.visibility import visible_text
 from customers.contact import Contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
-from customers.customer import Customer, change_customer, enrolled
+from customers.customer import Customer, change_customer, checked, enrolled
 from customers.errors import CustomerCircle
 
 _KIND = Choice({"COMPANY": ("company", "公司", "企业"), "PERSON": ("person", "consumer", "个人")})
@@ -62,7 +62,7 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
                 )
                 continue
             try:
-                columns = await taken(tx, Customer.record_type, _customer_columns(values))
+                columns = await checked(tx, _customer_columns(values))
             except Invalid as problem:
                 out.append(refused_by(problem))
                 continue
@@ -79,11 +79,9 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome
     customer = await tx.get(Customer, id, right="customers")
     version = customer.version
     try:
-        columns = await taken(tx, Customer.record_type, _customer_columns(values), customer.custom_fields)
+        await change_customer(tx, customer, _customer_columns(values))
     except Invalid as problem:
         return refused_by(problem)
-    try:
-        await change_customer(tx, customer, columns)
     except CustomerCircle as problem:
         return refused(problem.reason, problem.message, "parent")
     await tx.session.flush()

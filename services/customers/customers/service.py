@@ -9,6 +9,8 @@ from chassis.custom_fields.rpc import custom_fields_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.rpc import import_face
 from chassis.service import Service
+from chassis.value_lists.rpc import value_lists_face
+from chassis.value_lists.value_list import ValueList, ValueListUpdated
 from customers import contact, customer, errors, facet
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.imports import IMPORTS
@@ -17,6 +19,7 @@ from customers.points import audit, cards, ledger, night, programme
 from customers.rpc import contacts, customers, membership, points, segments, values
 from customers.segments import segment
 from customers.value import rebuild, review
+from customers.value_lists import VALUE_LISTS
 
 SERVICE = Service(
     name="customers",
@@ -38,9 +41,11 @@ SERVICE = Service(
                 "programme": Kept(programme.Programme, "customers"),
                 "segment": Kept(segment.Segment, "customers"),
                 "custom_field": Kept(CustomField, None),
+                "value_list": Kept(ValueList, None),
             },
         ),
         custom_fields_face("kehu.customers.v1.CustomFieldService", CUSTOM_FIELDS),
+        value_lists_face("kehu.customers.v1.ValueListService", VALUE_LISTS),
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
@@ -70,6 +75,7 @@ SERVICE = Service(
         segment.SegmentDeleted: events.SegmentDeleted,
         segment.SegmentCustomersAdded: events.SegmentCustomersAdded,
         segment.SegmentCustomersRemoved: events.SegmentCustomersRemoved,
+        ValueListUpdated: events.ValueListUpdated,
     },
     subscriptions=SUBSCRIPTIONS,
     jobs={

@@ -33,6 +33,7 @@ from customers.customer import (
 from customers.errors import CustomerTouched
 from customers.points.cards import follow_customer, has_card, withdraw_card
 from customers.rpc.messages import customer_card, customer_message, customer_values
+from customers.value_lists import ENUMS
 
 face = Face("kehu.customers.v1.CustomerService", custom_fields=CUSTOM_FIELDS)
 
@@ -47,6 +48,7 @@ CUSTOMERS = Listing(
         "industry": Field("industry", Kind.TEXT),
         "size": Field("size", Kind.ENUM, values=SIZES, prefix="CUSTOMER_SIZE_"),
         "region": Field("region", Kind.TEXT),
+        **{f"{column}Key": Field(column, Kind.TEXT) for column in ENUMS},
         "level": Field("level", Kind.ENUM, values=LEVELS, prefix="CUSTOMER_LEVEL_"),
         "stage": Field("stage", Kind.ENUM, values=STAGES, prefix="CUSTOMER_STAGE_"),
         "source": Field("source", Kind.ENUM, values=SOURCES, prefix="CUSTOMER_SOURCE_"),

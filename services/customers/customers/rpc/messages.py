@@ -1,13 +1,16 @@
 """Rows as messages."""
 
+from functools import partial
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customers.v1 import contact_pb2, customer_pb2, customer_service_pb2
 
 from chassis.mapping import Mapping
+from customers.value_lists import ENUMS
 
-CUSTOMER = Mapping(customer_pb2.Customer, skip=["address", "contact_count"])
+_KEYS = [f"{column}_key" for column in ENUMS]
+CUSTOMER = Mapping(customer_pb2.Customer, skip=["address", "contact_count", *_KEYS], open_enums=ENUMS)
 CONTACT = Mapping(contact_pb2.Contact, skip=["phones", "emails", "customer_name"])
 _ADDRESS = [field.name for field in customer_pb2.Address.DESCRIPTOR.fields]
 
@@ -19,6 +22,8 @@ def _read(row: Any, name: str) -> Any:
 def customer_message(row: Any) -> customer_pb2.Customer:
     """A customer; `row` is a row object or a row of the read path."""
     message = CUSTOMER.message(row)
+    for column in ENUMS:
+        setattr(message, f"{column}_key", _read(row, column))
     address = _read(row, "address")
     if address:
         message.address.CopyFrom(customer_pb2.Address(**address))
@@ -53,9 +58,10 @@ def _entries(items: Any, value: str) -> list[dict[str, str]]:
 
 def customer_values(message: customer_pb2.Customer, mask: FieldMask | None = None) -> dict[str, Any]:
     """Column → value of what a client writes."""
-    return _values(
-        CUSTOMER, message, mask, {"address": lambda: _address(message)}, message.HasField("address")
-    )
+    own: dict[str, Any] = {name: partial(_text, message, name) for name in _KEYS}
+    if mask is None or mask.paths or message.HasField("address"):
+        own["address"] = lambda: _address(message)
+    return _values(CUSTOMER, message, mask, own)
 
 
 def contact_values(message: contact_pb2.Contact, mask: FieldMask | None = None) -> dict[str, Any]:
@@ -64,18 +70,20 @@ def contact_values(message: contact_pb2.Contact, mask: FieldMask | None = None) 
         "phones": lambda: _entries(message.phones, "number"),
         "emails": lambda: _entries(message.emails, "address"),
     }
-    return _values(CONTACT, message, mask, own, True)
+    return _values(CONTACT, message, mask, own)
 
 
-def _values(
-    mapping: Any, message: Any, mask: FieldMask | None, own: dict[str, Any], present: bool
-) -> dict[str, Any]:
+def _text(message: Any, name: str) -> str:
+    return getattr(message, name).strip()
+
+
+def _values(mapping: Any, message: Any, mask: FieldMask | None, own: dict[str, Any]) -> dict[str, Any]:
     if mask is None:
         return {**mapping.values(message), **{name: read() for name, read in own.items()}}
     named = {path.split(".")[0] for path in mask.paths}
     rest = [path for path in mask.paths if path.split(".")[0] not in own]
     values: dict[str, Any] = mapping.values(message, FieldMask(paths=rest)) if rest or not named else {}
     for name, read in own.items():
-        if name in named or (not named and present and read()):
+        if name in named or "*" in named or (not named and read()):
             values[name] = read()
     return values

@@ -1,0 +1,135 @@
+"""What a list is, what it offers, and which of its values a text means."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from uuid import UUID, uuid5
+
+from chassis.errors import Invalid
+from chassis.texts import same
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """One value of a list. `built_in`: an enum of the contract names it, or the service gives it by itself."""
+
+    key: str
+    name_zh: str = ""
+    name_en: str = ""
+    retired: bool = False
+    built_in: bool = False
+
+
+def offered(key: str, name_zh: str, name_en: str) -> Offered:
+    """A value that a list has from the beginning and the tenant may take out."""
+    return Offered(key, name_zh, name_en)
+
+
+def built_in(key: str, name_zh: str, name_en: str) -> Offered:
+    """A value that a list has from the beginning and keeps."""
+    return Offered(key, name_zh, name_en, built_in=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Where records hold values of a list: in a text column, or as `inside` of the objects in a jsonb list."""
+
+    table: str
+    column: str
+    inside: str = ""
+
+
+@dataclass(frozen=True)
+class ListKind:
+    """A list that a service declares. `values` are those of a tenant that has not changed it.
+
+    `accepts_others` is the tenant's choice from the beginning; with `closed` there is none, and others are never accepted.
+    """
+
+    key: str
+    name_zh: str
+    name_en: str
+    values: tuple[Offered, ...]
+    used: tuple[Used, ...]
+    accepts_others: bool = False
+    closed: bool = False
+
+    def id_for(self, tenant_id: UUID) -> UUID:
+        """The id of that tenant's list: known without a row."""
+        return uuid5(tenant_id, f"value list {self.key}")
+
+    @cached_property
+    def built_in(self) -> frozenset[str]:
+        """The keys of the values that stay."""
+        return frozenset(value.key for value in self.values if value.built_in)
+
+
+@dataclass(frozen=True)
+class OneList:
+    """A list as a tenant has it."""
+
+    kind: ListKind
+    values: tuple[Offered, ...]
+    accepts_others: bool
+
+    @cached_property
+    def _by_text(self) -> Mapping[str, Offered]:
+        known = {
+            same(name): value for value in self.values for name in (value.name_zh, value.name_en) if name
+        }
+        return known | {same(value.key): value for value in self.values}
+
+    def key(self, text: str, present: str, field: str, *, lenient: bool = False) -> str:
+        """What a record is to hold for a text that was written: the key of the value which it is or names.
+
+        `present` is what the record holds now, which may stay whatever the list says. Raises Invalid (VALUE_UNKNOWN,
+        VALUE_RETIRED) naming `field`, unless `lenient`.
+        """
+        if not text or text == present:
+            return text
+        found = self._by_text.get(same(text))
+        if found is None:
+            if self.accepts_others or lenient:
+                return text
+            raise Invalid(
+                field, f"'{text[:40]}' is no value of the list {self.kind.key}; there are: {self._shown()}",
+                reason="VALUE_UNKNOWN",
+            )  # fmt: skip
+        if found.retired and found.key != present and not lenient:
+            raise Invalid(
+                field, f"'{found.key[:40]}' is retired: choose one of {self._shown()}", reason="VALUE_RETIRED"
+            )
+        return found.key
+
+    def _shown(self) -> str:
+        return ", ".join([value.key for value in self.values if not value.retired][:30]) or "none"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """All lists of a service as one tenant has them."""
+
+    version: int
+    by_key: Mapping[str, OneList] = field(default_factory=dict[str, OneList])
+
+    def key(self, list_key: str, text: str, present: str, field: str, *, lenient: bool = False) -> str:
+        """See `OneList.key`."""
+        return self.by_key[list_key].key(text, present, field, lenient=lenient)
+
+
+def lists_of(kinds: Sequence[ListKind], version: int, rows: Sequence[Mapping[str, Any]]) -> Lists:
+    """The lists from the rows of those which the tenant has changed."""
+    changed = {row["list_key"]: row for row in rows}
+    return Lists(version, {kind.key: one_list(kind, changed.get(kind.key)) for kind in kinds})
+
+
+def one_list(kind: ListKind, row: Mapping[str, Any] | None) -> OneList:
+    """The list from its row; None for one that is as it came."""
+    if row is None:
+        return OneList(kind, kind.values, kind.accepts_others)
+    items = tuple(Offered(**item, built_in=item["key"] in kind.built_in) for item in row["items"])
+    # What a later version of the service has built in stands behind.
+    known = {item.key for item in items}
+    added = tuple(value for value in kind.values if value.built_in and value.key not in known)
+    return OneList(kind, items + added, row["accepts_others"] and not kind.closed)

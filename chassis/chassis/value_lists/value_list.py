@@ -1,0 +1,222 @@
+"""Lists as rows: what may become of a value that records hold.
+
+Whoever writes values holds a lock of the tenant's lists together with others; whoever changes a list holds it alone. So a
+change knows all values that were written by the list before it. `value_list_sets.version` counts the changes, by which each
+process knows whether what it remembers still counts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from chassis.database import Transaction
+from chassis.errors import Invalid, NotFound, Precondition, Violation
+from chassis.events.event import Event
+from chassis.records import Record
+from chassis.texts import line, same
+from chassis.value_lists.kinds import ListKind, Lists, Offered, Used, lists_of
+
+
+class ValueList(Record, table=True):
+    """A list that the tenant has changed."""
+
+    __tablename__ = "value_lists"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = "value_list"
+    history_hidden: ClassVar[frozenset[str]] = frozenset({"items"})
+
+    list_key: str
+    accepts_others: bool = False
+    items: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
+
+    @classmethod
+    def history_entries(cls, read: Any) -> dict[str, dict[str, str]]:
+        """The values by their keys, each as one line with its place."""
+        return {
+            "values": {item["key"]: _told(item, place) for place, item in enumerate(read("items") or (), 1)}
+        }
+
+
+def _told(item: Mapping[str, Any], place: int) -> str:
+    names = " / ".join(name for name in (item["name_zh"], item["name_en"]) if name)
+    return f"{place}. {names}{' (retired)' if item['retired'] else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedValue:
+    key: str
+    name_zh: str
+    name_en: str
+    retired: bool
+    built_in: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueListUpdated(Event):
+    value_list_id: UUID
+    key: str
+    accepts_others: bool
+    values: list[ListedValue]
+
+
+class ValueInUse(Precondition):
+    """Records hold a value that is to go."""
+
+    reason = "VALUE_IN_USE"
+
+    def __init__(self, key: str, rows: int) -> None:
+        super().__init__(
+            f"{rows:,} records hold '{key}': retire it instead.", metadata={"key": key, "rows": str(rows)}
+        )
+
+
+class ValueBuiltIn(Precondition):
+    """A value that stays is to go."""
+
+    reason = "VALUE_BUILT_IN"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"'{key}' is built in: retire it instead.", metadata={"key": key})
+
+
+_ALONE = text("SELECT pg_advisory_xact_lock(value_lists_lock())")
+_VERSION = text("SELECT value_lists_version() AS version")
+_ROWS = text(
+    "SELECT list_key, accepts_others, items::text AS items FROM value_lists WHERE deleted_at IS NULL"
+)
+_COUNT = text(
+    "INSERT INTO value_list_sets (tenant_id, version) VALUES (:tenant, 1)"
+    " ON CONFLICT (tenant_id) DO UPDATE SET version = value_list_sets.version + 1"
+)
+
+
+class ValueLists:
+    """The lists of one service. Raises ValueError for two of one key."""
+
+    def __init__(self, *kinds: ListKind) -> None:
+        self.kinds = kinds
+        self.by_key = {kind.key: kind for kind in kinds}
+        if len(self.by_key) < len(kinds):
+            raise ValueError("two lists have one key")
+
+    async def within(self, tx: Transaction) -> Lists:
+        """The lists by which this transaction writes values; they cannot change before it ends."""
+        if tx.lists is not None:
+            return tx.lists
+        version: int = (await tx.session.execute(_VERSION)).scalar_one()
+        known = tx.database.known_lists.get(tx.who.tenant_id)
+        if known is None or known.version != version:
+            rows = [
+                {**row, "items": orjson.loads(row["items"])} for row in (await tx.session.execute(_ROWS)).mappings()
+            ] if version else []  # fmt: skip
+            known = lists_of(self.kinds, version, rows)
+            tx.database.remember_lists(tx.who.tenant_id, known)
+        tx.lists = known
+        return known
+
+    async def locked(self, tx: Transaction, id: UUID, etag: str) -> tuple[ListKind, ValueList]:
+        """The list of that id, with nobody else writing values or changing lists. One that is as it came is no row yet.
+
+        Raises NotFound, EtagMismatch.
+        """
+        kind = next((kind for kind in self.kinds if kind.id_for(tx.who.tenant_id) == id), None)
+        if kind is None:
+            raise NotFound("value list", id)
+        await tx.session.execute(_ALONE)
+        row = await tx.find(ValueList, id)
+        if row is None:
+            if etag not in ("", "0"):
+                tx.check_etag(ValueList(list_key=kind.key, version=0), etag)
+            values = [_kept(value) for value in kind.values]
+            row = ValueList(id=id, list_key=kind.key, accepts_others=kind.accepts_others, items=values)
+        else:
+            tx.check_etag(row, etag)
+        return kind, row
+
+    async def change(
+        self, tx: Transaction, kind: ListKind, row: ValueList, values: Sequence[Offered] | None, accepts_others: bool | None
+    ) -> None:  # fmt: skip
+        """Gives a locked list these values, None leaves what there is. Raises Invalid, ValueInUse, ValueBuiltIn."""
+        if accepts_others and kind.closed:
+            raise Invalid("valueList.acceptsOthers", f"the list {kind.key} never accepts others")
+        others = row.accepts_others if accepts_others is None else accepts_others
+        items = row.items
+        if values is not None:
+            tidy = [_tidied(value) for value in values]
+            _check(tidy)
+            items = [_kept(value) for value in tidy]
+            await _check_gone(tx, kind, row, {value.key for value in tidy})
+        if (items, others) == (row.items, row.accepts_others):
+            return
+        if row not in tx.session:
+            tx.add(row)
+            await tx.session.flush()  # its history begins with what it came as
+        row.items, row.accepts_others = items, others
+        await tx.session.flush()
+        await tx.session.execute(_COUNT, {"tenant": tx.who.tenant_id})
+        tx.record(
+            ValueListUpdated(
+                value_list_id=row.id, key=kind.key, accepts_others=row.accepts_others,
+                values=[ListedValue(**item, built_in=item["key"] in kind.built_in) for item in row.items],
+            ),
+            on=row,
+        )  # fmt: skip
+
+
+async def _check_gone(tx: Transaction, kind: ListKind, row: ValueList, stay: set[str]) -> None:
+    for gone in [item["key"] for item in row.items if item["key"] not in stay]:
+        if gone in kind.built_in:
+            raise ValueBuiltIn(gone)
+        rows = await _held(tx, kind.used, gone)
+        if rows:
+            raise ValueInUse(gone, rows)
+
+
+def _kept(value: Offered) -> dict[str, Any]:
+    kept = asdict(value)
+    del kept["built_in"]  # it follows from the key
+    return kept
+
+
+def _tidied(value: Offered) -> Offered:
+    return Offered(line(value.key), line(value.name_zh), line(value.name_en), value.retired)
+
+
+def _check(values: Sequence[Offered]) -> None:
+    """Raises Invalid for values without a name, and for a text that means two of them."""
+    wrong: list[Violation] = []
+    meant: dict[str, str] = {}
+    for place, value in enumerate(values):
+        field = f"valueList.values[{place}]"
+        if not value.key:
+            wrong.append(Violation(f"{field}.key", "is empty"))
+        if not value.name_zh and not value.name_en:
+            wrong.append(Violation(f"{field}.nameZh", "a value needs a name in Chinese or in English"))
+        for name in dict.fromkeys(same(one) for one in (value.key, value.name_zh, value.name_en) if one):
+            if name in meant:
+                problem = Invalid(field, f"'{name[:40]}' means '{meant[name][:40]}' already")
+                problem.reason = "VALUE_TWICE"
+                raise problem
+        meant.update((same(one), value.key) for one in (value.key, value.name_zh, value.name_en) if one)
+    if wrong:
+        raise Invalid.of(wrong[:50])
+
+
+async def _held(tx: Transaction, used: Sequence[Used], key: str) -> int:
+    """How many records hold the value, deleted ones among them, which may come back."""
+    rows = 0
+    for one in used:
+        # Tables and columns of a service's declaration.
+        such = (
+            f"{one.column} @> jsonb_build_array(jsonb_build_object('{one.inside}', CAST(:key AS text)))"
+            if one.inside
+            else f"{one.column} = :key"
+        )
+        found = await tx.session.execute(text(f"SELECT count(*) FROM {one.table} WHERE {such}"), {"key": key})  # noqa: S608 (declared columns)
+        rows += found.scalar_one()
+    return rows
