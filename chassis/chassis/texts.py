@@ -30,7 +30,9 @@ def lines(text: str) -> str:
 def same(text: str) -> str:
     """What is equal for two texts that differ only in white space, case and width: the key of repairing
     comparisons."""
-    return "".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # A mark that stood behind a space joins the letter before it.
+    return unicodedata.normalize("NFKC", "".join(folded.split()))
 
 
 def email(text: str) -> str | None:

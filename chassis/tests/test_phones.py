@@ -1,8 +1,13 @@
 """Telephone numbers, e-mail addresses and texts in the forms in which they are kept."""
 
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chassis.phones import e164, normalised_phone
+from chassis.search import normalised
 from chassis.texts import email, line, lines, same
 
 
@@ -65,3 +70,35 @@ def test_texts_lose_what_nobody_sees() -> None:
     assert line("  北京\u00a0 用友\ufeff\x07\n集团 ") == "北京 用友 集团"
     assert lines("a \r\n\r\n  b\x00 ") == "a\n\nb"
     assert same("GTX Pro") == same("ＧＴＸｐｒｏ ")
+
+
+names = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet="北京用友软件有限公司 ABcd１２ＡＢ\u3000\u00a0\ufeff\u200b éÉßİ()（）·", max_size=40),
+)
+
+
+@given(names)
+@settings(max_examples=500, deadline=None)
+def test_normalising_a_name_again_changes_nothing(name: str) -> None:
+    for form in (line, lines, same, normalised):
+        assert form(form(name)) == form(name), form
+
+
+@given(st.text(alphabet="北京用友软件ABCabc123", min_size=1, max_size=20), st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_a_name_is_the_same_in_any_width_case_and_spacing(name: str, random: Any) -> None:
+    def spelled(one: str) -> str:
+        one = one.swapcase() if random.random() < 0.5 else one
+        return chr(ord(one) + 0xFEE0) if one.isascii() and random.random() < 0.5 else one
+
+    other = "".join(spelled(one) + random.choice(["", " ", "\u3000"]) for one in name)
+    assert same(other) == same(name)
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_an_address_that_is_kept_is_kept_alike_again(text: str) -> None:
+    for written in (text, f"{text}@Acme.CN", f"li{text}@acme.cn"):
+        kept = email(written)
+        assert kept is None or email(kept) == kept

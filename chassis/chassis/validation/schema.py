@@ -10,7 +10,7 @@ from chassis.validation.rules import is_map, is_number, rules_of, target_of
 _FORMATS: dict[int, dict[str, Any]] = {
     rules_pb2.FORMAT_UUID: {"format": "uuid"},
     rules_pb2.FORMAT_EMAIL: {"format": "email", "maxLength": 254},
-    rules_pb2.FORMAT_PHONE: {"pattern": r"^[0-9 +().\-/]+( *(x|X|#|ext\.?) *[0-9]{1,8})?$"},
+    rules_pb2.FORMAT_PHONE: {"pattern": r"^[0-9 +().\-/]+(( *(x|X|#|ext\.?) *|;ext=)[0-9]{1,8})?$"},
     rules_pb2.FORMAT_CURRENCY: {"pattern": "^[A-Z]{3}$"},
     rules_pb2.FORMAT_URL: {"format": "uri", "maxLength": 2048},
     rules_pb2.FORMAT_ORIGIN: {"format": "uri", "maxLength": 2048},

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import Date, select, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, col
 
 from chassis.custom_fields.definitions import taken
@@ -15,22 +15,36 @@ from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
-from chassis.phones import normalised_phone
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from customers.customer import Customer
 from customers.errors import ContactCircle, CustomerTouched, superior_not_found
+from customers.profile import (
+    CONTACT_WAYS,
+    Entries,
+    EntryChange,
+    Reached,
+    Way,
+    changed_names,
+    entry_changes,
+    jsonb_list,
+    noted,
+    reached,
+)
 from customers.value_lists import listed
 
 DECISION_ROLES = ("DECIDER", "INFLUENCER", "USER", "OPPONENT")
-Entries = list[dict[str, str]]
 
 
-class Contact(Owned, Searchable, Customized, table=True):
+class Contact(Reached, Owned, Searchable, Customized, table=True):
     """A person at a customer."""
 
     __tablename__ = "contacts"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "contact"
+    ways: ClassVar[tuple[Way, ...]] = CONTACT_WAYS
+    history_hidden: ClassVar[frozenset[str]] = frozenset({
+        "phones", "emails", "addresses", "account_label", "other_accounts",
+    })  # fmt: skip
 
     customer_id: UUID
     display_name: str
@@ -38,9 +52,12 @@ class Contact(Owned, Searchable, Customized, table=True):
     department: str = ""
     decision_role: str = ""
     reports_to_id: UUID | None = None
-    phones: Entries = Field(default_factory=list[dict[str, str]], sa_type=JSONB)
-    emails: Entries = Field(default_factory=list[dict[str, str]], sa_type=JSONB)
+    phones: Entries = jsonb_list()
+    emails: Entries = jsonb_list()
+    addresses: Entries = jsonb_list()
     im_account: str = ""
+    account_label: str = ""
+    other_accounts: Entries = jsonb_list()
     birthday: date | None = Field(default=None, sa_type=Date)
     notes: str = ""
     primary: bool = False
@@ -48,11 +65,12 @@ class Contact(Owned, Searchable, Customized, table=True):
     external_key: str = ""
 
     def findable(self) -> None:
-        """Keeps the words for searching true to name, phones and e-mails."""
+        """Keeps the words for searching true to name, numbers and addresses."""
         self.find_by(
             people=[self.display_name],
             phones=[entry["number"] for entry in self.phones],
-            texts=[entry["address"] for entry in self.emails],
+            texts=[entry["address"] for entry in self.emails]
+            + [entry["account"] for entry in self.entries("accounts")],
         )
 
 
@@ -81,6 +99,7 @@ class ContactUpdated(Event):
     team_id: UUID | None
     contact: ContactSnapshot
     changed_fields: list[str]
+    entry_changes: list[EntryChange] = dataclass_field(default_factory=list[EntryChange])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +129,7 @@ async def checked(
 ) -> dict[str, Any]:
     """What a caller wrote, by column, as it is to be kept. Raises Invalid for custom fields and labels that are wrong."""
     known = await taken(tx, Contact.record_type, values, None if contact is None else contact.custom_fields)
-    return await listed(tx, known, contact, "contact")
-
-
-def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
-    tidy = dict(values)
-    if "phones" in tidy:
-        tidy["phones"] = [{**entry, "number": normalised_phone(entry["number"])} for entry in tidy["phones"]]
-    if "emails" in tidy:
-        tidy["emails"] = [{**entry, "address": entry["address"].lower()} for entry in tidy["emails"]]
-    return tidy
+    return await reached(tx, CONTACT_WAYS, await listed(tx, known, contact, "contact"), contact, "contact")
 
 
 async def introduce(
@@ -127,7 +137,7 @@ async def introduce(
 ) -> Contact:
     """A new contact of that customer. Raises Invalid for a superior elsewhere, and what `checked` does."""
     columns: dict[str, Any] = {
-        **_tidy(await checked(tx, values)),
+        **await checked(tx, values),
         "customer_id": customer.id, "owner_id": customer.owner_id, "team_id": customer.team_id,
         "id": id or new_id(),
     }  # fmt: skip
@@ -142,13 +152,16 @@ async def introduce(
 
 async def change_contact(tx: Transaction, contact: Contact, values: Mapping[str, Any]) -> None:
     """Changes fields. Raises ContactCircle, Invalid for a superior elsewhere, and what `checked` does."""
-    changed = change(contact, _tidy(await checked(tx, values, contact)))
+    tidy = await checked(tx, values, contact)
+    before = noted(contact)
+    changed = changed_names(CONTACT_WAYS, change(contact, tidy))
     if not changed:
         return
     if "reports_to_id" in changed:
         await _check_superior(tx, contact)
     contact.findable()
-    tx.record(ContactUpdated(**told(contact), changed_fields=changed), on=contact)
+    entries = entry_changes(before, contact)
+    tx.record(ContactUpdated(**told(contact), changed_fields=changed, entry_changes=entries), on=contact)
     await _only_primary(tx, contact)
 
 

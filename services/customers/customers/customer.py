@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -16,12 +17,23 @@ from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.owners import Owner
-from chassis.phones import normalised_phone
 from chassis.principal import Act
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from chassis.visibility import covers
 from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
+from customers.profile import (
+    CUSTOMER_WAYS,
+    Entries,
+    EntryChange,
+    Reached,
+    Way,
+    changed_names,
+    entry_changes,
+    jsonb_list,
+    noted,
+    reached,
+)
 from customers.value_lists import enum_view, listed
 
 KINDS = ("COMPANY", "PERSON")
@@ -34,11 +46,15 @@ SOURCES = (
 )  # fmt: skip
 
 
-class Customer(Owned, Searchable, Customized, table=True):
+class Customer(Reached, Owned, Searchable, Customized, table=True):
     """A company or a person. The touch times are kept by events of other services, see `touches`."""
 
     __tablename__ = "customers"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "customer"
+    ways: ClassVar[tuple[Way, ...]] = CUSTOMER_WAYS
+    history_hidden: ClassVar[frozenset[str]] = frozenset({
+        "phone_label", "other_phones", "email_label", "other_emails", "address_label", "other_addresses", "accounts",
+    })  # fmt: skip
 
     kind: str = "COMPANY"
     display_name: str
@@ -52,6 +68,15 @@ class Customer(Owned, Searchable, Customized, table=True):
     email: str = ""
     website: str = ""
     address: dict[str, str] = Field(default_factory=dict[str, str], sa_type=JSONB)
+    phone_label: str = ""
+    other_phones: Entries = jsonb_list()
+    email_label: str = ""
+    other_emails: Entries = jsonb_list()
+    address_label: str = ""
+    other_addresses: Entries = jsonb_list()
+    accounts: Entries = jsonb_list()
+    tax_number: str = ""
+    needs: str = ""
     tags: list[str] = Field(default_factory=list[str], sa_type=ARRAY(Text))  # pyright: ignore[reportArgumentType]
     annual_revenue: int | None = Field(default=None, sa_type=BigInteger)
     annual_revenue_currency: str = ""
@@ -69,13 +94,15 @@ class Customer(Owned, Searchable, Customized, table=True):
     last_service_time: datetime | None = None
 
     def findable(self) -> None:
-        """Keeps the words for searching true to name, phone and e-mail."""
+        """Keeps the words for searching true to name, numbers and addresses."""
         names = [self.display_name]
-        texts = [self.email, self.external_key]
+        phones = [entry["number"] for entry in self.entries("phones")]
+        texts = [entry["address"] for entry in self.entries("emails")]
+        texts += [entry["account"] for entry in self.accounts] + [self.external_key, self.tax_number]
         if self.kind == "PERSON":
-            self.find_by(people=names, phones=[self.phone], texts=texts)
+            self.find_by(people=names, phones=phones, texts=texts)
         else:
-            self.find_by(names=names, phones=[self.phone], texts=texts)
+            self.find_by(names=names, phones=phones, texts=texts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +142,7 @@ class CustomerUpdated(Event):
     team_id: UUID | None
     customer: CustomerSnapshot
     changed_fields: list[str]
+    entry_changes: list[EntryChange] = dataclass_field(default_factory=list[EntryChange])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,15 +189,13 @@ async def checked(
     known = await taken(
         tx, Customer.record_type, values, None if customer is None else customer.custom_fields
     )
-    return await listed(tx, known, customer, "customer")
+    return await reached(
+        tx, CUSTOMER_WAYS, await listed(tx, known, customer, "customer"), customer, "customer"
+    )
 
 
 def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
     tidy = dict(values)
-    if tidy.get("phone"):
-        tidy["phone"] = normalised_phone(tidy["phone"])
-    if tidy.get("email"):
-        tidy["email"] = tidy["email"].lower()
     if "kind" in tidy:
         tidy["kind"] = tidy["kind"] or "COMPANY"
     return tidy
@@ -206,11 +232,13 @@ async def change_customer(tx: Transaction, customer: Customer, values: Mapping[s
     tidy = _tidy(await checked(tx, values, customer))
     if tidy.get("parent_customer_id") not in (None, customer.parent_customer_id):
         await _check_parent(tx, customer.id, tidy["parent_customer_id"])
-    changed = change(customer, tidy)
+    before = noted(customer)
+    changed = changed_names(CUSTOMER_WAYS, change(customer, tidy))
     if not changed:
         return
     customer.findable()
-    tx.record(CustomerUpdated(**told(customer), changed_fields=changed), on=customer)
+    entries = entry_changes(before, customer)
+    tx.record(CustomerUpdated(**told(customer), changed_fields=changed, entry_changes=entries), on=customer)
 
 
 _ANCESTORS = (

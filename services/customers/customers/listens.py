@@ -21,6 +21,7 @@ from chassis.events.subscriptions import Poison, Subscriptions
 from chassis.mapping import to_date, to_datetime, to_value
 from customers.points.earning import SoldOrder, order_cancelled, order_earns
 from customers.points.programme import Bought
+from customers.profile import keep_home_country
 from customers.touches import touch
 from customers.value.facts import OpportunityFact, OrderFact, keep_opportunity, keep_order
 from customers.value.review import outdate
@@ -139,12 +140,15 @@ for _kind in (
 
 
 async def tenant_told(event: Any, tx: Transaction, envelope: Envelope) -> None:
-    """The tenant's own currency."""
-    await keep_main_currency(tx, event.currency_code, envelope)
+    """The tenant's own currency and country."""
+    if event.currency_code:
+        await keep_main_currency(tx, event.currency_code, envelope)
+    if event.country_code:
+        await keep_home_country(tx, event.country_code, envelope.version, envelope.event_id)
 
 
 for _said in (identity.TenantCreated, identity.TenantUpdated):
-    SUBSCRIPTIONS.on(_said, when=lambda event: bool(event.currency_code))(tenant_told)
+    SUBSCRIPTIONS.on(_said, when=lambda event: bool(event.currency_code or event.country_code))(tenant_told)
 
 
 @SUBSCRIPTIONS.on(servicedesk.TicketOpened)

@@ -88,7 +88,10 @@ _PHONE_LABEL = ListKind(
         offered("mobile", "手机", "Mobile"), offered("work", "办公", "Work"), offered("switchboard", "总机", "Switchboard"),
         offered("home", "住宅", "Home"), offered("fax", "传真", "Fax"), offered("other", "其他", "Other"),
     ),
-    used=(Used("contacts", "phones", "label"),), accepts_others=True,
+    used=(
+        Used("contacts", "phones", "label"), Used("customers", "phone_label"), Used("customers", "other_phones", "label"),
+    ),
+    accepts_others=True,
 )  # fmt: skip
 _EMAIL_LABEL = ListKind(
     "email_label", "邮箱类型", "Kind of e-mail address",
@@ -96,7 +99,10 @@ _EMAIL_LABEL = ListKind(
         offered("work", "工作", "Work"), offered("private", "私人", "Private"), offered("billing", "财务", "Billing"),
         offered("support", "客服", "Support"), offered("other", "其他", "Other"),
     ),
-    used=(Used("contacts", "emails", "label"),), accepts_others=True,
+    used=(
+        Used("contacts", "emails", "label"), Used("customers", "email_label"), Used("customers", "other_emails", "label"),
+    ),
+    accepts_others=True,
 )  # fmt: skip
 _ADDRESS_LABEL = ListKind(
     "address_label", "地址类型", "Kind of address",
@@ -105,7 +111,11 @@ _ADDRESS_LABEL = ListKind(
         offered("billing", "开票地址", "Billing"), offered("shipping", "收货地址", "Shipping"),
         offered("home", "家庭住址", "Home"), offered("other", "其他", "Other"),
     ),
-    used=(), accepts_others=True,
+    used=(
+        Used("contacts", "addresses", "label"), Used("customers", "address_label"),
+        Used("customers", "other_addresses", "label"),
+    ),
+    accepts_others=True,
 )  # fmt: skip
 _ACCOUNT_LABEL = ListKind(
     "account_label", "即时通讯", "Messenger",
@@ -115,7 +125,10 @@ _ACCOUNT_LABEL = ListKind(
         offered("line", "LINE", ""), offered("telegram", "Telegram", ""), offered("skype", "Skype", ""),
         offered("other", "其他", "Other"),
     ),
-    used=(), accepts_others=True,
+    used=(
+        Used("customers", "accounts", "label"), Used("contacts", "account_label"), Used("contacts", "other_accounts", "label"),
+    ),
+    accepts_others=True,
 )  # fmt: skip
 
 VALUE_LISTS = ValueLists(
@@ -174,7 +187,7 @@ async def listed(tx: Transaction, values: Mapping[str, Any], present: Any, resou
         field = f"{resource}.{column}"
         out[column] = lists.key(column, text, getattr(present, column, ""), field, lenient=lenient)
     for name, entries in labelled.items():
-        had = {entry["label"] for entry in getattr(present, name, ())}
+        had = {entry["label"] for entry in present.entries(name)} if present is not None else set[str]()
         out[name] = [
             {
                 **entry,

@@ -24,6 +24,7 @@ class Tenant(Record, table=True):
     currency_code: str = "CNY"
     time_zone: str = "Asia/Shanghai"
     language_code: str = "zh-CN"
+    country_code: str = "CN"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class TenantCreated(Event):
     currency_code: str
     time_zone: str
     language_code: str
+    country_code: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class TenantUpdated(Event):
     currency_code: str
     time_zone: str
     language_code: str
+    country_code: str
 
 
 def described(tenant: Tenant) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def described(tenant: Tenant) -> dict[str, Any]:
     return {
         "tenant_id": tenant.id, "name": tenant.name, "slug": tenant.slug, "currency_code": tenant.currency_code,
         "time_zone": tenant.time_zone, "language_code": tenant.language_code,
+        "country_code": tenant.country_code,
     }  # fmt: skip
 
 

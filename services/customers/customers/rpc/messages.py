@@ -1,5 +1,6 @@
 """Rows as messages."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -7,11 +8,15 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customers.v1 import contact_pb2, customer_pb2, customer_service_pb2
 
 from chassis.mapping import Mapping
+from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way
 from customers.value_lists import ENUMS
 
+_REACHED = [way.name for way in CUSTOMER_WAYS]
 _KEYS = [f"{column}_key" for column in ENUMS]
-CUSTOMER = Mapping(customer_pb2.Customer, skip=["address", "contact_count", *_KEYS], open_enums=ENUMS)
-CONTACT = Mapping(contact_pb2.Contact, skip=["phones", "emails", "customer_name"])
+CUSTOMER = Mapping(
+    customer_pb2.Customer, skip=["contact_count", "address", *_KEYS, *_REACHED], open_enums=ENUMS
+)
+CONTACT = Mapping(contact_pb2.Contact, skip=["customer_name", *_REACHED])
 _ADDRESS = [field.name for field in customer_pb2.Address.DESCRIPTOR.fields]
 
 
@@ -27,14 +32,24 @@ def customer_message(row: Any) -> customer_pb2.Customer:
     address = _read(row, "address")
     if address:
         message.address.CopyFrom(customer_pb2.Address(**address))
+    _put_entries(message, CUSTOMER_WAYS, row)
     return message
+
+
+def _put_entries(message: Any, ways: Sequence[Way], row: Any) -> None:
+    read: Callable[[str], Any] = partial(_read, row)
+    for way in ways:
+        for place, entry in enumerate(way.entries(read)):
+            value = entry[way.value]
+            if way.name == "addresses":
+                value = customer_pb2.Address(**value)
+            getattr(message, way.name).add(**{way.value: value}, label=entry["label"], primary=place == 0)
 
 
 def contact_message(row: Any, customer_name: str = "") -> contact_pb2.Contact:
     """A contact with its customer's name, if it is at hand."""
     message = CONTACT.message(row)
-    message.phones.extend(contact_pb2.ContactPhone(**entry) for entry in _read(row, "phones"))
-    message.emails.extend(contact_pb2.ContactEmail(**entry) for entry in _read(row, "emails"))
+    _put_entries(message, CONTACT_WAYS, row)
     message.customer_name = customer_name
     return message
 
@@ -48,28 +63,32 @@ def customer_card(row: Any) -> customer_service_pb2.CustomerCard:
     )  # fmt: skip
 
 
-def _address(message: customer_pb2.Customer) -> dict[str, str]:
-    return {name: getattr(message.address, name) for name in _ADDRESS if getattr(message.address, name)}
+def _address(address: customer_pb2.Address) -> dict[str, str]:
+    return {name: getattr(address, name) for name in _ADDRESS if getattr(address, name)}
 
 
-def _entries(items: Any, value: str) -> list[dict[str, str]]:
-    return [{"label": item.label, value: getattr(item, value)} for item in items]
+def _entries(message: Any, way: Way) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": item.label,
+            way.value: _address(item.address) if way.name == "addresses" else getattr(item, way.value),
+            "primary": item.primary,
+        }
+        for item in getattr(message, way.name)
+    ]
 
 
 def customer_values(message: customer_pb2.Customer, mask: FieldMask | None = None) -> dict[str, Any]:
     """Column → value of what a client writes."""
     own: dict[str, Any] = {name: partial(_text, message, name) for name in _KEYS}
-    if mask is None or mask.paths or message.HasField("address"):
-        own["address"] = lambda: _address(message)
+    own |= {way.name: partial(_entries, message, way) for way in CUSTOMER_WAYS}
+    own["address"] = lambda: _address(message.address)
     return _values(CUSTOMER, message, mask, own)
 
 
 def contact_values(message: contact_pb2.Contact, mask: FieldMask | None = None) -> dict[str, Any]:
     """Column → value of what a client writes."""
-    own = {
-        "phones": lambda: _entries(message.phones, "number"),
-        "emails": lambda: _entries(message.emails, "address"),
-    }
+    own = {way.name: partial(_entries, message, way) for way in CONTACT_WAYS}
     return _values(CONTACT, message, mask, own)
 
 

@@ -50,8 +50,8 @@ async def list_tenants(request: service_pb.ListTenantsRequest, call: Call) -> se
     size = request.page_size or 50
     rows = await read_across(
         call.settings.relay_database_url.get_secret_value(),
-        "SELECT tenant_id, id, slug, name, currency_code, time_zone, language_code, version, created_at, created_by,"
-        " updated_at, updated_by, deleted_at FROM tenants WHERE slug > $1 ORDER BY slug LIMIT $2",
+        "SELECT tenant_id, id, slug, name, currency_code, time_zone, language_code, country_code, version, created_at,"
+        " created_by, updated_at, updated_by, deleted_at FROM tenants WHERE slug > $1 ORDER BY slug LIMIT $2",
         request.page_token,
         size + 1,
     )
