@@ -60,7 +60,7 @@ from chassis.ids import parse_id
 from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
 from chassis.principal import Act, Principal
 from chassis.records import Owned, Record
-from chassis.visibility import visible_text
+from chassis.visibility import seen_also, visible_text
 
 DEFAULT_PAGE = 50
 MOST_PAGE = 200
@@ -161,11 +161,17 @@ class Listing:
         team_column: str = "team_id",
         links: Mapping[str, Link] | None = None,
         most_page: int = MOST_PAGE,
+        seen_through: tuple[str, str] | None = None,
+        narrowings: Mapping[str, str] | None = None,
     ) -> None:
         """`right` names the kind of right that decides which rows are seen; None shows all of the tenant's
         (the caller narrows with `where`). `columns` are those of the answer; left out, all but the search
         columns. Tables that are not `Owned` are seen by everybody who has the right at any reach. `links` are other names
-        that `where` may give, for what belongs to something by another table. `most_page` bounds a page."""
+        that `where` may give, for what belongs to something by another table. `most_page` bounds a page.
+
+        `seen_through` names a table with owner and team of its own, and its column that holds a row's id: a row is seen by
+        whoever may see one of its entries there, too. `narrowings` are further names for `where`, as conditions in which {}
+        stands for the value."""
         described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
         existing = {str(column.name) for column in described.columns}
         used = {f.column for f in fields.values()} | {
@@ -188,6 +194,8 @@ class Listing:
         self._team = team_column
         self._links = dict(links or {})
         self._most_page = most_page
+        self._through = seen_through
+        self._narrowings = dict(narrowings or {})
         self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._filters: OrderedDict[tuple[str, int], Sql] = OrderedDict()
         self._orders: dict[str, tuple[Key, ...]] = {}
@@ -411,7 +419,7 @@ class Listing:
         owner, team = (self._owner, self._team) if self._owned else (None, None)
         text, values = visible_text(who, self.right, Act.READ, owner, team, first=len(args) + 1)
         args += values
-        return text
+        return text if self._through is None else seen_also(text, *self._through)
 
     def _narrowed(self, name: str, value: Value | None, args: list[object]) -> str:
         link = self._links.get(name)
@@ -420,6 +428,9 @@ class Listing:
             return (
                 f"t.id IN (SELECT l.{link.record} FROM {link.table} AS l WHERE l.{link.owner} = ${len(args)})"  # noqa: S608 (declared names, a numbered place)
             )
+        if name in self._narrowings and value is not None:
+            args.append(value)
+            return self._narrowings[name].replace("{}", f"${len(args)}")
         declared = self.fields[name]
         if value is None:
             return f"t.{declared.column} IS NULL"

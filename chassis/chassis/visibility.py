@@ -33,6 +33,15 @@ def visible_text(
     return f"(t.{owner} = ${first} OR t.{team} = ANY(${first + 1}))", [who.person_id, list(who.team_ids)]
 
 
+def seen_also(rule: str, through: str, column: str) -> str:
+    """The rule widened: a row is seen by whoever may see one of its entries in the table `through`, which names it in `column`
+    and has an owner and a team of its own."""
+    if rule in ("true", "false"):
+        return rule
+    there = rule.replace("t.", "u.")
+    return f"({rule} OR EXISTS (SELECT FROM {through} u WHERE u.{column} = t.id AND {there}))"
+
+
 def visible(table: type[Record], who: Principal, right: str, act: Act) -> ColumnElement[bool]:
     """The rule as an expression over that table."""
     reach = who.reach(right, act)

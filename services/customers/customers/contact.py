@@ -1,6 +1,6 @@
 """Contacts: the people at a customer. Who may see the customer sees its contacts: they carry its owner and team."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import date, datetime
@@ -18,7 +18,7 @@ from chassis.mapping import change
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from customers.customer import Customer
-from customers.errors import ContactCircle, CustomerTouched, superior_not_found
+from customers.errors import CustomerTouched
 from customers.profile import (
     CONTACT_WAYS,
     Entries,
@@ -31,6 +31,7 @@ from customers.profile import (
     noted,
     reached,
 )
+from customers.reports import check_superior
 from customers.value_lists import listed
 
 DECISION_ROLES = ("DECIDER", "INFLUENCER", "USER", "OPPONENT")
@@ -43,7 +44,7 @@ class Contact(Reached, Owned, Searchable, Customized, table=True):
     record_type: ClassVar[str] = "contact"
     ways: ClassVar[tuple[Way, ...]] = CONTACT_WAYS
     history_hidden: ClassVar[frozenset[str]] = frozenset({
-        "phones", "emails", "addresses", "account_label", "other_accounts",
+        "phones", "emails", "addresses", "account_label", "other_accounts", "affiliations",
     })  # fmt: skip
 
     customer_id: UUID
@@ -63,6 +64,16 @@ class Contact(Reached, Owned, Searchable, Customized, table=True):
     primary: bool = False
     origin_lead_id: UUID | None = None
     external_key: str = ""
+    affiliations: Entries = jsonb_list()
+    """What it is at further customers, see `affiliation`."""
+
+    @classmethod
+    def history_entries(cls, read: Callable[[str], Any]) -> Mapping[str, Mapping[str, str]]:
+        """Each way to reach it, and each further customer, as one line."""
+        return {
+            **super().history_entries(read),
+            "affiliations": {one["customer_id"]: _line(one) for one in read("affiliations")},
+        }
 
     def findable(self) -> None:
         """Keeps the words for searching true to name, numbers and addresses."""
@@ -74,6 +85,20 @@ class Contact(Reached, Owned, Searchable, Customized, table=True):
         )
 
 
+def _line(affiliation: Mapping[str, Any]) -> str:
+    told = [affiliation[name] for name in ("title", "department", "decision_role") if affiliation[name]]
+    if affiliation["reports_to_id"]:
+        told.append(f"reports to {affiliation['reports_to_id']}")
+    return ", ".join(told) or "belongs to it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AffiliationSnapshot:
+    customer_id: str
+    title: str
+    decision_role: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContactSnapshot:
     customer_id: UUID
@@ -82,6 +107,7 @@ class ContactSnapshot:
     decision_role: str | None
     create_time: datetime
     custom_fields: dict[str, Any]
+    affiliations: list[AffiliationSnapshot]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +146,12 @@ def told(contact: Contact) -> dict[str, Any]:
             customer_id=contact.customer_id, display_name=contact.display_name, title=contact.title,
             decision_role=contact.decision_role or None, create_time=contact.created_at,
             custom_fields=dict(contact.custom_fields),
+            affiliations=[
+                AffiliationSnapshot(
+                    customer_id=one["customer_id"], title=one["title"], decision_role=one["decision_role"] or None
+                )
+                for one in contact.affiliations
+            ],
         ),
     }  # fmt: skip
 
@@ -184,40 +216,12 @@ async def _only_primary(tx: Transaction, contact: Contact) -> None:
         tx.record(ContactUpdated(**told(other), changed_fields=["primary"]), on=other)
 
 
-_SUPERIORS = (
-    "WITH RECURSIVE above AS (SELECT id, reports_to_id FROM contacts WHERE id = :start AND customer_id = :customer"
-    " AND deleted_at IS NULL UNION SELECT c.id, c.reports_to_id FROM contacts c JOIN above a ON c.id = a.reports_to_id)"
-    " SELECT id FROM above"
-)
-
-
 async def _check_superior(tx: Transaction, contact: Contact) -> None:
     if contact.reports_to_id is None:
         return
     # The customer's row is the lock for its tree of contacts.
     await tx.find(Customer, contact.customer_id)
-    with tx.session.no_autoflush:
-        found = await tx.session.execute(
-            text(_SUPERIORS), {"start": contact.reports_to_id, "customer": contact.customer_id}
-        )
-        above = [row.id for row in found]
-    if not above:
-        raise superior_not_found()
-    if contact.id in above:
-        raise ContactCircle
-
-
-async def dismiss(tx: Transaction, contact: Contact) -> None:
-    """Deletes a contact; those who reported to it report to nobody."""
-    below = await tx.session.execute(
-        select(Contact).where(col(Contact.reports_to_id) == contact.id).with_for_update()
-    )
-    for other in below.scalars():
-        other.reports_to_id = None
-        if other.deleted_at is None:
-            tx.record(ContactUpdated(**told(other), changed_fields=["reports_to_id"]), on=other)
-    tx.delete(contact)
-    tx.record(ContactDeleted(**told(contact)), on=contact)
+    await check_superior(tx, contact.id, contact.customer_id, contact.reports_to_id, "contact.reportsToId")
 
 
 async def check_untouched(tx: Transaction, customer: Customer, made_with: UUID | None) -> None:
@@ -225,21 +229,10 @@ async def check_untouched(tx: Transaction, customer: Customer, made_with: UUID |
     others = await tx.session.execute(
         text(
             "SELECT 1 FROM contacts WHERE customer_id = :id AND deleted_at IS NULL"
-            " AND (id IS DISTINCT FROM :made_with OR version > 1) LIMIT 1"
+            " AND (id IS DISTINCT FROM :made_with OR version > 1)"
+            " UNION ALL SELECT 1 FROM contact_affiliations WHERE customer_id = :id LIMIT 1"
         ),
         {"id": customer.id, "made_with": made_with},
     )
     if customer.version > 1 or others.first() is not None:
         raise CustomerTouched
-
-
-async def dismiss_all(tx: Transaction, customer: Customer) -> None:
-    """Deletes the contacts of a customer that goes."""
-    found = await tx.session.execute(
-        select(Contact)
-        .where(col(Contact.customer_id) == customer.id, col(Contact.deleted_at).is_(None))
-        .with_for_update()
-    )
-    for contact in found.scalars():
-        tx.delete(contact)
-        tx.record(ContactDeleted(**told(contact)), on=contact)

@@ -64,9 +64,25 @@ def customer_not_found(field: str, id: object) -> Invalid:
     return Invalid(field, f"there is no customer {id}, or you may not change it", reason="CUSTOMER_NOT_FOUND")
 
 
-def superior_not_found() -> Invalid:
-    """The superior is no contact of the same customer."""
-    return Invalid("contact.reportsToId", "is no contact of the same customer", reason="SUPERIOR_NOT_FOUND")
+def superior_not_found(field: str) -> Invalid:
+    """The superior is no contact of the same customer, or the contact itself."""
+    return Invalid(field, "is no other contact of the same customer", reason="SUPERIOR_NOT_FOUND")
+
+
+class AffiliationPrimary(Precondition):
+    reason = "AFFILIATION_PRIMARY"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is the contact's primary customer: make another the primary one first, or delete the contact."
+        )
+
+
+class TooManyAffiliations(Precondition):
+    reason = "TOO_MANY_AFFILIATIONS"
+
+    def __init__(self) -> None:
+        super().__init__("A contact belongs to at most 20 customers.")
 
 
 def external_key_taken() -> AlreadyExists:

@@ -1,22 +1,31 @@
 """ContactService."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 from kehu.customers.v1 import contact_pb2 as pb
 from kehu.customers.v1 import contact_service_pb2 as service_pb
+from sqlalchemy import text
 
 from chassis.database import Transaction
+from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
+from chassis.principal import Act, Principal
 from chassis.rpc import Call, Face
-from customers.contact import DECISION_ROLES, Contact, change_contact, dismiss, introduce
+from chassis.visibility import Holder, covers
+from customers.affiliation import customer_for, dismiss, join, leave, seen_contact, writable_contact
+from customers.contact import DECISION_ROLES, Contact, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import writable_customer
-from customers.rpc.messages import contact_message, contact_values
+from customers.reports import CHART, MEMBERS_OF
+from customers.rpc.customers import CUSTOMERS
+from customers.rpc.messages import Named, affiliated_message, contact_values, org_chart
 
+_MOST_MEMBERS = 500
 face = Face("kehu.customers.v1.ContactService", custom_fields=CUSTOM_FIELDS)
 
 CONTACTS = Listing(
@@ -36,41 +45,74 @@ CONTACTS = Listing(
     },
     search=True,
     custom_fields=True,
+    seen_through=("contact_affiliations", "contact_id"),
+    narrowings={"memberOf": f"t.id IN ({MEMBERS_OF})"},
 )
 
 
-async def _named(call: Call, rows: list[Any]) -> list[pb.Contact]:
-    names: dict[UUID, str] = {}
-    if rows:
-        found = await call.database.read(
-            call.who,
-            "SELECT id, display_name FROM customers WHERE id = ANY($1::uuid[])",
-            [r["customer_id"] for r in rows],
+# Composed of a constant of this file.
+_CUSTOMERS = (
+    "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY("
+)
+
+
+def _customers_of(rows: Sequence[Any]) -> list[UUID]:
+    """The customers to which these contacts belong."""
+    found: dict[UUID, None] = {}
+    for row in rows:
+        found[_column(row, "customer_id")] = None
+        found |= dict.fromkeys(UUID(one["customer_id"]) for one in _column(row, "affiliations"))
+    return list(found)
+
+
+def _column(row: Any, name: str) -> Any:
+    return row[name] if hasattr(row, "keys") else getattr(row, name)
+
+
+def _named(who: Principal, rows: Iterable[Any]) -> dict[UUID, Named]:
+    return {
+        row["id"]: Named(
+            row["display_name"], row["owner_id"], row["team_id"],
+            covers(Holder(row["owner_id"], row["team_id"]), who, "customers", Act.READ),
         )
-        names = {row["id"]: row["display_name"] for row in found}
-    return [contact_message(row, names.get(row["customer_id"], "")) for row in rows]
+        for row in rows
+    }  # fmt: skip
+
+
+async def _messages(call: Call, rows: Sequence[Any]) -> list[pb.Contact]:
+    if not rows:
+        return []
+    found = await call.database.read(call.who, _CUSTOMERS + "$1::uuid[])", _customers_of(rows))
+    named = _named(call.who, found)
+    return [affiliated_message(row, named) for row in rows]
 
 
 async def _answer(tx: Transaction, contact: Contact) -> pb.Contact:
-    from customers.customer import Customer
-
     await tx.session.flush()
-    customer = await tx.find(Customer, contact.customer_id, lock=False)
-    return contact_message(contact, customer.display_name if customer else "")
+    found = await tx.session.execute(text(_CUSTOMERS + ":ids)"), {"ids": _customers_of([contact])})
+    return affiliated_message(contact, _named(tx.who, found.mappings()))
 
 
 @face.read("GetContact")
 async def get_contact(request: service_pb.GetContactRequest, call: Call) -> pb.Contact:
-    return (await _named(call, [await CONTACTS.get(call, request.id)]))[0]
+    return (await _messages(call, [await CONTACTS.get(call, request.id)]))[0]
 
 
 @face.read("ListContacts")
 async def list_contacts(
     request: service_pb.ListContactsRequest, call: Call
 ) -> service_pb.ListContactsResponse:
-    page = await CONTACTS.page(call, request)
+    where = None
+    if request.member_of_customer_id:
+        customer_id = parse_id(request.member_of_customer_id, "memberOfCustomerId")
+        try:
+            await CUSTOMERS.get(call, customer_id)
+        except NotFound:
+            return service_pb.ListContactsResponse()
+        where = {"memberOf": customer_id}
+    page = await CONTACTS.page(call, request, where)
     return service_pb.ListContactsResponse(
-        contacts=await _named(call, page.rows), next_page_token=page.next_page_token
+        contacts=await _messages(call, page.rows), next_page_token=page.next_page_token
     )
 
 
@@ -84,7 +126,7 @@ async def create(request: service_pb.CreateContactRequest, tx: Transaction) -> p
 
 @face.write("UpdateContact")
 async def update(request: service_pb.UpdateContactRequest, tx: Transaction) -> pb.Contact:
-    contact = await tx.get(Contact, parse_id(request.contact.id, "contact.id"), right="customers")
+    contact = await writable_contact(tx, parse_id(request.contact.id, "contact.id"))
     tx.check_etag(contact, request.contact.etag)
     await change_contact(tx, contact, contact_values(request.contact, request.update_mask))
     return await _answer(tx, contact)
@@ -92,7 +134,46 @@ async def update(request: service_pb.UpdateContactRequest, tx: Transaction) -> p
 
 @face.write("DeleteContact")
 async def delete(request: service_pb.DeleteContactRequest, tx: Transaction) -> Empty:
-    contact = await tx.get(Contact, parse_id(request.id, "id"), right="customers")
+    contact = await writable_contact(tx, parse_id(request.id, "id"))
     tx.check_etag(contact, request.etag)
-    await dismiss(tx, contact)
+    await dismiss(tx, contact, _optional(request.reports_go_to_id, "reportsGoToId"))
     return Empty()
+
+
+def _optional(id: str, field: str) -> UUID | None:
+    return parse_id(id, field) if id else None
+
+
+@face.write("JoinCustomer")
+async def join_customer(request: service_pb.JoinCustomerRequest, tx: Transaction) -> pb.Contact:
+    contact, writes = await seen_contact(tx, parse_id(request.id, "id"))
+    asked = request.affiliation
+    customer_id = parse_id(asked.customer_id, "affiliation.customerId")
+    customer = await customer_for(tx, customer_id, "affiliation.customerId")
+    tx.check_etag(contact, request.etag)
+    what = {
+        "title": asked.title.strip(),
+        "department": asked.department.strip(),
+        "decision_role": pb.DecisionRole.Name(asked.decision_role).removeprefix("DECISION_ROLE_")
+        if asked.decision_role
+        else "",
+        "reports_to_id": _optional(asked.reports_to_id, "affiliation.reportsToId"),
+    }
+    await join(tx, contact, customer, what, primary=asked.primary, writes=writes)
+    return await _answer(tx, contact)
+
+
+@face.write("LeaveCustomer")
+async def leave_customer(request: service_pb.LeaveCustomerRequest, tx: Transaction) -> pb.Contact:
+    contact, _ = await seen_contact(tx, parse_id(request.id, "id"))
+    customer = await customer_for(tx, parse_id(request.customer_id, "customerId"), "customerId")
+    tx.check_etag(contact, request.etag)
+    await leave(tx, contact, customer, _optional(request.reports_go_to_id, "reportsGoToId"))
+    return await _answer(tx, contact)
+
+
+@face.read("GetOrgChart")
+async def get_org_chart(request: service_pb.GetOrgChartRequest, call: Call) -> pb.OrgChart:
+    customer = await CUSTOMERS.get(call, parse_id(request.customer_id, "customerId"), "customerId")
+    most = request.max_members or _MOST_MEMBERS
+    return org_chart(customer["id"], await call.database.read(call.who, CHART, customer["id"], most))

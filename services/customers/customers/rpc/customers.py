@@ -14,7 +14,8 @@ from chassis.owners import Owner, owner_for
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from customers.contact import check_untouched, dismiss_all
+from customers.affiliation import dismiss_all, follow_owner
+from customers.contact import check_untouched
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
     KINDS,
@@ -135,6 +136,7 @@ async def _new_owner(request: service_pb.AssignCustomerRequest, call: Call) -> O
 async def assign(request: service_pb.AssignCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
     customer = await _customer(tx, request.id, request.etag)
     await assign_customer(tx, customer, owner)
+    await follow_owner(tx, customer)
     await follow_customer(tx, customer)
     return await _answer(tx, customer)
 

@@ -1,22 +1,30 @@
 """Rows as messages."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customers.v1 import contact_pb2, customer_pb2, customer_service_pb2
 
-from chassis.mapping import Mapping
+from chassis.mapping import Mapping as RowMapping
+from customers.contact import DECISION_ROLES
 from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way
 from customers.value_lists import ENUMS
 
 _REACHED = [way.name for way in CUSTOMER_WAYS]
 _KEYS = [f"{column}_key" for column in ENUMS]
-CUSTOMER = Mapping(
+CUSTOMER = RowMapping(
     customer_pb2.Customer, skip=["contact_count", "address", *_KEYS, *_REACHED], open_enums=ENUMS
 )
-CONTACT = Mapping(contact_pb2.Contact, skip=["customer_name", *_REACHED])
+CONTACT = RowMapping(contact_pb2.Contact, skip=["customer_name", "affiliations", *_REACHED])
+_ROLES: "Mapping[str, contact_pb2.DecisionRole.ValueType]" = {
+    "": contact_pb2.DECISION_ROLE_UNSPECIFIED,
+    **{role: contact_pb2.DecisionRole.Value(f"DECISION_ROLE_{role}") for role in DECISION_ROLES},
+}
 _ADDRESS = [field.name for field in customer_pb2.Address.DESCRIPTOR.fields]
 
 
@@ -46,12 +54,94 @@ def _put_entries(message: Any, ways: Sequence[Way], row: Any) -> None:
             getattr(message, way.name).add(**{way.value: value}, label=entry["label"], primary=place == 0)
 
 
-def contact_message(row: Any, customer_name: str = "") -> contact_pb2.Contact:
-    """A contact with its customer's name, if it is at hand."""
+def contact_message(row: Any) -> contact_pb2.Contact:
+    """A contact, as it stands with its primary customer."""
     message = CONTACT.message(row)
     _put_entries(message, CONTACT_WAYS, row)
-    message.customer_name = customer_name
     return message
+
+
+def contact_at(row: Any, customer_id: UUID) -> contact_pb2.Contact:
+    """A contact, as it stands with that customer."""
+    message = contact_message(row)
+    if _read(row, "customer_id") != customer_id:
+        there = next(one for one in _read(row, "affiliations") if one["customer_id"] == str(customer_id))
+        _stand_at(message, there)
+    return message
+
+
+def _stand_at(message: contact_pb2.Contact, there: Mapping[str, Any]) -> None:
+    message.customer_id, message.title, message.department = (
+        there["customer_id"],
+        there["title"],
+        there["department"],
+    )
+    message.decision_role = _ROLES[there["decision_role"]]
+    message.reports_to_id = there["reports_to_id"] or ""
+    message.primary = False
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What is shown of a customer to which a contact belongs."""
+
+    display_name: str
+    owner_id: UUID | None
+    team_id: UUID | None
+    seen: bool
+    """Whether the caller may see the customer."""
+
+
+def affiliated_message(row: Any, customers: Mapping[UUID, Named]) -> contact_pb2.Contact:
+    """A contact with the customers it belongs to, as far as the caller may see them. Whoever may not see the primary one sees the
+    contact as it stands with the first of the others."""
+    message = contact_message(row)
+    home = customers.get(_read(row, "customer_id"))
+    others = [
+        (one, found)
+        for one in _read(row, "affiliations")
+        if (found := customers.get(UUID(one["customer_id"]))) is not None and found.seen
+    ]
+    if home is not None and home.seen:
+        message.customer_name = home.display_name
+        message.affiliations.add(
+            customer_id=message.customer_id, customer_name=home.display_name, title=message.title,
+            department=message.department, decision_role=message.decision_role, reports_to_id=message.reports_to_id,
+            primary=True,
+        )  # fmt: skip
+    elif others:
+        there, found = others[0]
+        _stand_at(message, there)
+        message.customer_name = found.display_name
+        message.owner_id, message.team_id = str(found.owner_id or ""), str(found.team_id or "")
+    for one, found in others:
+        message.affiliations.add(
+            customer_id=one["customer_id"], customer_name=found.display_name, title=one["title"],
+            department=one["department"], decision_role=_ROLES[one["decision_role"]],
+            reports_to_id=one["reports_to_id"] or "",
+        )  # fmt: skip
+    return message
+
+
+def org_chart(customer_id: UUID, rows: Sequence[Any]) -> contact_pb2.OrgChart:
+    """The rows of `reports.CHART` as the chart."""
+    chart = contact_pb2.OrgChart(
+        customer_id=str(customer_id), member_count=rows[0]["all_of_them"] if rows else 0
+    )
+    chart.cut_off_count = chart.member_count - len(rows)
+    shown = Counter(row["reports_to_id"] for row in rows)
+    for row in rows:
+        there: Any = row
+        if not row["home"]:
+            there = next(one for one in row["affiliations"] if one["customer_id"] == str(customer_id))
+        chart.members.add(
+            contact_id=str(row["id"]), display_name=row["display_name"], title=there["title"],
+            department=there["department"], decision_role=_ROLES[there["decision_role"]],
+            reports_to_id=str(row["reports_to_id"] or "") if row["depth"] else "", depth=row["depth"],
+            report_count=row["reports"], cut_off_report_count=row["reports"] - shown[row["id"]],
+            primary_customer=row["home"], primary_contact=row["primary"],
+        )  # fmt: skip
+    return chart
 
 
 def customer_card(row: Any) -> customer_service_pb2.CustomerCard:
