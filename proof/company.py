@@ -51,7 +51,7 @@ _BY_PREFIX = {
     "/v1/sales/customFields/": "product_custom_field_id",
     "/v1/customers/valueLists/": "customer_value_list_id",
     "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
-    "/v1/membershipCards/": "card_id",
+    "/v1/membershipCards/": "card_id", "/v1/customerRelations/": "customer_relation_id",
     "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
     "/v1/orders/": "order_id", "/v1/people/": "person_id", "/v1/products/": "product_id", "/v1/roles/": "role_id",
     "/v1/sales/imports/": "sales_import_id", "/v1/sessions/": "session_id", "/v1/teams/": "team_id",
@@ -63,6 +63,7 @@ _BY_SERVICE = {
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
     "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
     "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",
+    "RelationService": "customer_relation_id",
     "WebFormService": "form_id", "LeadService": "lead_id",
     "OpportunityService": "opportunity_id", "OrderService": "order_id", "PersonService": "person_id",
     "ProductService": "product_id", "RoleService": "role_id", "SegmentService": "segment_id", "SessionService": "session_id",
@@ -138,6 +139,14 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     known = {"displayName": f"{mark} customer", "customFields": {"own": f"{mark} value"}}
     make("customer_id", "/v1/customers", known)
     customer = {"customerId": ids["customer_id"]}
+    ids["from_customer_id"] = ids["customer_id"]
+    make("to_customer_id", "/v1/customers", {"displayName": f"{mark} partner"})
+    ends = {"fromCustomerId": ids["customer_id"], "toCustomerId": ids["to_customer_id"]}
+    make(
+        "customer_relation_id",
+        "/v1/customerRelations",
+        {**ends, "type": "RELATION_TYPE_PARTNER", "notes": mark},
+    )
     make("contact_id", "/v1/contacts", {**customer, "displayName": f"{mark} contact"})
     make("card_id", "/v1/membershipCards", customer)
     make("segment_id", "/v1/segments", {"displayName": f"{mark} segment"})

@@ -115,8 +115,8 @@ def owned(method: Method) -> Owned:
             return Owned.MAKER
         case "ReportService" if method.name != "GetFreshness":
             return Owned.OWNER
-        case "CustomerFacetService" | "CustomerValueService" | "PointsService":
-            return Owned.OWNER  # the customer's
+        case "CustomerFacetService" | "CustomerValueService" | "PointsService" | "RelationService":
+            return Owned.OWNER  # the customer's, or those of both customers
         case "HistoryService":
             kind = changing(method.domain).capitalize()
             record = next(m for m in METHODS if m.domain == method.domain and m.name == f"Get{kind}")

@@ -85,6 +85,15 @@ class TooManyAffiliations(Precondition):
         super().__init__("A contact belongs to at most 20 customers.")
 
 
+def relation_exists() -> AlreadyExists:
+    """The customers are related in this way already, or the child belongs to another parent."""
+    return AlreadyExists(
+        "RELATION_EXISTS",
+        "the customers are related in this way already, or the child belongs to another",
+        field="relation.toCustomerId",
+    )
+
+
 def external_key_taken() -> AlreadyExists:
     """Another record has the external key."""
     return AlreadyExists("EXTERNAL_KEY_TAKEN", "another record has this key already", field="externalKey")

@@ -1,4 +1,4 @@
-"""The customers' own part of the 360° view: contacts, parent and children, value and card."""
+"""The customers' own part of the 360° view: contacts, parent and children, relations, value and card."""
 
 from kehu.customers.v1 import customer_facet_pb2 as pb
 
@@ -9,6 +9,7 @@ from chassis.visibility import visible_text
 from customers.reports import MEMBERS_OF
 from customers.rpc.membership import CARD
 from customers.rpc.messages import contact_at, customer_card
+from customers.rpc.relations import relations_of
 from customers.rpc.values import VALUE, value_message
 
 face = Face("kehu.customers.v1.CustomerFacetService")
@@ -48,6 +49,7 @@ async def get_customer_facet(request: pb.GetCustomerFacetRequest, call: Call) ->
             facet.children.append(customer_card(row))
         else:
             facet.parent.CopyFrom(customer_card(row))
+    facet.relations.extend(await relations_of(call, id, MOST))
     for row in await call.database.read(call.who, _VALUE.replace("{rule}", rule), id, *values):
         facet.value.CopyFrom(value_message(id, row))
     for row in await call.database.read(call.who, _CARD.replace("{rule}", rule), id, *values):

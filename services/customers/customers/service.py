@@ -11,12 +11,12 @@ from chassis.imports.rpc import import_face
 from chassis.service import Service
 from chassis.value_lists.rpc import value_lists_face
 from chassis.value_lists.value_list import ValueList, ValueListUpdated
-from customers import contact, customer, errors, facet
+from customers import contact, customer, errors, facet, relation
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.imports import IMPORTS
 from customers.listens import SUBSCRIPTIONS
 from customers.points import audit, cards, ledger, night, programme
-from customers.rpc import contacts, customers, membership, points, segments, values
+from customers.rpc import contacts, customers, membership, points, relations, segments, values
 from customers.segments import segment
 from customers.value import rebuild, review
 from customers.value_lists import VALUE_LISTS
@@ -30,6 +30,7 @@ SERVICE = Service(
         points.face,
         values.face,
         segments.face,
+        relations.face,
         facet.face,
         import_face("kehu.customers.v1.ImportService", IMPORTS),
         history_face(
@@ -40,6 +41,7 @@ SERVICE = Service(
                 "card": Kept(cards.Card, "customers"),
                 "programme": Kept(programme.Programme, "customers"),
                 "segment": Kept(segment.Segment, "customers"),
+                "relation": Kept(relation.CustomerRelation, "customers"),
                 "custom_field": Kept(CustomField, None),
                 "value_list": Kept(ValueList, None),
             },
@@ -56,6 +58,9 @@ SERVICE = Service(
         contact.ContactCreated: events.ContactCreated,
         contact.ContactUpdated: events.ContactUpdated,
         contact.ContactDeleted: events.ContactDeleted,
+        relation.RelationCreated: events.RelationCreated,
+        relation.RelationUpdated: events.RelationUpdated,
+        relation.RelationDeleted: events.RelationDeleted,
         programme.ProgrammeUpdated: events.ProgrammeUpdated,
         cards.CardIssued: events.CardIssued,
         cards.CardBlocked: events.CardBlocked,
@@ -96,5 +101,7 @@ SERVICE = Service(
         "custom_fields_key": key_taken,
         "segments_pkey": errors.id_taken,
         "segments_name": errors.segment_name_taken,
+        "customer_relations_directed": errors.relation_exists,
+        "customer_relations_mutual": errors.relation_exists,
     },
 )

@@ -51,8 +51,9 @@ CONTACTS = Listing(
 
 
 # Composed of a constant of this file.
-_CUSTOMERS = (
-    "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY("
+_CUSTOMERS = "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY($1::uuid[])"
+_CUSTOMERS_OF_ONE = text(
+    "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY(:ids)"
 )
 
 
@@ -82,14 +83,14 @@ def _named(who: Principal, rows: Iterable[Any]) -> dict[UUID, Named]:
 async def _messages(call: Call, rows: Sequence[Any]) -> list[pb.Contact]:
     if not rows:
         return []
-    found = await call.database.read(call.who, _CUSTOMERS + "$1::uuid[])", _customers_of(rows))
+    found = await call.database.read(call.who, _CUSTOMERS, _customers_of(rows))
     named = _named(call.who, found)
     return [affiliated_message(row, named) for row in rows]
 
 
 async def _answer(tx: Transaction, contact: Contact) -> pb.Contact:
     await tx.session.flush()
-    found = await tx.session.execute(text(_CUSTOMERS + ":ids)"), {"ids": _customers_of([contact])})
+    found = await tx.session.execute(_CUSTOMERS_OF_ONE, {"ids": _customers_of([contact])})
     return affiliated_message(contact, _named(tx.who, found.mappings()))
 
 

@@ -33,6 +33,7 @@ from customers.customer import (
 )
 from customers.errors import CustomerTouched
 from customers.points.cards import follow_customer, has_card, withdraw_card
+from customers.relation import end_all
 from customers.rpc.messages import customer_card, customer_message, customer_values
 from customers.value_lists import ENUMS
 
@@ -122,6 +123,7 @@ async def delete(request: service_pb.DeleteCustomerRequest, tx: Transaction) -> 
         if await has_card(tx, customer):
             raise CustomerTouched
     await dismiss_all(tx, customer)
+    await end_all(tx, customer)
     await withdraw_card(tx, customer)
     tx.delete(customer)
     tx.record(CustomerDeleted(**told(customer)), on=customer)

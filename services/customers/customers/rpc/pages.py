@@ -1,6 +1,6 @@
 """Pages of what belongs to one record and has but one order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +13,13 @@ from chassis.rpc import Call
 
 async def page_of(
     call: Call, request: Any, id: UUID, sql: str, first: list[Any], place: Callable[[Any], list[Any]],
-    read: Callable[[list[Any]], list[Any]] = list,
+    read: Callable[[list[Any]], list[Any]] = list, more: Sequence[object] = (),
 ) -> tuple[list[Any], str]:  # fmt: skip
     """The rows of that page and the token of the next.
 
-    `sql` takes the record's id as $1, then the values of the place behind which the page begins, `first` for the first page, and
-    last how many rows are wanted. `place` gives these values of a row as JSON knows them, `read` makes them of that.
+    `sql` takes the record's id as $1, then the values of the place behind which the page begins, `first` for the first page, then
+    how many rows are wanted, and `more` behind that. `place` gives these values of a row as JSON knows them, `read` makes them of
+    that.
     """
     if request.page_size < 0:
         raise Invalid("pageSize", "must not be negative")
@@ -33,7 +34,7 @@ async def page_of(
         ]
     )
     behind = read(call.page_tokens.open(binding, request.page_token)) if request.page_token else first
-    rows = await call.database.read(call.who, sql, id, *behind, size + 1)
+    rows = await call.database.read(call.who, sql, id, *behind, size + 1, *more)
     if len(rows) <= size:
         return rows, ""
     return rows[:size], call.page_tokens.seal(binding, place(rows[size - 1]))
