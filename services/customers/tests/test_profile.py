@@ -298,3 +298,34 @@ async def test_two_who_add_a_number_at_once_lose_none_unseen(company: Company) -
 
     done = await asyncio.gather(add(B), add(C), return_exceptions=True)
     assert sum(isinstance(one, customer_pb2.Customer) for one in done) == 1
+
+
+async def test_a_page_of_fifty_asks_as_often_as_a_page_of_one(
+    company: Company, service: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    read = service.running.database.read
+
+    async def noted(who: Any, sql: str, *args: object) -> Any:
+        asked.append(sql)
+        return await read(who, sql, *args)
+
+    monkeypatch.setattr(service.running.database, "read", noted)
+    for number in range(50):
+        made = await create(company, f"客户 {number}", phones=[Phone(number=A), Phone(number=B)])
+        await contact(company, made.id, accounts=[MessagingAccount(label="qq", account=str(10000 + number))])
+    counts: list[list[int]] = []
+    for size in (1, 50):
+        asked.clear()
+        page = customer_service_pb2.ListCustomersRequest(page_size=size)
+        found = await company.service.ask(
+            company.who, CUSTOMERS + "ListCustomers", page, customer_service_pb2.ListCustomersResponse
+        )
+        customers = len(asked)
+        request = contact_service_pb2.ListContactsRequest(page_size=size)
+        people = await company.service.ask(
+            company.who, CONTACTS + "ListContacts", request, contact_service_pb2.ListContactsResponse
+        )
+        assert len(found.customers) == len(people.contacts) == size
+        counts.append([customers, len(asked) - customers])
+    assert counts == [[1, 2], [1, 2]]

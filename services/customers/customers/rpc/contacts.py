@@ -50,7 +50,6 @@ CONTACTS = Listing(
 )
 
 
-# Composed of a constant of this file.
 _CUSTOMERS = "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY($1::uuid[])"
 _CUSTOMERS_OF_ONE = text(
     "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY(:ids)"

@@ -79,6 +79,7 @@ def _stand_at(message: contact_pb2.Contact, there: Mapping[str, Any]) -> None:
     message.decision_role = _ROLES[there["decision_role"]]
     message.reports_to_id = there["reports_to_id"] or ""
     message.primary = False
+    message.owner_id = message.team_id = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""What was kept before lists of numbers, values and affiliations stays as it is, and shows as it should."""
+
+from collections.abc import Callable
+
+import asyncpg
+import orjson
+import pytest
+
+from chassis.migrations import migrate_async
+from chassis.testing import DatabaseUrls
+from customers.rpc.messages import affiliated_message, customer_message
+from customers.service import SERVICE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_RECORD = "tenant_id, id, version, created_at, created_by, updated_at, updated_by, owner_id, team_id, search, search_text"
+_VALUES = (
+    "'0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11', {id}, 1, now(), gen_random_uuid(), now(), gen_random_uuid(),"
+    " NULL, NULL, '{}', ''"
+)
+_CUSTOMER = (
+    "INSERT INTO customers (" + _RECORD + ", kind, display_name, industry, size, region, level, stage, source, phone,"
+    " email, website, address, tags, annual_revenue_currency, employee_count, year_established, registration_number,"
+    " notes, external_key)"
+    " VALUES (" + _VALUES.replace("{id}", "'0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a12'") + ", 'COMPANY', '宝钢', '钢铁',"
+    " 'LARGE', '', 'A', 'ACTIVE', 'PHONE', '+8613800001111', 'a@b.cn', '', '{\"city\": \"上海\"}', '{}', '', 0, 0, '',"
+    " '', '')"
+)  # fmt: skip
+_CONTACT = (
+    "INSERT INTO contacts (" + _RECORD + ", customer_id, display_name, title, department, decision_role, phones,"
+    ' emails, im_account, notes, "primary", external_key)'
+    " VALUES (" + _VALUES.replace("{id}", "gen_random_uuid()") + ", '0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a12', '张伟', '',"
+    " '', '', '[{\"label\": \"work\", \"number\": \"+8613800002222\"}]', '[]', 'zw', '', true, '')"
+)  # fmt: skip
+_FILES = "SELECT pg_relation_filenode('customers') AS customers, pg_relation_filenode('contacts') AS contacts"
+
+
+async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
+    service_database: Callable[[str], DatabaseUrls],
+) -> None:
+    url = service_database("customers").owner
+    await migrate_async(url, SERVICE.migrations, "0005")
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "SELECT set_config('kehu.tenant', '0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11', false)"
+        )
+        for table in ("customers", "contacts"):  # the owner is bound by row security, too
+            await connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+        await connection.execute(_CUSTOMER)
+        await connection.execute(_CONTACT)
+        before = dict((await connection.fetch(_FILES))[0])
+        await connection.close()
+        await migrate_async(url, SERVICE.migrations)
+        connection = await asyncpg.connect(url)
+        await connection.set_type_codec("jsonb", encoder=str, decoder=orjson.loads, schema="pg_catalog")
+        # A table that is rewritten has another file.
+        assert dict((await connection.fetch(_FILES))[0]) == before
+        customer = customer_message((await connection.fetch("SELECT * FROM customers"))[0])
+        contact = affiliated_message((await connection.fetch("SELECT * FROM contacts"))[0], {})
+    finally:
+        await connection.close()
+    assert [(one.number, one.primary) for one in customer.phones] == [("+8613800001111", True)]
+    assert [(one.address, one.primary) for one in customer.emails] == [("a@b.cn", True)]
+    assert [(one.address.city, one.primary) for one in customer.addresses] == [("上海", True)]
+    assert (customer.level_key, customer.stage_key, customer.size_key, customer.source_key) == (
+        "A", "ACTIVE", "LARGE", "PHONE",
+    )  # fmt: skip
+    assert [(one.label, one.number, one.primary) for one in contact.phones] == [
+        ("work", "+8613800002222", True)
+    ]
+    assert [(one.account, one.primary) for one in contact.accounts] == [("zw", True)]
