@@ -81,8 +81,6 @@ class Transaction:
         """Record type and id of what the request's custom fields refer to, as far as the caller may see it."""
         self.definitions: dict[str, Definitions] = {}
         """The definitions of custom fields that cannot change before the transaction ends, by record type."""
-        self.remembered: dict[str, object] = {}
-        """What use cases need to ask for only once in a transaction."""
         self.lists: Lists | None = None
         """The value lists that cannot change before the transaction ends, once they are asked for."""
         self._bulk: list[Record] | None = None

@@ -5,16 +5,20 @@ Where the contract has a single field as well (`phone` beside `phones`), its col
 beside it the primary's label and the other entries. So the two cannot disagree, and records from before lists need no change.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
+from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from chassis import texts
-from chassis.database import Transaction
+from chassis.database import Database, Transaction
 from chassis.errors import Invalid
 from chassis.phones import normalised_phone
 
@@ -260,15 +264,30 @@ _KEEP = text(
 )
 
 
+_KNOWN_FOR = 60.0
+_countries: WeakKeyDictionary[Database, dict[UUID, tuple[float, str]]] = WeakKeyDictionary()
+"""What this process knows of tenants' countries, and until when."""
+
+
 async def home_country(tx: Transaction) -> str:
-    """The country by whose rules numbers without a country code are read, asked for once a transaction."""
-    if "home country" not in tx.remembered:
-        found = (await tx.session.execute(_HOME)).scalar_one_or_none()
-        tx.remembered["home country"] = found or DEFAULT_COUNTRY
-    return str(tx.remembered["home country"])
+    """The country by whose rules numbers without a country code are read. A process remembers it for a minute: a company moves
+    less often than it writes numbers."""
+    known = _countries.setdefault(tx.database, {})
+    until, country = known.get(tx.who.tenant_id, (0.0, DEFAULT_COUNTRY))
+    if until < time.monotonic():
+        country = (await tx.session.execute(_HOME)).scalar_one_or_none() or DEFAULT_COUNTRY
+        known[tx.who.tenant_id] = time.monotonic() + _KNOWN_FOR, country
+    return country
 
 
 async def keep_home_country(tx: Transaction, country: str, version: int, event_id: Any) -> None:
     """What identity says of the tenant's country, unless a newer event has spoken."""
     told = {"tenant": tx.who.tenant_id, "country": country, "version": version, "event": event_id}
     await tx.session.execute(_KEEP, told)
+    known = _countries.get(tx.database)
+    if known is not None:
+        tx.after_commit.append(partial(_forget, known, tx.who.tenant_id))
+
+
+def _forget(known: dict[UUID, tuple[float, str]], tenant_id: UUID) -> None:
+    known.pop(tenant_id, None)
