@@ -1,6 +1,7 @@
 """`python -m bench`: what the suite takes through the gateway, beside the same work by plain asyncpg and orjson.
 
-`python -m bench` measures reads, writes, imports and events; `growth`, `overload` and `flames` as first word measure those.
+`python -m bench` measures reads, writes, imports and events; `growth`, `overload`, `flames` and `exchange` as first
+word measure those.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench import data, events, flames, growth, overload
+from bench import data, events, exchange, flames, growth, overload
 from bench.measure import Measures
 from bench.measures import imports, reads, writes
 from bench.stand import Stand, memory, stand
@@ -61,6 +62,7 @@ MEASURES: dict[str, Callable[[Stand, argparse.Namespace], Awaitable[dict[str, An
     "growth": growth.measure,
     "overload": overload.measure,
     "flames": flames.measure,
+    "exchange": exchange.measure,
 }
 
 
@@ -78,7 +80,9 @@ def main() -> None:
     parser.add_argument("what", nargs="?", choices=list(MEASURES), default="measures")
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of customers for growth")
-    parser.add_argument("--rows", type=int, default=10_000, help="of the import that is measured")
+    parser.add_argument(
+        "--rows", type=int, default=10_000, help="of the import and the exports that are measured"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="for each side in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="writes the figures there, too, for bench/compare")

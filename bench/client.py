@@ -11,6 +11,7 @@ class Connection:
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._host, self._port = host, port
+        self.authorization = f"Bearer {token}"
         self.head = f"host: {host}:{port}\r\nauthorization: Bearer {token}\r\naccept: */*\r\n"
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None

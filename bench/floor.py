@@ -132,6 +132,24 @@ class Floor:
             await owner.execute("DROP TABLE IF EXISTS bench_copy")
             await owner.close()
 
+    async def copied_out(self, domain: str, table: str) -> float:
+        """Seconds of a COPY of the tenant's list, in the order of its making, as CSV to nobody."""
+        found = await self.rows(domain, f"SELECT * FROM {table} LIMIT 1")
+        columns = ", ".join(name for name in dict(found[0]) if name not in _HIDDEN)
+        query = f"SELECT {columns} FROM {table} WHERE deleted_at IS NULL ORDER BY created_at, id"
+        async with self.pools[domain].acquire() as connection:
+            await connection.execute(f"BEGIN READ ONLY; SET LOCAL kehu.tenant = '{self._tenant}'")
+            try:
+                began = time.perf_counter()
+                await connection.copy_from_query(query, output=_nobody, format="csv")
+                return time.perf_counter() - began
+            finally:
+                await connection.execute("COMMIT")
+
+
+async def _nobody(data: bytes) -> None:
+    """Takes what is copied."""
+
 
 def _renewed(table: str, row: dict[str, Any]) -> dict[str, Any]:
     fresh = dict(row)

@@ -52,6 +52,7 @@ EXCEPT = {
         "chassis.imports.workbook",
         "create_subprocess_exec",
     ): "reads a workbook in a process of its own, which opens nothing",
+    ("gateway.connections", "socket"): "sets how a connection that came in ends, and opens none",
     ("kehu_local.*", "*"): "starts servers on the operator's machine, and is no part of a service",
     ("*.testing", "*"): "serves tests, and is imported by nothing that runs",
 }

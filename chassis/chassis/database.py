@@ -36,7 +36,7 @@ from chassis.errors import (
     Problem,
     Unavailable,
 )
-from chassis.events.event import Catalog, Event
+from chassis.events.event import Catalog, Event, OwnedEvent
 from chassis.history import stamp
 from chassis.ids import new_id
 from chassis.principal import Act, Principal
@@ -199,6 +199,11 @@ class Transaction:
         if due_at is None or due_at <= self.now:
             self.after_commit.append(self.database.jobs_waiting.set)
 
+    async def changes(self) -> list[dict[str, Any]]:
+        """What the history will say of this transaction as it stands now, as rows of its table."""
+        await self.session.flush()
+        return list(self._history)
+
     async def settle(self) -> None:
         """Writes what the transaction has gathered: rows, their history, and last of all the events."""
         await self.session.flush()
@@ -239,12 +244,13 @@ class Transaction:
         }
         if self.who.name:
             headers["kehu-name"] = self.who.name
-        if isinstance(on, Owned):
+        holder = on if isinstance(on, Owned) else event if isinstance(event, OwnedEvent) else None
+        if holder is not None:
             # A record that has no owner now is another thing than a kind of record that has none: only those
             # whose reach is ALL see it.
-            headers["kehu-owner"] = str(on.owner_id) if on.owner_id is not None else "none"
-            if on.team_id is not None:
-                headers["kehu-team"] = str(on.team_id)
+            headers["kehu-owner"] = str(holder.owner_id) if holder.owner_id is not None else "none"
+            if holder.team_id is not None:
+                headers["kehu-team"] = str(holder.team_id)
         parent = telemetry.traceparent()
         if parent:
             headers["traceparent"] = parent

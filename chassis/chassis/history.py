@@ -17,6 +17,8 @@ from chassis.ids import new_id
 from chassis.principal import Principal
 from chassis.records import Customized, Record
 
+LISTED = "listed"
+"""Where an entry, until it is written, has the changes of columns that the history tells entry by entry."""
 _BOOKKEEPING = frozenset({
     "tenant_id", "id", "version", "created_at", "created_by", "updated_at", "updated_by", "search", "search_text",
 })  # fmt: skip
@@ -31,8 +33,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _changes(row: Record) -> dict[str, list[Any]]:
+def _changes(row: Record) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """The changes as the history tells them, and those of the columns that it tells entry by entry."""
     found: dict[str, list[Any]] = {}
+    listed: dict[str, list[Any]] = {}
     for attribute in cast("Iterable[Any]", inspect(row).attrs):
         if attribute.key in _BOOKKEEPING or attribute.key in row.history_hidden:
             continue
@@ -43,8 +47,9 @@ def _changes(row: Record) -> dict[str, list[Any]]:
             if attribute.key == CUSTOM:
                 found |= _custom(old or {}, new or {})
             elif old != new:
-                found[attribute.key] = [plain(old), plain(new)]
-    return found | _entries(row)
+                told = listed if attribute.key in row.history_listed else found
+                told[attribute.key] = [plain(old), plain(new)]
+    return found | _entries(row), listed
 
 
 def _entries(row: Record) -> dict[str, list[Any]]:
@@ -103,7 +108,7 @@ def stamp(
         for row in flushing.dirty:
             if not isinstance(row, Record) or not _changed(row):
                 continue
-            changes = _changes(row)
+            changes, listed = _changes(row)
             if isinstance(row, Customized) and any(name.startswith(CUSTOM) for name in changes):
                 customized.append((row, False))
             row.version += 1
@@ -112,7 +117,7 @@ def stamp(
             if row.record_type and changes:
                 gone = changes.pop("deleted_at", None)
                 action = "updated" if gone is None else "deleted" if gone[1] else "restored"
-                out.append(entry(row, action, changes))
+                out.append({**entry(row, action, changes), **({LISTED: listed} if listed else {})})
 
     event.listen(session, "before_flush", before_flush)
     return lambda row: entry(row, "created", {})

@@ -37,7 +37,7 @@ always.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -64,6 +64,8 @@ from chassis.visibility import seen_also, visible_text
 
 DEFAULT_PAGE = 50
 MOST_PAGE = 200
+AT_ONCE = 500
+"""Rows that are read at once where all of them are wanted."""
 _MOST_ORDER = 5
 _SHAPES = 512
 
@@ -108,6 +110,17 @@ class Page:
 
     rows: list[asyncpg.Record]
     next_page_token: str
+
+
+class _Further:
+    """The request for what follows."""
+
+    def __init__(self, request: Any, page_token: str) -> None:
+        self.page_size, self.page_token = 0, page_token
+        self.filter = str(getattr(request, "filter", ""))
+        self.order_by = str(getattr(request, "order_by", ""))
+        self.query = str(getattr(request, "query", ""))
+        self.DESCRIPTOR: Any = request.DESCRIPTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +202,7 @@ class Listing:
         )
         self._owned = issubclass(table, Owned)
         self._search = search
-        self._custom = custom_fields
+        self.has_custom_fields = custom_fields
         self._owner = owner_column
         self._team = team_column
         self._links = dict(links or {})
@@ -219,15 +232,41 @@ class Listing:
         value), and `such` by a filter, which may be another one on each page. Raises Invalid naming pageSize, pageToken,
         filter, orderBy or query.
         """
+        return await self._page(call, request, where, _size(request.page_size, self._most_page), such)
+
+    async def all(
+        self, call: Caller, request: object, where: Mapping[str, Value | None] | None = None
+    ) -> AsyncGenerator[list[asyncpg.Record]]:
+        """All rows that `request` asks for, whatever its page size, a few hundred at a time, each few in a read of their own:
+        for files, whose reader may be slow.
+
+        A row that moves in the order meanwhile may come twice, or not. Raises Invalid as `page` does.
+        """
+        token = ""
+        while True:
+            page = await self._page(call, _Further(request, token), where, AT_ONCE)
+            if page.rows:
+                yield page.rows
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _page(
+        self,
+        call: Caller,
+        request: ListRequest,
+        where: Mapping[str, Value | None] | None,
+        size: int,
+        such: str = "",
+    ) -> Page:
         who = call.who
-        size = _size(request.page_size, self._most_page)
         filter_text: str = getattr(request, "filter", "")
         order_text: str = getattr(request, "order_by", "").strip()
         query_text: str = getattr(request, "query", "")
         query = searching.query(query_text) if query_text else None
         if query is not None and not self._search:
             raise Invalid("query", "this list cannot be searched: use filter")
-        custom = await self._custom_of(call, filter_text + order_text)
+        custom = await self._custom_of(call, filter_text + order_text + such)
         keys, orders = self._ordered(order_text or self._default_order, custom)
         if query is not None and not order_text:
             keys = (RANK, *keys)
@@ -339,7 +378,7 @@ class Listing:
         return int((await call.database.read(call.who, sql, *args, *wanted.values))[0]["many"])
 
     async def _custom_of(self, call: Caller, text: str) -> Definitions | None:
-        if not self._custom or PREFIX not in text:
+        if not self.has_custom_fields or PREFIX not in text:
             return None
         return await definitions_now(call.database, call.who, self.record_type)
 

@@ -29,7 +29,9 @@ class Record(SQLModel):
     record_type: ClassVar[str] = ""
     """The record's name in history, imports and errors (`lead`). Empty: the table keeps no history."""
     history_hidden: ClassVar[frozenset[str]] = frozenset()
-    """Columns whose values never reach the history (secrets, derived columns, lists that are told by their entries)."""
+    """Columns whose values never reach the history (secrets, derived columns)."""
+    history_listed: ClassVar[frozenset[str]] = frozenset()
+    """Columns that the history tells entry by entry, see `history_entries`, and not as a whole."""
 
     tenant_id: UUID = Field(default=NOBODY, primary_key=True)
     id: UUID = Field(default_factory=new_id, primary_key=True)

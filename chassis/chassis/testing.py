@@ -28,6 +28,7 @@ A = TypeVar("A", bound=Message)
 
 RIGHTS = (
     "people", "customers", "leads", "opportunities", "products", "orders", "campaigns", "tickets", "reports", "settings",
+    "exports",
 )  # fmt: skip
 ISSUERS = (
     "identity",
@@ -129,6 +130,24 @@ class Harness:
         metadata = [("authorization", f"Bearer {self.token(who)}")] if who else []
         try:
             return await call(request, metadata=metadata, timeout=15)
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from error
+
+    def opened(self, who: Principal | None, method: str, request: Message, part: type[A]) -> Any:
+        """The running call of a method that answers in parts."""
+        channel: Any = self.channel
+        call = channel.unary_stream(
+            "/" + method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=part.FromString,
+        )
+        metadata = [("authorization", f"Bearer {self.token(who)}")] if who else []
+        return call(request, metadata=metadata, timeout=60)
+
+    async def parts(self, who: Principal | None, method: str, request: Message, part: type[A]) -> list[A]:
+        """All parts of such an answer. Raises the Problem the service answers with."""
+        try:
+            return [one async for one in self.opened(who, method, request, part)]
         except grpc.aio.AioRpcError as error:
             raise problem_of(error) from error
 

@@ -53,7 +53,7 @@ IMPORTS = Imports(
 )
 _MIGRATION = '''
 from alembic import op
-from chassis.imports.schema import install_import_tables
+from chassis.imports.schema import install_import_tables, widen_imports
 from chassis.schema import install_chassis_tables, protect
 
 revision, down_revision = "0001", None
@@ -62,6 +62,7 @@ revision, down_revision = "0001", None
 def upgrade() -> None:
     install_chassis_tables()
     install_import_tables()
+    widen_imports()
     op.execute("""CREATE TABLE guests (
         tenant_id uuid NOT NULL, id uuid NOT NULL, version integer NOT NULL, created_at timestamptz NOT NULL,
         created_by uuid NOT NULL, updated_at timestamptz NOT NULL, updated_by uuid NOT NULL,

@@ -86,7 +86,9 @@ class Backends:
             )
             self._links[domain] = Link(channel)
             for method in methods:
-                self._calls[method.path] = channel.unary_unary(
+                kinds: Any = channel
+                make = kinds.unary_stream if method.streams else kinds.unary_unary
+                self._calls[method.path] = make(
                     method.path,
                     request_serializer=method.request.SerializeToString,
                     response_deserializer=method.answer.FromString,
@@ -136,6 +138,29 @@ class Backends:
             return await call(request, timeout=left, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise of_call(error) from None
+
+    async def parts(
+        self, method: Method, request: Message, metadata: Metadata, waited: float = 0.0
+    ) -> tuple[Any, Any]:
+        """The running call of an RPC that answers in parts, and the first of them; `read` of the call gives the others, and
+        `cancel` ends it.
+
+        Raises Refusal as `call` does; what fails later is raised by `read`.
+        """
+        make = self._calls.get(method.path)
+        if make is None:
+            raise not_installed(method.domain)
+        left = method.deadline + _GRACE - waited
+        left -= await self._links[method.domain].reached(min(PATIENCE, left / 2))
+        running = make(request, timeout=left, metadata=metadata)
+        try:
+            first = await running.read()
+        except grpc.aio.AioRpcError as error:
+            raise of_call(error) from None
+        except BaseException:
+            running.cancel()
+            raise
+        return running, first
 
 
 def not_installed(domain: str) -> Refusal:

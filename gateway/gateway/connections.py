@@ -3,6 +3,9 @@ away before anything is made for the request, and how answers leave, head and bo
 """
 
 import asyncio
+import socket
+import struct
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chassis import telemetry
 from gateway.edge import ALWAYS, MAX_HEAD, MAX_TARGET, Edge, address_too_long, head_too_large
+from gateway.exchanges import CUT
 from gateway.problems import Refusal
 
 _ENOUGH = 64 * 1024
@@ -92,10 +96,11 @@ class Connection(HttpToolsProtocol):
         if self._deaf:
             self._refused = True  # what came behind the last answer gets none
         elif self._behind() or self._admitted():
+            scope: Any = self.scope
+            scope[CUT] = self._cut
             try:
                 super().on_headers_complete()
             except Exception:
-                scope: Any = self.scope
                 Edge.dropped(scope)
                 raise
         else:
@@ -147,6 +152,14 @@ class Connection(HttpToolsProtocol):
             self.on_response_complete()
         else:
             super().on_message_complete()
+
+    def _cut(self) -> None:
+        """Resets the connection: an end in good order would tell a client of HTTP/1.0, as proxies are, that it got all."""
+        connection: Any = self.transport.get_extra_info("socket")
+        if connection is not None:
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _behind(self) -> bool:
         """Whether the answer to an earlier request of this connection comes first. Such a request is asked about in its turn."""

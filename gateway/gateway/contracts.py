@@ -39,6 +39,8 @@ class Method:
     """Seconds."""
     rules: tuple[http_pb2.HttpRule, ...]
     """Its google.api.http rule and that rule's additional bindings; empty for RPCs without REST."""
+    streams: bool = False
+    """Whether its answer comes in parts, which are a file."""
 
     @property
     def reads(self) -> bool:
@@ -110,6 +112,7 @@ def _methods(service: ServiceDescriptor) -> Iterator[Method]:
             access=access,
             deadline=deadline_of(method),
             rules=tuple(_http_rules(options)),
+            streams=method.server_streaming,
         )
 
 

@@ -1,7 +1,7 @@
 """One HTTP request as the gateway's parts see it, and one answer."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,9 @@ from gateway.turns import Held
 JSON = b"application/json"
 BODY_SECONDS = 30.0
 """The longest a body may take to arrive."""
+
+CUT = "kehu.cut"
+"""Where the scope of a request holds what resets its connection."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -58,6 +61,22 @@ class Exchange:
         """Scheme and host under which the client reaches the gateway."""
         host = self.headers.get(b"host", b"").decode("latin-1")
         return self.public_url or f"{'https' if self.secure else 'http'}://{host}"
+
+    async def part(self, data: bytes) -> None:
+        """Sends a part of an answer whose head is out; waits while the client takes no more."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def hung_up(self) -> None:
+        """Returns when the client has gone. The body of the request must have been read."""
+        while (await self.receive())["type"] != "http.disconnect":
+            continue
+
+    def cut(self) -> None:
+        """Ends the connection such that no client can take what it got for the whole answer, even one that goes by the end of
+        the connection."""
+        cut: Callable[[], None] | None = self.scope.get(CUT)
+        if cut is not None:
+            cut()
 
     @property
     def query(self) -> bytes:

@@ -17,6 +17,9 @@ UPLOAD_BYTES = 32 * 1024 * 1024
 MAX_UPLOADS = 8
 """Bodies above JSON_BYTES in work at once: they are held in memory."""
 
+MAX_DOWNLOADS = 32
+"""Files on their way out at once. Of each no more than a part is in memory."""
+
 
 @dataclass(slots=True)
 class _Bucket:
@@ -100,6 +103,7 @@ class Limits:
     places: Places
     uploads: Gate
     streams: Gate
+    downloads: Gate
     seats_each: int
     """Seats at each service."""
     _seats: dict[str, Seats] = field(default_factory=dict[str, Seats])
@@ -130,5 +134,8 @@ class Limits:
             places=Places(places),
             uploads=Gate(MAX_UPLOADS, "TOO_BUSY", "Too many uploads are in work at the moment. Try again."),
             streams=Gate(streams, "TOO_MANY_STREAMS", "Too many live streams are open. Try again later."),
+            downloads=Gate(
+                MAX_DOWNLOADS, "TOO_BUSY", "Too many files are being sent at the moment. Try again."
+            ),
             seats_each=seats,
         )

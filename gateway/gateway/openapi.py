@@ -237,7 +237,7 @@ def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, 
     comment = contracts.comments.get(method.full_name, "")
     summary, _, rest = comment.partition(". ")
     answer = descriptor_of(method.answer)
-    if answer.full_name == "google.api.HttpBody":
+    if method.streams or answer.full_name == "google.api.HttpBody":
         good: dict[str, Any] = {
             "description": "The file.",
             "content": {"*/*": {"schema": {"type": "string"}}},
@@ -366,6 +366,19 @@ def _stream() -> dict[str, Any]:
         "summary": "What happens, live",
         "description": "Events of the tenant that the caller may see, as server-sent events.",
         "tags": ["events"],
+        "parameters": [
+            {
+                "name": "subject",
+                "in": "query",
+                "description": "A subject below the tenant, as leads.import.progressed; may be given several times. "
+                "Without it all events come.",
+                "schema": {
+                    "type": "array",
+                    "maxItems": 50,
+                    "items": {"type": "string", "minLength": 1, "maxLength": 100},
+                },
+            }
+        ],
         "responses": _responses(good),
         "x-kehu-access": {"act": "read", "signedIn": True},
     }

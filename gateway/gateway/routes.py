@@ -15,6 +15,7 @@ from gateway import form_pages, forms
 from gateway.backends import Backends, Metadata, not_installed
 from gateway.bindings import Binding
 from gateway.contracts import Contracts, Method
+from gateway.downloads import Download
 from gateway.exchanges import JSON, Answer, Exchange, Headers, Served, media_type
 from gateway.limits import JSON_BYTES, UPLOAD_BYTES, Limits
 from gateway.sessions import Sessions
@@ -87,8 +88,9 @@ class Call:
         self._text = next((f.name for f in answer.fields if rules_of(f).form_text), None)
         self._is_file = answer.full_name == httpbody_pb2.HttpBody.DESCRIPTOR.full_name
         self._after = sessions.after(route.method)
+        self._download = Download(route.method, backends, sessions, limits)
 
-    async def __call__(self, exchange: Exchange) -> Answer:
+    async def __call__(self, exchange: Exchange) -> Answer | None:
         method = self._method
         exchange.rpc = method.path
         if not self._backends.installed(method.domain):
@@ -102,6 +104,11 @@ class Call:
         metadata: Metadata = (("traceparent", exchange.traceparent),)
         if caller is not None:
             metadata = (("authorization", caller.authorization), *metadata)
+        if method.streams:
+            await self._download.send(
+                exchange, request, metadata, "" if caller is None else caller.who.tenant
+            )
+            return None
         began = time.monotonic()
         seat = await self._limits.seat(method.domain, "" if caller is None else caller.who.tenant)
         try:

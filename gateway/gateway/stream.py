@@ -1,7 +1,8 @@
 """Server-sent events: what happens in the tenant, live, as far as the signed-in person may see it.
 
 Fed by the bus. Each event names the right it stands under and the owner and team of its record; the person's read reach decides.
-A client that does not keep up is let go, and comes back by itself; what it missed it reads from the lists.
+A client that does not keep up is let go, and comes back by itself; what it missed it reads from the lists. One that wants to
+hear of one thing alone, as of an import among the thousand records it makes, names its subject.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from chassis.errors import Invalid
 from chassis.principal import Act, Principal, Reach
+from gateway import forms
 from gateway.exchanges import Answer, Exchange
 from gateway.limits import Limits
 from gateway.problems import Refusal
@@ -53,6 +56,8 @@ def may_see(who: Principal, headers: Mapping[str, str]) -> bool:
 @dataclass(eq=False)
 class _Listener:
     who: Principal
+    wanted: frozenset[str] = frozenset()
+    """Subjects below the tenant that it asks for; empty for all."""
     queue: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
     lost: bool = False
 
@@ -121,7 +126,10 @@ class Streams:
         if not listeners or "ce-id" not in headers:
             return
         frame: bytes | None = None
+        subject = message.subject.split(".", 2)[2]
         for listener in listeners:
+            if listener.wanted and subject not in listener.wanted:
+                continue
             if may_see(listener.who, headers):
                 frame = frame or _frame(message, headers)
                 try:
@@ -133,6 +141,7 @@ class Streams:
         exchange.rpc = "events"
         caller = await self._sessions.caller(exchange)
         assert caller is not None
+        wanted = _wanted(exchange)
         if not self.connected:
             raise Refusal(
                 503, "STREAM_UNAVAILABLE", "Live events are not available now. Try again.", retry_after=2.0
@@ -140,7 +149,7 @@ class Streams:
         self._limits.streams.enter()
         if exchange.place is not None:
             exchange.place.leave()  # streams are counted by themselves
-        listener = _Listener(caller.who)
+        listener = _Listener(caller.who, wanted)
         listeners = self._listeners.setdefault(caller.who.tenant, set())
         listeners.add(listener)
         try:
@@ -153,18 +162,18 @@ class Streams:
     async def _send_all(self, exchange: Exchange, listener: _Listener) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
         await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _part(exchange, b"retry: 2000\n\n")
-        gone = asyncio.create_task(_hung_up(exchange))
+        await exchange.part(b"retry: 2000\n\n")
+        gone = asyncio.create_task(exchange.hung_up())
         loop = asyncio.get_running_loop()
         checked = beat = loop.time()
         try:
             while not (gone.done() or listener.lost or self._ending):
                 try:
-                    await _part(exchange, await asyncio.wait_for(listener.queue.get(), 1.0))
+                    await exchange.part(await asyncio.wait_for(listener.queue.get(), 1.0))
                 except TimeoutError:
                     if loop.time() - beat > _HEARTBEAT:
                         beat = loop.time()
-                        await _part(exchange, b": still here\n\n")
+                        await exchange.part(b": still here\n\n")
                 if loop.time() - checked > _RECHECK:
                     checked = loop.time()
                     caller = await self._sessions.caller(exchange)
@@ -177,13 +186,21 @@ class Streams:
         await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _part(exchange: Exchange, data: bytes) -> None:
-    await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+_MOST_SUBJECTS = 50
 
 
-async def _hung_up(exchange: Exchange) -> None:
-    while (await exchange.receive())["type"] != "http.disconnect":
-        continue
+def _wanted(exchange: Exchange) -> frozenset[str]:
+    """The subjects that the query asks for. Raises Invalid for other parameters."""
+    found: set[str] = set()
+    for name, value in forms.pairs(exchange.query, "query"):
+        if name != "subject":
+            raise Invalid(name[:100] or "(empty name)", "is no parameter of the stream: there is subject")
+        found.add(value)
+    if len(found) > _MOST_SUBJECTS or any(not 0 < len(one) <= 100 for one in found):
+        raise Invalid(
+            "subject", f"is given at most {_MOST_SUBJECTS} times, each time as leads.import.progressed"
+        )
+    return frozenset(found)
 
 
 def _frame(message: Msg, headers: Mapping[str, str]) -> bytes:

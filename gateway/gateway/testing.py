@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from gateway.connections import Connection
 from gateway.contracts import load
 from gateway.settings import Settings
 
-Answers = Callable[[Any], Awaitable[Message] | Message]
+Answers = Callable[[Any], Awaitable[Message] | Message | AsyncGenerator[Message]]
 
 CONTRACTS = load()
 
@@ -47,8 +47,14 @@ class Peer:
         services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for method in CONTRACTS.methods:
             if method.domain == self.domain:
-                services.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
-                    self._handler(method.path),
+                kinds: Any = grpc
+                make = (
+                    kinds.unary_stream_rpc_method_handler
+                    if method.streams
+                    else kinds.unary_unary_rpc_method_handler
+                )
+                services.setdefault(method.service, {})[method.name] = make(
+                    self._in_parts(method.path) if method.streams else self._handler(method.path),
                     request_deserializer=method.request.FromString,
                     response_serializer=method.answer.SerializeToString,
                 )
@@ -74,6 +80,23 @@ class Peer:
             try:
                 answer = self.answers[name](request)
                 return await answer if isinstance(answer, Awaitable) else answer
+            except Problem as problem:
+                context.set_trailing_metadata(((DETAILS, details(problem)),))
+                await context.abort(STATUS[int(problem.code)], problem.message)
+
+        return handle
+
+    def _in_parts(self, path: str) -> Any:
+        """As `_handler`, for a method whose answer is an async generator of parts."""
+        name = path.rpartition(".")[2]
+
+        async def handle(request: Any, context: Any) -> Any:
+            self.calls.append((name, request, None))
+            parts: Any = self.answers[name](request)
+            try:
+                async with aclosing(parts):
+                    async for part in parts:
+                        await context.write(part)
             except Problem as problem:
                 context.set_trailing_metadata(((DETAILS, details(problem)),))
                 await context.abort(STATUS[int(problem.code)], problem.message)

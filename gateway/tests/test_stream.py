@@ -97,3 +97,27 @@ async def test_a_stream_ends_with_its_session(house: House, monkeypatch: pytest.
         async with asyncio.timeout(5):
             assert [line async for line in found if not line.startswith(":")] == []
     assert (await house.http.get("/v1/events:stream")).status_code == 401
+
+
+async def test_who_asks_for_one_subject_is_not_drowned_by_others(house: House, nats_url: str) -> None:
+    await connected(house)
+    bus = await nats.connect(nats_url)
+    asked = {"subject": "leads.import.progressed"}
+    async with house.http.stream("GET", "/v1/events:stream", params=asked, headers=house.bearer()) as answer:
+        found = lines(answer)
+        assert await anext(found) == "retry: 2000"
+        for n in range(1_000):  # more than a stream that nobody reads would hold
+            headers = event_of(house.ann.tenant, "none", f"e{n}")
+            await bus.publish(f"kehu.{house.ann.tenant}.leads.lead.created", b"{}", headers=headers)
+        headers = event_of(house.ann.tenant, str(house.ann.person_id), "progress")
+        await bus.publish(f"kehu.{house.ann.tenant}.leads.import.progressed", b"{}", headers=headers)
+        assert await anext(found) == "id: progress"
+    await bus.close()
+    for query in (
+        "types=x",
+        "subject=",
+        "subject=" + "x" * 101,
+        "&".join(f"subject=s{n}" for n in range(51)),
+    ):
+        refused = await house.http.get(f"/v1/events:stream?{query}", headers=house.bearer())
+        assert refused.status_code == 400, query

@@ -40,7 +40,6 @@ class Attack:
     pending: tuple[Feature, ...] = ()
 
 
-EXPORT = Feature("export", (r"method kehu\..*\.Export\w+", r"path .*[:/]exports?(/.*)?"))
 PRINT = Feature(
     "printed documents",
     (r"method kehu\..*\.(Print|Render)\w+", r"method kehu\..*\w+Pdf", r"path .*([:/]pdf|:print|:render)"),
@@ -121,8 +120,9 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_other_tenants.py::test_the_view_of_our_customer",
             "tests/security/test_other_tenants.py::test_the_live_stream_tells_each_company_its_own",
             "tests/security/test_faces.py::test_reach_own_ends_at_ones_own",
+            "services/leads/tests/test_exports.py::test_a_right_of_its_own_says_whose_records_go_out",
         ),
-        (EXPORT, PRINT, ATTACHMENT),
+        (PRINT, ATTACHMENT),
     ),
     Attack(
         2,
@@ -195,8 +195,9 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_hostile_lists.py::test_orders_that_are_none",
             "chassis/tests/test_listing.py::test_search_stays_within_rights_and_filters",
             "gateway/tests/test_stream.py::test_a_person_hears_of_their_records_only",
+            "services/leads/tests/test_exports.py::test_a_right_of_its_own_says_whose_records_go_out",
         ),
-        (FIELD_RIGHTS, EXPORT),
+        (FIELD_RIGHTS,),
     ),
     Attack(
         11,
@@ -231,8 +232,8 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_files.py::test_no_file_of_ours_holds_a_formula",
             "tests/security/test_files.py::test_a_cell_that_would_be_a_formula_is_seen",
             "chassis/tests/test_import_reading.py::test_no_cell_is_a_formula",
+            "services/leads/tests/test_exports.py::test_nothing_in_a_file_is_a_formula",
         ),
-        (EXPORT,),
     ),
     Attack(
         20,

@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from kehu.rules.v1 import rules_pb2
 
 from gateway.contracts import Contracts, load
-from tests.security.attacks import ATTACKS, EXPORT, FETCHED, Attack, Feature, names_in
+from tests.security.attacks import ATTACKS, FETCHED, Attack, Feature, names_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -139,8 +139,6 @@ def test_the_names_are_those_of_the_contracts() -> None:
 
 
 _EXPECTED = (
-    ("exported", {"method": "ExportCustomers"}, {1, 10, 19}),
-    ("exportpath", {"path": "/v1/planted/exports/{id}"}, {1, 10, 19}),
     ("printed", {"path": "/v1/planted/{id}:pdf"}, {1, 20}),
     ("rendered", {"method": "RenderQuote"}, {1, 20}),
     ("attached", {"field": "attachment_ids"}, {1, 7, 18, 21, 23, 24}),
@@ -181,7 +179,6 @@ def test_what_is_near_a_feature_is_none() -> None:
         "field kehu.sales.v1.Delivery.tracking_number",
     ):
         assert untried_features(ATTACKS, [name]) == []
-    assert EXPORT.found_in(["method kehu.sales.v1.OrderService.ExportOrders"])
     assert FETCHED.found_in(["url kehu.identity.v1.Tenant.logo"]) and not FETCHED.found_in(
         ["url kehu.leads.v1.Lead.website"]
     )

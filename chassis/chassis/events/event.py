@@ -26,6 +26,14 @@ class Event:
     Enum values are their names without the prefix (`"WON"`)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnedEvent(Event):
+    """What has happened to a record that nobody owns, and is heard by one person and by those who read all."""
+
+    owner_id: UUID
+    team_id: UUID | None
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """What stands around an event on the bus (CloudEvents 1.0 attributes as message headers)."""

@@ -50,12 +50,14 @@ from chassis import texts
 from chassis.custom_fields.switch import CustomFields
 from chassis.database import Transaction
 from chassis.imports.mapping import Target
+from chassis.imports.progress import ImportProgressed
 from chassis.imports.reading import Row
-from chassis.imports.refused import Problem, restored
-from chassis.imports.tables import CREATE
+from chassis.imports.refused import SKIPPED, Problem, restored
+from chassis.imports.tables import CREATE, MERGE, UPDATE
 from chassis.imports.values import Amount, Day, Gone, Moment, Reference, Refused, date_order, shown
 from chassis.owners import Owner
 from chassis.principal import Principal
+from chassis.records import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,15 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the person wants it. `mode` is CREATE or UPSERT; `owner_id` owns what names no owner, `team_id` is that person's team;
-    `currency` is that of amounts that name none, empty for the field's own."""
+    """How the person wants it. `mode` is CREATE, UPDATE or UPSERT, `duplicates` SKIP, MERGE, CREATE or empty. `owner_id` owns
+    what names no owner, `team_id` is that person's team; `currency` is that of amounts that name none, empty for the field's
+    own."""
 
     mode: str = CREATE
     owner_id: UUID | None = None
     currency: str = ""
     team_id: UUID | None = None
+    duplicates: str = ""
 
     def owner(self, who: Principal) -> Owner:
         """Who owns what names no owner: whom the import was started for, else `who`."""
@@ -84,12 +88,23 @@ class Options:
 
     @property
     def upsert(self) -> bool:
+        """Whether a row changes the record that has its key."""
         return self.mode != CREATE
+
+    @property
+    def creates(self) -> bool:
+        """Whether a row without a record makes one."""
+        return self.mode != UPDATE
+
+    @property
+    def changes(self) -> bool:
+        """Whether a row may change a record, also one that a row above has made."""
+        return self.upsert or self.duplicates == MERGE
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a row: "created", "updated", "unchanged" or "refused"; and what was repaired on the
+    """What became of a row: "created", "updated", "unchanged", "skipped" or "refused"; and what was repaired on the
     way."""
 
     kind: str
@@ -116,6 +131,12 @@ def unchanged(id: UUID) -> Outcome:
     return Outcome("unchanged", id)
 
 
+def skipped(id: UUID, field: str) -> Outcome:
+    """The row made nothing, since the record with its value in that field is there already."""
+    said = f"a record with the same value is there already: {id}"
+    return Outcome("skipped", id, (Problem(field, SKIPPED, said, repaired=True),))
+
+
 def refused(reason: str, message: str, field: str = "") -> Outcome:
     """The row made nothing, for that reason (UPPER_SNAKE) in the field with that JSON name, or in the row as
     a whole."""
@@ -136,6 +157,18 @@ Resolver = Callable[[Any, Sequence[str]], Awaitable[Resolved]]
 """`async (call, texts) -> {text: Found or Refused}` for the different texts of a batch; `call` is what jobs
 get, so it can read the database and ask other services as the person who imports. A text that is left out is
 refused as not found."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """How what an import did to a record is undone. `remove` deletes it, `change` sets columns to former values; both as their
+    use cases do, with their events, and raise a Problem, before they change anything, where they must not."""
+
+    table: type[Record]
+    remove: Callable[[Transaction, Any], Awaitable[None]]
+    change: Callable[[Transaction, Any, dict[str, Any]], Awaitable[None]]
+
+
 Save = Callable[[Transaction, list[ImportRow], Options], Awaitable[Sequence[Outcome]]]
 
 
@@ -151,6 +184,10 @@ class Importer:
     custom_fields: CustomFields | None = None
     """For records that have them: columns can then be mapped to custom fields, `row.values` has `custom_fields` as a caller
     would write them, and `chassis.custom_fields.definitions.taken` says whether they are fit."""
+    undo: Undo | None = None
+    """Without it, imports cannot be undone."""
+    progressed: type[ImportProgressed] | None = None
+    """The event by which those who look on hear how far an import is; the service publishes it."""
 
     def __post_init__(self) -> None:
         names = [target.field for target in self.targets]

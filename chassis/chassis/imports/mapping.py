@@ -34,7 +34,8 @@ class Target:
         return self.description or self.value.description
 
 
-def _plain(header: str) -> str:
+def plain(header: str) -> str:
+    """A header by what tells it from others: without case, width, white space, punctuation and what stands in brackets."""
     return re.sub(
         r"[\W_]+", "", texts.same(re.sub(r"[(\uff08\[【].*?[)\uff09\]】]", "", header)) or texts.same(header)
     )
@@ -45,14 +46,19 @@ def proposal(header: Sequence[str], targets: Sequence[Target]) -> dict[int, str]
 
     Each column and each field stands at most once; what could be two fields is left to the person.
     """
-    names = {t.field: [n for n in map(_plain, (t.field, t.label, *t.aliases)) if n] for t in targets}
-    plain = [_plain(cell) for cell in header]
-    out: dict[int, str] = {}
-    for column, cell in enumerate(plain):
+    names = {t.field: [n for n in map(plain, (t.field, t.label, *t.aliases)) if n] for t in targets}
+    cells = [plain(cell) for cell in header]
+    # A field's own name is never meant for another field of which it is an alias.
+    out = {
+        column: cell for column, cell in enumerate(header) if cell in names and header.index(cell) == column
+    }
+    for column, cell in enumerate(cells):
+        if column in out:
+            continue
         fits = [f for f, known in names.items() if cell in known and f not in out.values()]
         if cell and len(fits) == 1:
             out[column] = fits[0]
-    for column, cell in enumerate(plain):
+    for column, cell in enumerate(cells):
         if column in out or not cell:
             continue
         near = {

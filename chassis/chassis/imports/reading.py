@@ -146,12 +146,12 @@ class Packer:
 
 
 def kind(filename: str, content: bytes) -> str:
-    """ "csv" or "xlsx", by the name's ending, checked against the content. Raises Invalid."""
+    """ "csv", "xlsx" or "vcf", by the name's ending, checked against the content. Raises Invalid."""
     ending = filename.lower().rpartition(".")[2] if "." in filename else ""
-    if ending not in ("csv", "txt", "tsv", "xlsx"):
+    if ending not in ("csv", "txt", "tsv", "xlsx", "vcf"):
         raise Invalid(
             "filename",
-            f"'{filename[:100]}' ends in none of .csv, .txt, .tsv, .xlsx",
+            f"'{filename[:100]}' ends in none of .csv, .txt, .tsv, .xlsx, .vcf",
             reason="FILE_TYPE_UNKNOWN",
         )
     if len(content) > MOST_BYTES:
@@ -160,7 +160,7 @@ def kind(filename: str, content: bytes) -> str:
         raise unreadable("is an old .xls workbook or protected by a password: save it as .xlsx without one")
     if content.startswith(b"PK\x03\x04") != (ending == "xlsx"):
         raise unreadable("is a workbook: name it .xlsx" if ending != "xlsx" else "is no .xlsx workbook")
-    return "xlsx" if ending == "xlsx" else "csv"
+    return ending if ending in ("xlsx", "vcf") else "csv"
 
 
 def read_csv(content: bytes, encoding: str = "", delimiter: str = "") -> Sheet:

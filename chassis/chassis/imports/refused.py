@@ -7,7 +7,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
+SKIPPED = "DUPLICATE_SKIPPED"
+"""The reason of a row that made nothing since its record was there."""
 _FORMULA = "=+-@|%\t\r"
 _HARMLESS = re.compile(r"[+-]?\d[\d\s.,]*%?")
 _PARTS = re.compile(r"[;\t\r\n]")
@@ -84,14 +87,32 @@ def refused_csv(
     `rows` are row number, cells, problems. A line has the row's number, its verdict, the reasons, and the row
     as it was.
     """
+    yield from _csv(["Row", "Verdict", "Reasons", *header], _lines(rows))
+
+
+def kept_csv(rows: Iterable[tuple[int, UUID, str, str]]) -> Iterator[bytes]:
+    """The file of what an undoing left as it is, in pieces; `rows` are row number, record, reason and message."""
+    yield from _csv(["Row", "Record", "Reason", "Message"], ([str(cell) for cell in row] for row in rows))
+
+
+def _lines(
+    rows: Iterable[tuple[int, Sequence[str], Sequence[Problem]]],
+) -> Iterator[list[str]]:
+    for number, cells, problems in rows:
+        verdict = "repaired" if all(p.repaired for p in problems) else "refused"
+        if any(p.reason == SKIPPED for p in problems):
+            verdict = "skipped"
+        reasons = "; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in problems)
+        yield [str(number), verdict, reasons, *cells]
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
     out = io.StringIO(newline="")
     writer = csv.writer(out, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
     out.write("\ufeff")
-    writer.writerow(["Row", "Verdict", "Reasons", *map(safe, header)])
-    for number, cells, problems in rows:
-        verdict = "repaired" if all(p.repaired for p in problems) else "refused"
-        reasons = "; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in problems)
-        writer.writerow([number, verdict, safe(reasons), *map(safe, cells)])
+    writer.writerow([*map(safe, header)])
+    for row in rows:
+        writer.writerow([*map(safe, row)])
         if out.tell() > 65536:
             yield out.getvalue().encode("utf-8", "replace")
             out.seek(0)

@@ -6,6 +6,7 @@ IMPORTS = Imports(LEADS, CONTACTS)                          # the importers of t
 Service(faces=[..., import_face("kehu.leads.v1.ImportService", IMPORTS)], jobs={**IMPORTS.jobs}, ...)
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,25 +19,35 @@ from kehu.imports.v1 import imports_pb2 as pb
 from chassis.custom_fields.definitions import definitions, definitions_now
 from chassis.database import Transaction
 from chassis.errors import IdempotencyKeyReused, Invalid, NotFound
+from chassis.events.event import enum_prefix
 from chassis.fields import Field, Kind
 from chassis.ids import new_id, parse_id
 from chassis.imports.custom import with_custom_fields
 from chassis.imports.importer import Importer, Options
-from chassis.imports.refused import refused_csv
+from chassis.imports.mapping import Target, checked
+from chassis.imports.reading import unpack
+from chassis.imports.refused import kept_csv, refused_csv
+from chassis.imports.remembered import recalled
 from chassis.imports.runs import (
     JOB,
+    ImportNotReady,
     Run,
     cancel,
+    fitting,
     keep,
     may_see,
     noted_row,
     own_run,
     prepared,
+    previewed,
     read_file,
     refused_rows_sql,
     start,
 )
-from chassis.imports.tables import CREATE, UPSERT, ImportRun
+from chassis.imports.tables import CREATE, READY, UNDOING, UNDONE, ImportRun
+from chassis.imports.undoing import JOB as UNDO
+from chassis.imports.undoing import ImportNotUndone, Undoing, expiry, kept_records_sql, tell, undo
+from chassis.imports.words import choice_of, unknown, with_words
 from chassis.listing import Listing
 from chassis.owners import Owner, owner_for
 from chassis.principal import Act, Reach
@@ -73,6 +84,12 @@ _BRIEF = [
     "ended_at",
     "failure_reason",
     "failure_message",
+    "undo_state",
+    "updates_only",
+    "duplicates",
+    "skipped_rows",
+    "undone_records",
+    "kept_records",
 ]
 
 _RUNS = Listing(
@@ -83,6 +100,7 @@ _RUNS = Listing(
         "creatorId": Field("created_by", Kind.UUID),
         "recordType": Field("kind", Kind.TEXT),
         "state": Field("state", Kind.ENUM, values=_STATES, prefix="IMPORT_STATE_"),
+        "undoState": Field("undo_state", Kind.ENUM, values=(UNDOING, UNDONE), prefix="IMPORT_STATE_"),
     },
     columns=_BRIEF,
 )
@@ -102,7 +120,7 @@ class Imports:
     @property
     def jobs(self) -> dict[str, Any]:
         """The background job that carries imports on, for the service's composition."""
-        return {JOB: self._carry_on}
+        return {JOB: self._carry_on, UNDO: self._undo_on}
 
     def importer(self, record_type: str) -> Importer:
         """The importer of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
@@ -123,6 +141,13 @@ class Imports:
             importer = await self._whole_importer(call, rows[0]["kind"])
             await Run(importer, call.database, call.who, id, lambda who: replace(call, who=who)).carry_on()
 
+    async def _undo_on(self, payload: Mapping[str, Any], call: Call) -> None:
+        id = UUID(payload["import_id"])
+        rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
+        if rows:
+            importer = await self._whole_importer(call, rows[0]["kind"])
+            await Undoing(importer, call.database, call.who, id).carry_on()
+
     async def create(self, request: pb.CreateImportRequest, call: Call) -> pb.Import:
         """Reads the file and keeps it with a proposal. A repeated request_id answers with the import it
         made."""
@@ -138,7 +163,10 @@ class Imports:
         sheet = await read_file(
             request.filename, request.content, request.encoding, request.delimiter, request.sheet
         )
-        run = prepared(importer, request.filename, request.content, sheet)
+        async with call.database.transaction(who) as tx:
+            before = await recalled(tx, importer, sheet.header)
+        # Looking through a large file takes its time: others are served meanwhile.
+        run = await asyncio.to_thread(prepared, importer, request.filename, request.content, sheet, before)
         run.id = id
         async with call.database.transaction(who) as tx:
             known = await tx.session.get(ImportRun, (who.tenant_id, id)) if request.request_id else None
@@ -158,18 +186,70 @@ class Imports:
     async def start(self, request: pb.StartImportRequest, tx: Transaction, owner: Owner) -> pb.Import:
         """Confirms the mapping; the job takes over when the transaction has committed."""
         run = await self._locked(tx, request.id, request.etag)
-        mode = UPSERT if request.mode == pb.IMPORT_MODE_UPSERT else CREATE
-        pairs = [(m.column, m.field) for m in request.mapping]
-        options = Options(mode, owner.person_id, request.currency_code, team_id=owner.team_id)
+        mode = _name(pb.ImportMode, request.mode) or CREATE
+        options = Options(
+            mode,
+            owner.person_id,
+            request.currency_code,
+            owner.team_id,
+            _name(pb.DuplicatePolicy, request.duplicates),
+        )
         importer = await self._importer_in(tx, run.kind)
-        await start(tx, importer, run, pairs, options)
+        await start(tx, importer, run, _pairs(request), options, _words(request))
         return await self._changed(tx, run)
 
     async def cancel(self, request: pb.CancelImportRequest, tx: Transaction) -> pb.Import:
         """Stops an import; the batch in work, if any, is the last or is undone."""
         run = await self._locked(tx, request.id, request.etag)
-        await cancel(tx, run)
+        await cancel(tx, self._importers[run.kind], run)
         return await self._changed(tx, run)
+
+    async def preview(self, request: pb.PreviewImportRequest, call: Call) -> pb.PreviewImportResponse:
+        """What the first rows would become. Raises ImportNotReady, and Invalid for a wrong mapping."""
+        id = parse_id(request.id, "id")
+        run = await self._seen(call, id)
+        if run["state"] != READY:
+            raise ImportNotReady(f"The import is {run['state']}: only one that is READY has a preview.")
+        columns = len(_plain_json(run["columns"]))
+        importer = await self._whole_importer(call, run["kind"])
+        pairs = _pairs(request) or [(int(c), str(f)) for c, f in _plain_json(run["proposed"])]
+        mapping = checked(pairs, columns, [replace(target, required=False) for target in importer.targets])
+        words = _words(request) or _plain_json(run["proposed_words"])
+        taught = with_words(importer, words) if request.values else fitting(importer, words)
+        found = await call.database.read(call.who, "SELECT packed FROM import_files WHERE import_id = $1", id)
+        if not found:
+            raise ImportNotReady("The import was started, or cancelled, just now.")
+        packed: bytes = found[0]["packed"]
+
+        def look() -> tuple[list[dict[str, Any]], list[list[Any]]]:
+            first = [row for row, _ in zip(unpack(packed), range(20), strict=False)]
+            shown = previewed(taught, mapping, columns, first, request.currency_code)
+            return shown, unknown(taught, mapping, unpack(packed))
+
+        shown, strange = await asyncio.to_thread(look)
+        answer = pb.PreviewImportResponse()
+        _put_preview(answer.preview, shown)
+        _put_unknown(answer.unknown_values, strange)
+        return answer
+
+    async def undo(self, request: pb.UndoImportRequest, tx: Transaction) -> pb.Import:
+        """Takes back what an import did; the job takes over when the transaction has committed."""
+        run = await self._locked(tx, request.id, request.etag)
+        importer = self._importers[run.kind]
+        need(tx.who, importer.right, Act.WRITE)
+        await undo(tx, importer, run)
+        tell(tx, importer, run)
+        return await self._changed(tx, run)
+
+    async def kept(self, request: pb.GetKeptRecordsRequest, call: Call) -> HttpBody:
+        """The records that an undoing has left, as a CSV file."""
+        id = parse_id(request.id, "id")
+        run = await self._seen(call, id)
+        if not run["undo_state"]:
+            raise ImportNotUndone(f"The import is {run['state']}: nothing of it was undone.")
+        rows = await call.database.read(call.who, kept_records_sql(), id)
+        lines = ((row["row_number"], row["record_id"], row["reason"], row["message"]) for row in rows)
+        return HttpBody(content_type="text/csv; charset=utf-8", data=b"".join(kept_csv(lines)))
 
     async def get(self, request: pb.GetImportRequest, call: Call) -> pb.Import:
         """One import with everything about it."""
@@ -240,18 +320,22 @@ class Imports:
         for target in importer.targets:
             message.fields.add(
                 field=target.field, label=target.label, required=target.required, description=target.help,
-                aliases=target.aliases,
+                aliases=target.aliases, values=_values(target),
             )  # fmt: skip
         for column, name in _plain_json(row["proposed"]):
             message.proposed_mapping.add(column=column, field=name)
         for column, name in _plain_json(row["mapping"]):
             message.mapping.add(column=column, field=name)
-        for shown in _plain_json(row["preview"]):
-            message.preview.add(
-                row_number=shown["number"],
-                cells=shown["cells"],
-                problems=[pb.RowProblem(**problem) for problem in shown["problems"]],
-            )
+        _put_preview(message.preview, _plain_json(row["preview"]))
+        message.mapping_remembered = row["remembered"]
+        for field, text, value in _plain_json(row["proposed_words"]):
+            message.proposed_values.add(field=field, text=text, value=value)
+        for field, text, value in _plain_json(row["words"]):
+            message.values.add(field=field, text=text, value=value)
+        _put_unknown(message.unknown_values, _plain_json(row["unknown"]))
+        until = expiry(importer, row["state"], row["undo_state"], row["ended_at"])
+        if until is not None:
+            message.undo_expire_time.FromDatetime(until)
         return message
 
 
@@ -266,11 +350,13 @@ def _brief(row: Any) -> pb.Import:
         record_type=row["kind"],
         filename=row["filename"],
         file_size=row["file_size"],
-        state=pb.ImportState.Value("IMPORT_STATE_" + row["state"]),
+        state=pb.ImportState.Value("IMPORT_STATE_" + (row["undo_state"] or row["state"])),
         encoding=row["encoding"],
         delimiter=row["delimiter"],
         sheet=row["sheet"],
-        mode=pb.ImportMode.Value("IMPORT_MODE_" + (row["mode"] or "UNSPECIFIED")),
+        mode=pb.ImportMode.Value(
+            "IMPORT_MODE_" + ("UPDATE" if row["updates_only"] else row["mode"] or "UNSPECIFIED")
+        ),
         total_rows=row["total_rows"],
         processed_rows=row["processed_rows"],
         created_rows=row["created_rows"],
@@ -282,7 +368,45 @@ def _brief(row: Any) -> pb.Import:
         end_time=_time(row["ended_at"]),
         failure_reason=row["failure_reason"],
         failure_message=row["failure_message"],
+        duplicates=pb.DuplicatePolicy.Value("DUPLICATE_POLICY_" + (row["duplicates"] or "UNSPECIFIED")),
+        skipped_rows=row["skipped_rows"],
+        undone_records=row["undone_records"],
+        kept_records=row["kept_records"],
     )
+
+
+def _pairs(request: pb.StartImportRequest | pb.PreviewImportRequest) -> list[tuple[int, str]]:
+    return [(m.column, m.field) for m in request.mapping]
+
+
+def _words(request: pb.StartImportRequest | pb.PreviewImportRequest) -> list[list[str]]:
+    return [[word.field, word.text, word.value] for word in request.values]
+
+
+def _name(enum: Any, number: int) -> str:
+    """The value's name without its prefix; empty for the one that says nothing."""
+    return "" if number == 0 else enum.Name(number).removeprefix(enum_prefix(enum.keys()))
+
+
+def _values(target: Target) -> list[pb.FieldValue]:
+    choice = choice_of(target)
+    if choice is None:
+        return []
+    return [pb.FieldValue(value=str(value), texts=texts) for value, texts in choice.choices.items()]
+
+
+def _put_preview(out: Any, rows: list[dict[str, Any]]) -> None:
+    for shown in rows:
+        out.add(
+            row_number=shown["number"],
+            cells=shown["cells"],
+            problems=[pb.RowProblem(**problem) for problem in shown["problems"]],
+        )
+
+
+def _put_unknown(out: Any, found: list[list[Any]]) -> None:
+    for field, text, count in found:
+        out.add(field=field, text=text, row_count=count)
 
 
 def _time(at: Any) -> Timestamp | None:
@@ -308,4 +432,7 @@ def import_face(service: str, imports: Imports) -> Face:
     face.read("ListImports")(imports.list)
     face.write("CancelImport")(imports.cancel)
     face.read("GetRefusedRows")(imports.refused)
+    face.read("PreviewImport")(imports.preview)
+    face.write("UndoImport")(imports.undo)
+    face.read("GetKeptRecords")(imports.kept)
     return face

@@ -10,6 +10,8 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -34,17 +36,24 @@ from chassis.imports.importer import (
 )
 from chassis.imports.mapping import checked, proposal
 from chassis.imports.reading import Row, Sheet, kind, read_csv, unpack
-from chassis.imports.refused import Problem
+from chassis.imports.refused import SKIPPED, Problem
+from chassis.imports.remembered import Words, remember
 from chassis.imports.tables import (
     CANCELLED,
+    CREATE,
     FAILED,
     FILES,
     READY,
     REFUSED,
     RUNNING,
     SUCCEEDED,
+    UPDATE,
+    UPSERT,
     ImportRun,
 )
+from chassis.imports.undoing import ORIGIN, forget, note, tell
+from chassis.imports.vcards import read_vcards
+from chassis.imports.words import unknown, with_words
 from chassis.imports.workbook import read_workbook
 from chassis.principal import Act, Principal, Reach, Rights
 
@@ -79,13 +88,19 @@ class _Overtaken(Exception):
 
 async def read_file(filename: str, content: bytes, encoding: str, delimiter: str, sheet: str) -> Sheet:
     """Reads a file wholly, off the event loop, when no more than `READERS` others are being read. Raises Invalid."""
-    workbook = kind(filename, content) == "xlsx"
+    of = kind(filename, content)
+    workbook = of == "xlsx"
     turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READERS))
     if workbook:
         async with turns:
             return await read_workbook(content, sheet)
     await turns.acquire()
-    reading = asyncio.ensure_future(asyncio.to_thread(read_csv, content, encoding, delimiter))
+    read = (
+        partial(read_vcards, content, encoding)
+        if of == "vcf"
+        else partial(read_csv, content, encoding, delimiter)
+    )
+    reading = asyncio.ensure_future(asyncio.to_thread(read))
 
     def over(done: asyncio.Future[Sheet]) -> None:
         turns.release()
@@ -101,10 +116,16 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKe
 """One set of turns a loop: a service has one, a run of tests many."""
 
 
-def prepared(importer: Importer, filename: str, content: bytes, sheet: Sheet) -> ImportRun:
+Known = tuple[dict[int, str], list[list[str]]] | None
+"""A mapping and words that were confirmed before, if any were."""
+
+
+def prepared(
+    importer: Importer, filename: str, content: bytes, sheet: Sheet, known: Known = None
+) -> ImportRun:
     """A run in state READY, with a proposed mapping and a preview."""
-    proposed = proposal(sheet.header, importer.targets)
-    reader = RowReader(importer, proposed, len(sheet.header), orders_of(importer, proposed, sheet.first))
+    proposed, words = known or (proposal(sheet.header, importer.targets), [])
+    taught = fitting(importer, words)
     return ImportRun(
         kind=importer.record_type,
         filename=filename,
@@ -118,9 +139,30 @@ def prepared(importer: Importer, filename: str, content: bytes, sheet: Sheet) ->
             {"name": name, "samples": found} for name, found in zip(sheet.header, sheet.samples, strict=True)
         ],
         proposed=[[column, name] for column, name in sorted(proposed.items())],
-        preview=[_previewed(reader.read(row), proposed) for row in sheet.first[:_PREVIEW]],
+        remembered=known is not None,
+        proposed_words=words,
+        preview=previewed(taught, proposed, len(sheet.header), sheet.first),
+        unknown=unknown(taught, proposed, unpack(sheet.packed)),
         total_rows=sheet.total,
     )
+
+
+def fitting(importer: Importer, words: Words) -> Importer:
+    """The importer with those of the words that are still right: a choice may have been archived since."""
+    fit: list[Sequence[str]] = []
+    for word in words:
+        with suppress(Invalid):
+            with_words(importer, [word])
+            fit.append(word)
+    return with_words(importer, fit)
+
+
+def previewed(
+    importer: Importer, mapping: dict[int, str], columns: int, rows: Sequence[Row], currency: str = ""
+) -> list[dict[str, Any]]:
+    """The first of these rows, with their problems."""
+    reader = RowReader(importer, mapping, columns, orders_of(importer, mapping, rows), currency)
+    return [_previewed(reader.read(row), mapping) for row in rows[:_PREVIEW]]
 
 
 def _previewed(draft: Draft, proposed: dict[int, str]) -> dict[str, Any]:
@@ -163,7 +205,12 @@ def may_see(who: Principal, creator: UUID, right: str) -> bool:
 
 
 async def start(
-    tx: Transaction, importer: Importer, run: ImportRun, pairs: Sequence[tuple[int, str]], options: Options
+    tx: Transaction,
+    importer: Importer,
+    run: ImportRun,
+    pairs: Sequence[tuple[int, str]],
+    options: Options,
+    words: Words = (),
 ) -> None:
     """Confirms the mapping and lets the run begin. Raises ImportNotReady, and Invalid for a wrong mapping."""
     if run.state != READY:
@@ -173,10 +220,17 @@ async def start(
     )
     if not mapping:
         raise Invalid("mapping", "no column is mapped to a field", reason="MAPPING_INVALID")
+    words = list(words) or [list(one) for one in run.proposed_words]
+    with_words(importer, words)
+    await remember(tx, run.kind, [str(column["name"]) for column in run.columns], mapping, words)
+    await forget(tx)
     packed = await _packed(tx, run.id)
+    run.words = [list(one) for one in words]
+    run.duplicates = options.duplicates
     run.mapping = [[column, name] for column, name in sorted(mapping.items())]
     run.orders = await asyncio.to_thread(orders_of, importer, mapping, unpack(packed))
-    run.mode = options.mode
+    run.mode = CREATE if options.mode == CREATE else UPSERT
+    run.updates_only = options.mode == UPDATE
     run.records_owner_id = options.owner_id
     run.records_team_id = options.team_id
     run.currency_code = options.currency
@@ -190,11 +244,12 @@ async def start(
     await tx.enqueue(JOB, {"import_id": str(run.id)}, key=str(run.id))
 
 
-async def cancel(tx: Transaction, run: ImportRun) -> None:
+async def cancel(tx: Transaction, importer: Importer, run: ImportRun) -> None:
     """Stops a run; rows already made stay. Raises ImportEnded."""
     if run.state not in (READY, RUNNING):
         raise ImportEnded(f"The import is {run.state} already.")
     await _end(tx, run, CANCELLED)
+    tell(tx, importer, run)
 
 
 async def _end(tx: Transaction, run: ImportRun, state: str) -> None:
@@ -241,8 +296,13 @@ class Run:
                 return
             self._who = starter(run, self._who)
             self._options = Options(
-                run.mode, run.records_owner_id, run.currency_code, team_id=run.records_team_id
+                UPDATE if run.updates_only else run.mode,
+                run.records_owner_id,
+                run.currency_code,
+                run.records_team_id,
+                run.duplicates,
             )
+            self._importer = fitting(self._importer, run.words)
             self._done = run.processed_rows
             mapping = {int(c): str(f) for c, f in run.mapping}
             reader = RowReader(self._importer, mapping, len(run.columns), run.orders, run.currency_code)
@@ -280,6 +340,7 @@ class Run:
                 f"The import stopped behind {run.processed_rows} rows because of a fault of the service."
             )
             await _end(tx, run, FAILED)
+            tell(tx, self._importer, run)
             return True
 
     async def _batch(self, drafts: list[Draft]) -> None:
@@ -299,7 +360,7 @@ class Run:
 
     async def _save(self, drafts: list[Draft]) -> None:
         fit = [draft for draft in drafts if draft.fit]
-        async with self._database.transaction(self._who) as tx:
+        async with self._database.transaction(self._who, origin=ORIGIN) as tx:
             run = await tx.find(ImportRun, self._id)
             if run is None or run.state != RUNNING or run.processed_rows != self._done:
                 raise _Overtaken
@@ -313,16 +374,18 @@ class Run:
                 raise RuntimeError(
                     f"{self._importer.record_type}: {len(outcomes)} outcomes for {len(rows)} rows"
                 )
+            await note(tx, self._importer, self._id, _rows_by_record(rows, outcomes))
             await self._count(tx, run, drafts, dict(zip(map(id, fit), outcomes, strict=True)))
             if run.processed_rows == run.total_rows:
                 await _end(tx, run, SUCCEEDED)
+            tell(tx, self._importer, run)
         self._done += len(drafts)
 
     async def _count(
         self, tx: Transaction, run: ImportRun, drafts: list[Draft], outcomes: dict[int, Outcome]
     ) -> None:
         noted: list[dict[str, Any]] = []
-        counted = {"created": 0, "updated": 0, "unchanged": 0, "refused": 0}
+        counted = {"created": 0, "updated": 0, "unchanged": 0, "skipped": 0, "refused": 0}
         repaired = 0
         for draft in drafts:
             outcome = outcomes.get(id(draft))
@@ -330,7 +393,7 @@ class Run:
             verdict = outcome.kind if outcome else "refused"
             counted[verdict] += 1
             if problems:
-                repaired += verdict != "refused"
+                repaired += verdict != "refused" and any(p.reason != SKIPPED for p in problems)
                 noted.append(
                     {
                         "tenant_id": tx.who.tenant_id,
@@ -344,7 +407,8 @@ class Run:
             await tx.session.execute(insert(REFUSED), noted)
         run.created_rows += counted["created"]
         run.updated_rows += counted["updated"]
-        run.unchanged_rows += counted["unchanged"]
+        run.unchanged_rows += counted["unchanged"] + counted["skipped"]
+        run.skipped_rows += counted["skipped"]
         run.refused_rows += counted["refused"]
         run.repaired_rows += repaired
         run.processed_rows += len(drafts)
@@ -358,6 +422,14 @@ _PASSING = (
     Code.INTERNAL,
     Code.UNAUTHENTICATED,
 )
+
+
+def _rows_by_record(rows: Sequence[ImportRow], outcomes: Sequence[Outcome]) -> dict[UUID, int]:
+    return {
+        outcome.id: row.number
+        for row, outcome in zip(rows, outcomes, strict=True)
+        if outcome.id is not None and outcome.kind in ("created", "updated")
+    }
 
 
 def _take(rows: Iterator[Row], reader: RowReader) -> list[Draft]:

@@ -21,6 +21,60 @@ def add_import_options() -> None:
     )
 
 
+def widen_imports() -> None:
+    """What an import needs that knows duplicates, remembers mappings and can be undone."""
+    for statement in _WIDER:
+        op.execute(statement)
+    for table in ("import_effects", "import_mappings"):
+        protect(table)
+
+
+_WIDER = (
+    """ALTER TABLE import_runs
+        ADD COLUMN duplicates text NOT NULL DEFAULT '',
+        ADD COLUMN remembered boolean NOT NULL DEFAULT false,
+        ADD COLUMN proposed_words jsonb NOT NULL DEFAULT '[]',
+        ADD COLUMN words jsonb NOT NULL DEFAULT '[]',
+        ADD COLUMN unknown jsonb NOT NULL DEFAULT '[]',
+        ADD COLUMN skipped_rows integer NOT NULL DEFAULT 0,
+        ADD COLUMN undo_as jsonb NOT NULL DEFAULT '{}',
+        ADD COLUMN undone_records integer NOT NULL DEFAULT 0,
+        ADD COLUMN kept_records integer NOT NULL DEFAULT 0,
+        ADD COLUMN updates_only boolean NOT NULL DEFAULT false,
+        ADD COLUMN undo_state text NOT NULL DEFAULT ''""",
+    # Rows that are there have the defaults: the rule holds for them without a look.
+    """ALTER TABLE import_runs ADD CONSTRAINT import_runs_exchange_check
+        CHECK (duplicates IN ('', 'SKIP', 'MERGE', 'CREATE') AND skipped_rows <= unchanged_rows
+            AND undo_state IN ('', 'UNDOING', 'UNDONE')) NOT VALID""",
+    """CREATE TABLE import_effects (
+        tenant_id uuid NOT NULL,
+        import_id uuid NOT NULL,
+        record_id uuid NOT NULL,
+        row_number integer NOT NULL,
+        effect text NOT NULL CHECK (effect IN ('CREATED', 'UPDATED')),
+        version integer NOT NULL,
+        changes jsonb NOT NULL,
+        touched boolean NOT NULL,
+        state text NOT NULL CHECK (state IN ('DONE', 'UNDONE', 'KEPT')),
+        reason text NOT NULL,
+        message text NOT NULL,
+        PRIMARY KEY (tenant_id, import_id, record_id),
+        FOREIGN KEY (tenant_id, import_id) REFERENCES import_runs (tenant_id, id)
+    )""",
+    "CREATE INDEX import_effects_left ON import_effects (tenant_id, import_id, row_number) WHERE state = 'DONE'",
+    """CREATE TABLE import_mappings (
+        tenant_id uuid NOT NULL,
+        kind text NOT NULL,
+        headers text NOT NULL,
+        fields jsonb NOT NULL,
+        words jsonb NOT NULL,
+        updated_at timestamptz NOT NULL,
+        updated_by uuid NOT NULL,
+        PRIMARY KEY (tenant_id, kind, headers)
+    )""",
+)
+
+
 _TABLES = (
     """CREATE TABLE import_runs (
         tenant_id uuid NOT NULL,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Integer, LargeBinary, Table
+from sqlalchemy import Boolean, Column, DateTime, Integer, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
@@ -16,7 +16,12 @@ from sqlmodel import Field, SQLModel
 from chassis.records import Record
 
 READY, RUNNING, SUCCEEDED, CANCELLED, FAILED = "READY", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED"
-CREATE, UPSERT = "CREATE", "UPSERT"
+UNDOING, UNDONE = "UNDOING", "UNDONE"
+"""What follows an end, in a column of its own."""
+ENDED = (SUCCEEDED, CANCELLED, FAILED)
+CREATE, UPDATE, UPSERT = "CREATE", "UPDATE", "UPSERT"
+SKIP, MERGE = "SKIP", "MERGE"
+"""Policies for rows that a record seems to be already; CREATE is one, too, and "" leaves it to the mode."""
 
 
 class ImportRun(Record, table=True):
@@ -73,6 +78,23 @@ class ImportRun(Record, table=True):
     failures: int = 0
     """How often the batch at `failed_at` has failed for a reason that does not lie in a row."""
     failed_at: int = -1
+    updates_only: bool = False
+    """With UPSERT: no new records are made."""
+    duplicates: str = ""
+    remembered: bool = False
+    """Whether the proposals are what was confirmed for the same headers before."""
+    proposed_words: list[list[str]] = Field(default_factory=list[list[str]], sa_type=JSONB)
+    """Triples of field, text in the file, and the value it means."""
+    words: list[list[str]] = Field(default_factory=list[list[str]], sa_type=JSONB)
+    unknown: list[list[Any]] = Field(default_factory=list[list[Any]], sa_type=JSONB)
+    """Triples of field, text that is none of its values, and in how many rows it stands."""
+    skipped_rows: int = 0
+    undo_state: str = ""
+    """UNDOING or UNDONE, when it has ended and is taken back."""
+    undo_as: dict[str, Any] = Field(default_factory=dict[str, Any], sa_type=JSONB)
+    """Who undoes it, with the rights they had when they asked for it."""
+    undone_records: int = 0
+    kept_records: int = 0
 
 
 FILES = Table(
@@ -95,3 +117,34 @@ REFUSED = Table(
     Column("problems", JSONB, nullable=False),
 )
 """Rows that were refused or repaired. The key forbids that a row is noted twice."""
+
+EFFECTS = Table(
+    "import_effects",
+    SQLModel.metadata,
+    Column("tenant_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("import_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("record_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("row_number", Integer, nullable=False),
+    Column("effect", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("changes", JSONB, nullable=False),
+    Column("touched", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+)
+"""What an import did to which record: so that it can be undone. `changes` maps a column to `[before, after]`; `version` is the
+record's when the import last changed it; `touched` says that somebody else changed it between two of the import's rows."""
+
+MAPPINGS = Table(
+    "import_mappings",
+    SQLModel.metadata,
+    Column("tenant_id", PgUuid(as_uuid=True), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("headers", Text, primary_key=True),
+    Column("fields", JSONB, nullable=False),
+    Column("words", JSONB, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("updated_by", PgUuid(as_uuid=True), nullable=False),
+)
+"""Mappings that were confirmed, by record type and the set of headers: pairs of header and field, and words as in a run."""

@@ -129,6 +129,8 @@ class Choice:
     itself is always one. What fits only when white space and punctuation are ignored is repaired."""
 
     choices: Mapping[Any, Sequence[str]]
+    words: tuple[tuple[str, str], ...] = ()
+    """What further texts mean, by the one who imports; an empty value means none."""
 
     @property
     def description(self) -> str:
@@ -136,7 +138,11 @@ class Choice:
 
     @cached_property
     def _exact(self) -> dict[str, Any]:
-        return {_folded(way): value for value, ways in self.choices.items() for way in (str(value), *ways)}
+        by_name = {str(value): value for value in self.choices}
+        return {
+            **{_folded(way): value for value, ways in self.choices.items() for way in (str(value), *ways)},
+            **{_folded(text): by_name.get(value, "") for text, value in self.words},
+        }
 
     @cached_property
     def _loose(self) -> dict[str, set[Any]]:

@@ -8,14 +8,14 @@
 Who may call, how long it may take and what a request may hold stand in the contract; here stands what is done. A `write` runs
 in one transaction, in which a `request_id` is kept together with the answer: the repeat of a request changes nothing and gets
 the same answer. A `read` gets a `Call`. A `process` gets a `Call` too and opens transactions of its own, for work that spans
-services.
+services. A `stream` gives its answer in parts, as an async generator over a `Call`.
 """
 
 import asyncio
 import hashlib
 import importlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -39,6 +39,7 @@ from chassis.validation.rules import rules_of
 from chassis.wire import descriptor_of
 
 H = TypeVar("H", bound=Callable[..., Awaitable[Message]])
+S = TypeVar("S", bound=Callable[..., AsyncGenerator[Message]])
 
 _ATTEMPTS = 3
 _ALWAYS_ALLOWED = frozenset({"ChangePassword", "SignOut", "GetMe"})
@@ -49,6 +50,7 @@ class Kind(Enum):
     READ = "read"
     WRITE = "write"
     PROCESS = "process"
+    STREAM = "stream"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Method:
     name: str
     path: str
     kind: Kind
-    handler: Callable[..., Awaitable[Message]]
+    handler: Callable[..., Any]
     prepare: Callable[[Any, Call], Awaitable[Any]] | None
     request: type[Message]
     answer: type[Message]
@@ -106,18 +108,25 @@ class Face:
         """`async (request, call) -> answer`, with transactions of its own."""
         return self._declare(name, Kind.PROCESS)
 
+    def stream(self, name: str) -> Callable[[S], S]:
+        """`async (request, call) -> parts of the answer`, for answers that are not held in memory as a whole. It is closed when
+        the caller goes away, so what it ends stands in a `finally`."""
+        return self._declare(name, Kind.STREAM)
+
     def missing(self) -> list[str]:
         """Methods of the contract that nothing here serves."""
         return [m.name for m in self._descriptor.methods if m.name not in self.methods]
 
     def _declare(
         self, name: str, kind: Kind, prepare: Callable[[Any, Call], Awaitable[Any]] | None = None
-    ) -> Callable[[H], H]:
+    ) -> Callable[[Any], Any]:
         found = self._descriptor.methods_by_name.get(name)
         if found is None or name in self.methods:
             raise ValueError(f"{self.service} has no method {name}, or it is declared twice")
+        if found.server_streaming != (kind is Kind.STREAM):
+            raise ValueError(f"{self.service}.{name}: what answers in parts is a stream, and nothing else is")
 
-        def decorate(handler: H) -> H:
+        def decorate(handler: Any) -> Any:
             self.methods[name] = replace(_method(found, kind, handler, prepare), references=self._references)
             return handler
 
@@ -158,7 +167,7 @@ def messages_of(method: str) -> tuple[type[Any], type[Any]]:
 def _method(
     found: MethodDescriptor,
     kind: Kind,
-    handler: Callable[..., Awaitable[Message]],
+    handler: Callable[..., Any],
     prepare: Callable[[Any, Call], Awaitable[Any]] | None,
 ) -> Method:
     options = found.GetOptions()
@@ -223,6 +232,13 @@ async def serve_call(method: Method, request: Message, call: Call, timeout: floa
     if method.kind is Kind.WRITE:
         return await _write(method, request, call)
     return await method.handler(request, call)
+
+
+def serve_stream(method: Method, request: Message, call: Call, timeout: float) -> AsyncGenerator[Message]:
+    """The parts of an answer for an admitted caller. Raises Problem, before the first part for what is wrong with the request."""
+    method.check(request)
+    clients.deadline.set(time.monotonic() + timeout)
+    return method.handler(request, replace(call, method=method))
 
 
 async def _write(method: Method, request: Message, call: Call) -> Message:
@@ -309,4 +325,15 @@ _RESERVE = text(
 _FIND = text("SELECT request_hash, response FROM idempotency" + _WHERE)  # noqa: S608 (two constants of this file)
 _STORE = text("UPDATE idempotency SET response = :response" + _WHERE)  # noqa: S608 (two constants of this file)
 
-__all__ = ["ANYBODY", "Code", "Face", "Kind", "Method", "Problem", "admit", "need", "serve_call"]
+__all__ = [
+    "ANYBODY",
+    "Code",
+    "Face",
+    "Kind",
+    "Method",
+    "Problem",
+    "admit",
+    "need",
+    "serve_call",
+    "serve_stream",
+]

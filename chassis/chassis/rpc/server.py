@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from chassis.errors import DeadlineExceeded, Exhausted, Invalid, Problem
 from chassis.principal import Principal, Verifier
 from chassis.rpc.call import Call
 from chassis.rpc.clients import KEEPALIVE
-from chassis.rpc.face import ANYBODY, Face, Method, admit, serve_call
+from chassis.rpc.face import ANYBODY, Face, Kind, Method, admit, serve_call, serve_stream
 from chassis.rpc.status import DETAILS, STATUS, bounded, details
 from chassis.settings import Settings
 from chassis.wire import descriptor_of
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _LATENCY = metrics.get_meter("kehu").create_histogram("rpc.server.duration", unit="s")
 _health: Callable[[], Any] = vars(grpc_health)["aio"].HealthServicer  # the stubs do not know it
 _LONG = 5 * 60 * 1000
+_STREAMS_END = 11 * 60 * 1000
+"""What a connection that is old enough is left to end: longer than any stream may take, or old connections would cut them off."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -56,20 +59,13 @@ class Server:
                 ("grpc.max_receive_message_length", self.settings.max_message_bytes),
                 ("grpc.max_send_message_length", self.settings.max_message_bytes),
                 ("grpc.max_connection_age_ms", _LONG),
-                ("grpc.max_connection_age_grace_ms", 30_000),
+                ("grpc.max_connection_age_grace_ms", _STREAMS_END),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 *KEEPALIVE,
             ]
         )
         for face in self.faces:
-            handlers: dict[str, Any] = {
-                name: grpc.unary_unary_rpc_method_handler(
-                    # Bytes come in as they are: what gRPC itself cannot read it answers UNKNOWN, with the parser's words.
-                    self._behaviour(method),
-                    response_serializer=method.answer.SerializeToString,
-                )
-                for name, method in face.methods.items()
-            }
+            handlers: dict[str, Any] = {name: self._handler(method) for name, method in face.methods.items()}
             self._server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(face.service, handlers),)
             )
@@ -93,8 +89,20 @@ class Server:
         await asyncio.sleep(self.settings.drain_seconds)
         await self._server.stop(grace=10)
 
-    def _behaviour(self, method: Method) -> Callable[[bytes, Context], Awaitable[Message]]:
-        async def behave(request: bytes, context: Context) -> Message:
+    def _handler(self, method: Method) -> Any:
+        # Bytes come in as they are: what gRPC itself cannot read it answers UNKNOWN, with the parser's words.
+        kinds: Any = grpc
+        make = (
+            kinds.unary_stream_rpc_method_handler
+            if method.kind is Kind.STREAM
+            else kinds.unary_unary_rpc_method_handler
+        )
+        return make(self._behaviour(method), response_serializer=method.answer.SerializeToString)
+
+    def _behaviour(self, method: Method) -> Callable[[bytes, Context], Awaitable[Message | None]]:
+        serve = self._parts if method.kind is Kind.STREAM else self._answer
+
+        async def behave(request: bytes, context: Context) -> Message | None:
             metadata = {
                 key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
             }
@@ -103,7 +111,7 @@ class Server:
             try:
                 with telemetry.span(method.path, SpanKind.SERVER, metadata):
                     try:
-                        return await self._admitted(method, request, context, metadata)
+                        return await serve(method, request, context, metadata)
                     except Problem as problem:
                         outcome = problem.code.name
                         await _abort(context, problem)
@@ -117,9 +125,30 @@ class Server:
 
         return behave
 
-    async def _admitted(
+    async def _answer(
         self, method: Method, request: bytes, context: Context, metadata: dict[str, str]
     ) -> Message:
+        async with self._admitted(method, context, metadata) as (call, timeout):
+            return await serve_call(method, _read(method, request), call, timeout)
+
+    async def _parts(
+        self, method: Method, request: bytes, context: Context, metadata: dict[str, str]
+    ) -> None:
+        """Writes part by part, as fast as the caller takes them; a caller who goes away closes the generator at once."""
+        async with (
+            self._admitted(method, context, metadata) as (call, timeout),
+            aclosing(serve_stream(method, _read(method, request), call, timeout)) as parts,
+        ):
+            async for part in parts:
+                try:
+                    await context.write(part)
+                except Exception:  # grpc's own, of many kinds: the caller has gone in the middle of a part
+                    return
+
+    @asynccontextmanager
+    async def _admitted(
+        self, method: Method, context: Context, metadata: dict[str, str]
+    ) -> AsyncGenerator[tuple[Call, float]]:
         if self.busy >= self.settings.max_concurrent_calls:
             raise Exhausted("Too many calls at once: try again soon.", reason="OVERLOADED", retry_after=1.0)
         token = metadata.get("authorization", "").removeprefix("Bearer ")
@@ -129,7 +158,7 @@ class Server:
         self.busy += 1
         try:
             async with asyncio.timeout(timeout):
-                return await serve_call(method, _read(method, request), self.call_for(who, token), timeout)
+                yield self.call_for(who, token), timeout
         except TimeoutError:
             raise DeadlineExceeded("The time for this call has run out.") from None
         finally:

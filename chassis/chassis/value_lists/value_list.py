@@ -28,7 +28,7 @@ class ValueList(Record, table=True):
 
     __tablename__ = "value_lists"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "value_list"
-    history_hidden: ClassVar[frozenset[str]] = frozenset({"items"})
+    history_listed: ClassVar[frozenset[str]] = frozenset({"items"})
 
     list_key: str
     accepts_others: bool = False

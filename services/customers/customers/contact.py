@@ -43,7 +43,7 @@ class Contact(Reached, Owned, Searchable, Customized, table=True):
     __tablename__ = "contacts"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "contact"
     ways: ClassVar[tuple[Way, ...]] = CONTACT_WAYS
-    history_hidden: ClassVar[frozenset[str]] = frozenset({
+    history_listed: ClassVar[frozenset[str]] = frozenset({
         "phones", "emails", "addresses", "account_label", "other_accounts", "affiliations",
     })  # fmt: skip
 

@@ -52,7 +52,7 @@ class Customer(Reached, Owned, Searchable, Customized, table=True):
     __tablename__ = "customers"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "customer"
     ways: ClassVar[tuple[Way, ...]] = CUSTOMER_WAYS
-    history_hidden: ClassVar[frozenset[str]] = frozenset({
+    history_listed: ClassVar[frozenset[str]] = frozenset({
         "phone_label", "other_phones", "email_label", "other_emails", "address_label", "other_addresses", "accounts",
     })  # fmt: skip
 

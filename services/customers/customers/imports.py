@@ -2,22 +2,26 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select
+from sqlmodel import col
 
 from chassis.custom_fields.definitions import taken
 from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.imports.custom import refused_by
+from chassis.imports.duplicates import Do, decided, lacking, twins
 from chassis.imports.importer import (
     Found,
     Importer,
     ImportRow,
     Options,
     Outcome,
+    Undo,
     by_name,
     created,
     refused,
@@ -25,41 +29,47 @@ from chassis.imports.importer import (
     updated,
 )
 from chassis.imports.mapping import Target
+from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Number, Phone, Reference, Refused, Tags, Text
 from chassis.principal import Act
 from chassis.rpc import Call
-from chassis.visibility import visible_text
-from customers.contact import Contact, introduce
+from chassis.visibility import visible, visible_text
+from customers.affiliation import dismiss
+from customers.contact import Contact, Entries, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
-from customers.customer import Customer, change_customer, checked, enrolled
-from customers.errors import CustomerCircle
+from customers.customer import (
+    Customer,
+    CustomerDeleted,
+    change_customer,
+    check_no_children,
+    checked,
+    enrolled,
+    told,
+)
+from customers.errors import CustomerCircle, CustomerTouched
+from customers.points.cards import has_card
+from customers.profile import by_entries
 
 _KIND = Choice({"COMPANY": ("company", "公司", "企业"), "PERSON": ("person", "consumer", "个人")})
 _LEVEL = Choice({"A": (), "B": (), "C": (), "D": ()})
 
 
 async def save_customers(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    """New customers; with UPSERT, the one that has the external key already is changed. A row whose key is taken otherwise is
-    refused."""
-    keys = [row.values["externalKey"] for row in rows if row.values.get("externalKey")]
-    found = await tx.session.execute(
-        text("SELECT id, external_key FROM customers WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
-        {"keys": keys},
-    )
-    there: dict[str, UUID] = {row.external_key: row.id for row in found}
+    """New customers, or changes of those that are there already, as mode and duplicate policy say."""
+    found = await twins(tx, Customer, "customers", rows, options)
     out: list[Outcome] = []
     # What is changed may have been made by a row above.
-    async with nullcontext() if options.upsert else tx.in_bulk():
+    async with nullcontext() if options.changes else tx.in_bulk():
         for row in rows:
             values = row.values
-            key = values.get("externalKey", "")
-            if key in there:
-                out.append(
-                    await _changed(tx, there[key], values)
-                    if options.upsert
-                    else refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey")
-                )
+            todo = decided(options, found.keyed(values), found.alike(values), values)
+            if isinstance(todo, Outcome):
+                out.append(todo)
+                continue
+            if todo[1] is not None:
+                out.append(await _changed(tx, todo[1], values, fill=todo[0] is Do.FILL))
+                found.note(values, todo[1])
                 continue
             try:
                 columns = await checked(tx, _customer_columns(values))
@@ -67,25 +77,51 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
                 out.append(refused_by(problem))
                 continue
             customer = enrolled(tx, columns, options.owner(tx.who))
-            if key:
-                there[key] = customer.id
+            found.note(values, customer.id)
             out.append(created(customer.id))
     return out
 
 
-async def _changed(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome:
-    """Makes a customer that is there what the row says; what the row leaves empty stays."""
+async def _changed(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: bool) -> Outcome:
+    """Makes a customer that is there what the row says, or, to `fill` it, only where it says nothing; what the row leaves empty
+    stays."""
     await tx.session.flush()
     customer = await tx.get(Customer, id, right="customers")
     version = customer.version
+    given = lacking(customer, _customer_columns(values)) if fill else _customer_columns(values)
     try:
-        await change_customer(tx, customer, _customer_columns(values))
+        await change_customer(tx, customer, given)
     except Invalid as problem:
         return refused_by(problem)
     except CustomerCircle as problem:
         return refused(problem.reason, problem.message, "parent")
     await tx.session.flush()
     return unchanged(id) if customer.version == version else updated(id)
+
+
+async def _change_customer_back(tx: Transaction, customer: Customer, values: dict[str, Any]) -> None:
+    await change_customer(tx, customer, by_entries(customer, values))
+
+
+async def _change_contact_back(tx: Transaction, contact: Contact, values: dict[str, Any]) -> None:
+    await change_contact(tx, contact, by_entries(contact, values))
+
+
+async def _remove_customer(tx: Transaction, customer: Customer) -> None:
+    """Takes a customer back that an import has made. Raises CustomerHasChildren; CustomerTouched when it has contacts or a card,
+    or business was done with it."""
+    await check_no_children(tx, customer)
+    contacts = await tx.session.execute(
+        select(col(Contact.id))
+        .where(col(Contact.customer_id) == customer.id, col(Contact.deleted_at).is_(None))
+        .limit(1)
+    )
+    if contacts.first() is not None or customer.last_deal_time or customer.last_service_time:
+        raise CustomerTouched
+    if await has_card(tx, customer):
+        raise CustomerTouched
+    tx.delete(customer)
+    tx.record(CustomerDeleted(**told(customer)), on=customer)
 
 
 _NAMES = {
@@ -123,28 +159,98 @@ async def find_customers(call: Call, names: Sequence[str]) -> dict[str, Found | 
 
 
 async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    """New contacts of customers found by name."""
+    """New contacts of customers found by name, or changes of those that are there already. Contacts are alike that have a phone
+    or an e-mail address in common at the same customer."""
+    found = await twins(tx, Contact, "customers", rows, replace(options, duplicates=""))
+    there = await _reached_at(tx, rows) if options.duplicates else {}
     out: list[Outcome] = []
     for row in rows:
         values = row.values
-        id: UUID = values["customer"]
-        customer = await tx.get(Customer, id, right="customers")
-        columns: dict[str, Any] = {"display_name": values["displayName"]}
-        for name in ("title", "department", "notes"):
-            if name in values:
-                columns[name] = values[name]
-        columns["phones"] = [{"label": "", "number": values["phone"]}] if "phone" in values else []
-        columns["emails"] = [{"label": "", "address": values["email"]}] if "email" in values else []
-        if COLUMN in values:
-            columns[COLUMN] = values[COLUMN]
+        customer_id: UUID = values["customer"]
+        alike = next(
+            (
+                (there[key], name)
+                for name in ("email", "phone")
+                if (key := (customer_id, str(values.get(name, "")))) in there
+            ),
+            None,
+        )
+        todo = decided(options, found.keyed(values), alike, values)
+        if isinstance(todo, Outcome):
+            out.append(todo)
+            continue
+        if todo[1] is not None:
+            out.append(await _changed_contact(tx, todo[1], values, fill=todo[0] is Do.FILL))
+            there |= {(customer_id, values[name]): todo[1] for name in ("email", "phone") if values.get(name)}
+            continue
+        customer = await tx.get(Customer, customer_id, right="customers")
         try:
-            columns = await taken(tx, Contact.record_type, columns)
+            columns = await taken(tx, Contact.record_type, _contact_columns(values))
         except Invalid as problem:
             out.append(refused_by(problem))
             continue
         contact = await introduce(tx, customer, columns)
+        found.note(values, contact.id)
+        there |= {(customer_id, values[name]): contact.id for name in ("email", "phone") if values.get(name)}
         out.append(created(contact.id))
     return out
+
+
+async def _reached_at(tx: Transaction, rows: list[ImportRow]) -> dict[tuple[UUID, str], UUID]:
+    """The contacts of these customers by customer and each of their phones and e-mail addresses, as far as the person who
+    imports may read them."""
+    ids = {row.values["customer"] for row in rows}
+    read = await tx.session.execute(
+        select(Contact)
+        .where(
+            col(Contact.customer_id).in_(ids), col(Contact.deleted_at).is_(None),
+            visible(Contact, tx.who, "customers", Act.READ),
+        )
+        .order_by(col(Contact.id).desc())
+    )  # fmt: skip
+    found: dict[tuple[UUID, str], UUID] = {}
+    for contact in read.scalars():
+        values = [*(one["number"] for one in contact.phones), *(one["address"] for one in contact.emails)]
+        for value in values:
+            found[contact.customer_id, value] = contact.id  # of several the oldest
+    return found
+
+
+async def _changed_contact(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: bool) -> Outcome:
+    await tx.session.flush()
+    contact = await tx.get(Contact, id, right="customers")
+    version = contact.version
+    given = _contact_columns(values)
+    for name, key in (("phones", "number"), ("emails", "address")):
+        # A row knows one of them; the others stay behind it.
+        old: Entries = getattr(contact, name)
+        fresh = [one for one in given.get(name, []) if all(one[key] != there[key] for there in old)]
+        given[name] = [*old, *fresh] if fill else [*fresh, *old]
+    if fill:
+        given = {name: given[name] for name in ("phones", "emails")} | lacking(contact, given)
+    try:
+        await change_contact(tx, contact, await taken(tx, Contact.record_type, given, contact.custom_fields))
+    except Invalid as problem:
+        return refused_by(problem)
+    await tx.session.flush()
+    return unchanged(id) if contact.version == version else updated(id)
+
+
+def _contact_columns(values: dict[str, Any]) -> dict[str, Any]:
+    columns: dict[str, Any] = {"display_name": values["displayName"]}
+    for name, column in (
+        ("title", "title"),
+        ("department", "department"),
+        ("notes", "notes"),
+        ("externalKey", "external_key"),
+    ):
+        if name in values:
+            columns[column] = values[name]
+    columns["phones"] = [{"label": "", "number": values["phone"]}] if "phone" in values else []
+    columns["emails"] = [{"label": "", "address": values["email"]}] if "email" in values else []
+    if COLUMN in values:
+        columns[COLUMN] = values[COLUMN]
+    return columns
 
 
 CUSTOMERS = Importer(
@@ -171,11 +277,13 @@ CUSTOMERS = Importer(
         Target("parent", "Parent", Reference("customer", "customer"), aliases=("母公司", "subsidiary of")),
         Target("tags", "Tags", Tags(), aliases=("标签",)),
         Target("externalKey", "External key", Text(100), aliases=("编号", "id")),
-        Target("notes", "Notes", Text(10000), aliases=("备注",)),
+        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注",)),
     ),
     save=save_customers,
     custom_fields=CUSTOM_FIELDS,
     resolvers={"customer": find_customers},
+    undo=Undo(Customer, _remove_customer, _change_customer_back),
+    progressed=ImportProgressed,
 )
 CONTACTS = Importer(
     record_type="contact",
@@ -186,17 +294,20 @@ CONTACTS = Importer(
             "customer",
             "Customer",
             Reference("customer", "customer"),
-            aliases=("客户", "公司", "account"),
+            aliases=("客户", "公司", "account", "company"),
             required=True,
         ),
         Target("title", "Title", Text(100), aliases=("职位", "职务")),
         Target("department", "Department", Text(100), aliases=("部门",)),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "mobile")),
         Target("email", "E-mail", Email(), aliases=("邮箱", "email")),
-        Target("notes", "Notes", Text(10000), aliases=("备注",)),
+        Target("externalKey", "External key", Text(100), aliases=("编号", "id")),
+        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注",)),
     ),
     save=save_contacts,
     custom_fields=CUSTOM_FIELDS,
     resolvers={"customer": find_customers},
+    undo=Undo(Contact, dismiss, _change_contact_back),
+    progressed=ImportProgressed,
 )
 IMPORTS = Imports(CUSTOMERS, CONTACTS)

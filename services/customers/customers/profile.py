@@ -88,6 +88,18 @@ class Reached(SQLModel):
         return {way.name: _lines(way, way.entries(read)) for way in cls.ways}
 
 
+def by_entries(record: Reached, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Column → value as it is to be, with each list of which a column is among them as its entries."""
+    out = dict(values)
+    for way in record.ways:
+        if out.keys().isdisjoint(way.columns):
+            continue
+        entries = way.entries(lambda column: values.get(column, getattr(record, column)))
+        out = {column: value for column, value in out.items() if column not in way.columns}
+        out[way.name] = entries
+    return out
+
+
 def jsonb_list() -> Any:
     """A column of entries."""
     return Field(default_factory=list[dict[str, Any]], sa_type=JSONB)

@@ -6,7 +6,9 @@ from kehu.customers.v1 import events_pb2 as events
 
 from chassis.custom_fields.field import CustomField, key_taken
 from chassis.custom_fields.rpc import custom_fields_face
+from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
+from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import import_face
 from chassis.service import Service
 from chassis.value_lists.rpc import value_lists_face
@@ -17,6 +19,7 @@ from customers.imports import IMPORTS
 from customers.listens import SUBSCRIPTIONS
 from customers.points import audit, cards, ledger, night, programme
 from customers.rpc import contacts, customers, membership, points, relations, segments, values
+from customers.rpc.exports import EXPORTS
 from customers.segments import segment
 from customers.value import rebuild, review
 from customers.value_lists import VALUE_LISTS
@@ -33,6 +36,7 @@ SERVICE = Service(
         relations.face,
         facet.face,
         import_face("kehu.customers.v1.ImportService", IMPORTS),
+        export_face("kehu.customers.v1.ExportService", EXPORTS),
         history_face(
             "kehu.customers.v1.HistoryService",
             {
@@ -51,6 +55,7 @@ SERVICE = Service(
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
+        ImportProgressed: events.ImportProgressed,
         customer.CustomerCreated: events.CustomerCreated,
         customer.CustomerUpdated: events.CustomerUpdated,
         customer.CustomerAssigned: events.CustomerAssigned,

@@ -19,6 +19,7 @@ from identity.errors import RoleAboveOwn, RoleBuiltIn, RoleInUse
 
 RESOURCES = (
     "people", "customers", "leads", "opportunities", "products", "orders", "campaigns", "tickets", "reports", "settings",
+    "exports",
 )  # fmt: skip
 _LETTERS = "nota"
 Table = dict[str, str]
@@ -149,7 +150,7 @@ async def delete_role(tx: Transaction, role: Role) -> None:
 ADMINISTRATOR: Table = dict.fromkeys(RESOURCES, "aa")
 MANAGER: Table = {
     "people": "nn", "customers": "at", "leads": "tt", "opportunities": "tt", "products": "aa", "orders": "tt",
-    "campaigns": "at", "tickets": "at", "reports": "tn", "settings": "nn",
+    "campaigns": "at", "tickets": "at", "reports": "tn", "settings": "nn", "exports": "tt",
 }  # fmt: skip
 MEMBER: Table = {
     "customers": "oo", "leads": "oo", "opportunities": "oo", "products": "an", "orders": "oo", "campaigns": "an",

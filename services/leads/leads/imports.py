@@ -4,24 +4,25 @@ from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-
 from chassis.custom_fields.definitions import taken
 from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.imports.custom import refused_by
+from chassis.imports.duplicates import Do, decided, lacking, twins
 from chassis.imports.importer import (
     Importer,
     ImportRow,
     Options,
     Outcome,
+    Undo,
     created,
     refused,
     unchanged,
     updated,
 )
 from chassis.imports.mapping import Target
+from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
 from leads.assignment import JOB
@@ -30,6 +31,7 @@ from leads.custom_fields import CUSTOM_FIELDS
 from leads.errors import LeadConverted, LeadConverting
 from leads.handling import Handling, hold
 from leads.lead import Lead, capture, change_lead
+from leads.lead_events import LeadDeleted, told
 
 _SOURCE = Choice({
     "WEB_FORM": ("web", "website", "网站", "web form"), "PHONE": ("call", "电话"), "EMAIL": ("mail", "邮件"),
@@ -45,29 +47,23 @@ _COLUMNS = {
 
 
 async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
-    """New leads; with UPSERT, the one that has the external key already is changed. A row without any name, or whose key is
-    taken otherwise, is refused."""
-    keys = [row.values["externalKey"] for row in rows if row.values.get("externalKey")]
-    found = await tx.session.execute(
-        text("SELECT id, external_key FROM leads WHERE external_key = ANY(:keys) AND deleted_at IS NULL"),
-        {"keys": keys},
-    )
-    there: dict[str, UUID] = {row.external_key: row.id for row in found}
+    """New leads, or changes of those that are there already, as mode and duplicate policy say. A row without any name is
+    refused."""
+    found = await twins(tx, Lead, "leads", rows, options)
     owner = options.owner(tx.who)
     out: list[Outcome] = []
     handling = await hold(tx)
     given: list[str] = []
     # What is changed may have been made by a row above.
-    async with nullcontext() if options.upsert else tx.in_bulk():
+    async with nullcontext() if options.changes else tx.in_bulk():
         for row in rows:
             values = row.values
-            key = values.get("externalKey", "")
-            if key in there:
-                out.append(
-                    await _changed(tx, there[key], handling, values)
-                    if options.upsert
-                    else refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey")
-                )
+            todo = decided(options, found.keyed(values), found.alike(values), values)
+            if isinstance(todo, Outcome):
+                out.append(todo)
+            elif todo[1] is not None:
+                out.append(await _changed(tx, todo[1], handling, values, fill=todo[0] is Do.FILL))
+                found.note(values, todo[1])
             elif not values.get("name") and not values.get("companyName"):
                 out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
             else:
@@ -77,8 +73,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
                     out.append(refused_by(problem))
                     continue
                 lead = await capture(tx, columns, owner, handling)
-                if key:
-                    there[key] = lead.id
+                found.note(values, lead.id)
                 given.append(str(lead.id))
                 await remind(tx, lead)
                 out.append(created(lead.id))
@@ -88,13 +83,17 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
     return out
 
 
-async def _changed(tx: Transaction, id: UUID, handling: Handling, values: dict[str, Any]) -> Outcome:
-    """Makes a lead that is there what the row says; what the row leaves empty stays."""
+async def _changed(
+    tx: Transaction, id: UUID, handling: Handling, values: dict[str, Any], *, fill: bool
+) -> Outcome:
+    """Makes a lead that is there what the row says, or, to `fill` it, only where it says nothing; what the row leaves empty
+    stays."""
     await tx.session.flush()
     lead = await tx.get(Lead, id, right="leads")
     version = lead.version
+    given = lacking(lead, _columns(values)) if fill else _columns(values)
     try:
-        columns = await taken(tx, Lead.record_type, _columns(values), lead.custom_fields)
+        columns = await taken(tx, Lead.record_type, given, lead.custom_fields)
     except Invalid as problem:
         return refused_by(problem)
     try:
@@ -103,6 +102,18 @@ async def _changed(tx: Transaction, id: UUID, handling: Handling, values: dict[s
         return refused(problem.reason, problem.message)
     await tx.session.flush()
     return unchanged(id) if lead.version == version else updated(id)
+
+
+async def _remove(tx: Transaction, lead: Lead) -> None:
+    """Takes a lead back that an import has made. Raises LeadConverting, LeadConverted."""
+    lead.check_editable()
+    tx.delete(lead)
+    tx.record(LeadDeleted(**told(lead)), on=lead)
+
+
+async def _change(tx: Transaction, lead: Lead, values: dict[str, Any]) -> None:
+    """Gives a lead back what it was before an import."""
+    await change_lead(tx, lead, await hold(tx), values)
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:
@@ -137,9 +148,11 @@ LEADS = Importer(
         Target("estimatedAmount", "Estimated amount", Amount(), aliases=("预计金额", "amount")),
         Target("tags", "Tags", Tags(), aliases=("标签",)),
         Target("externalKey", "External key", Text(100), aliases=("编号", "id")),
-        Target("notes", "Notes", Text(10000), aliases=("备注", "remark")),
+        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "remark")),
     ),
     save=save,
     custom_fields=CUSTOM_FIELDS,
+    undo=Undo(Lead, _remove, _change),
+    progressed=ImportProgressed,
 )
 IMPORTS = Imports(LEADS)

@@ -6,7 +6,9 @@ from kehu.leads.v1 import events_pb2 as events
 
 from chassis.custom_fields.field import CustomField, key_taken
 from chassis.custom_fields.rpc import custom_fields_face
+from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
+from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import import_face
 from chassis.service import Service
 from leads import conversion, errors, facet, lead, lead_events
@@ -18,6 +20,7 @@ from leads.handling import LeadHandling, LeadHandlingUpdated
 from leads.imports import IMPORTS
 from leads.rpc import absences, assignments, cadences, pool, scores
 from leads.rpc.conversions import conversion_job
+from leads.rpc.exports import EXPORTS
 from leads.rpc.jobs import JOBS
 from leads.score import ScoreRule
 
@@ -31,6 +34,7 @@ SERVICE = Service(
         scores.face,
         facet.face,
         import_face("kehu.leads.v1.ImportService", IMPORTS),
+        export_face("kehu.leads.v1.ExportService", EXPORTS),
         history_face(
             "kehu.leads.v1.HistoryService",
             {
@@ -65,6 +69,7 @@ SERVICE = Service(
         lead_events.LeadCadenceStopped: events.LeadCadenceStopped,
         lead_events.LeadContactDue: events.LeadContactDue,
         LeadHandlingUpdated: events.LeadHandlingUpdated,
+        ImportProgressed: events.ImportProgressed,
     },
     jobs={conversion.JOB: conversion_job, **JOBS, **IMPORTS.jobs, **CUSTOM_FIELDS.jobs},
     constraints={

@@ -127,3 +127,14 @@ def sku_taken() -> AlreadyExists:
 def id_taken() -> AlreadyExists:
     """A client chose an id that is in use."""
     return AlreadyExists("ID_TAKEN", "a record with this id exists already")
+
+
+class ImportMovedOn(Precondition):
+    """An import has moved an opportunity on: that is not undone."""
+
+    reason = "MOVED_ON"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The import has moved the opportunity to another stage, its end or another owner: move it yourself."
+        )

@@ -13,25 +13,30 @@ from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.imports.custom import refused_by
+from chassis.imports.duplicates import Do, decided, lacking
 from chassis.imports.importer import (
     Found,
     Importer,
     ImportRow,
     Options,
     Outcome,
+    Undo,
     by_name,
     created,
     refused,
+    skipped,
     unchanged,
     updated,
 )
 from chassis.imports.mapping import Target
+from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
+from chassis.imports.tables import SKIP
 from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text
 from chassis.owners import reaches
 from chassis.rpc import Call
 from sales.custom_fields import CUSTOM_FIELDS
-from sales.errors import OpportunityClosed
+from sales.errors import ImportMovedOn, OpportunityClosed
 from sales.opportunity import (
     LOST,
     OPEN,
@@ -39,16 +44,21 @@ from sales.opportunity import (
     Opportunity,
     assign_opportunity,
     change_opportunity,
+    drop,
     lose,
     move,
     register,
     win,
 )
 from sales.pipeline import Stage, stages_for
-from sales.product import Product, change_product, offer
+from sales.product import Product, change_product, offer, withdraw
 from sales.rpc.peers import customers_named, people_named
 
 _ENDS = {"won": WON, "赢单": WON, "lost": LOST, "输单": LOST}
+
+
+class ProductImportProgressed(ImportProgressed):
+    """The same of products, which stand under a right of their own."""
 
 
 _PRODUCT_COLUMNS = {
@@ -69,17 +79,25 @@ async def save_products(tx: Transaction, rows: list[ImportRow], options: Options
         values = row.values
         name, sku = values["name"], values.get("sku", "")
         named, numbered = names.get(name.lower()), skus.get(sku)
-        there = (numbered or named) if options.upsert else None
-        if named not in (None, there):
+        there = (numbered or named) if options.changes else None
+        twin: UUID | None = numbered or named
+        if options.duplicates == SKIP and not options.upsert and twin is not None:
+            out.append(skipped(twin, "sku" if numbered else "name"))
+        elif there is None and not options.creates:
+            out.append(
+                refused("RECORD_NOT_FOUND", "an update makes no new products", "sku" if sku else "name")
+            )
+        elif named not in (None, there):
             out.append(refused("PRODUCT_NAME_TAKEN", f"there is a product {name} already", "name"))
         elif numbered not in (None, there):
             out.append(refused("SKU_TAKEN", f"there is a product with the number {sku} already", "sku"))
         elif there is not None:
             product = await tx.get(Product, there, right="products")
             try:
-                columns = await taken(
-                    tx, product.record_type, _product_columns(values), product.custom_fields
-                )
+                given = _product_columns(values)
+                if not options.upsert:
+                    given = lacking(product, given)
+                columns = await taken(tx, product.record_type, given, product.custom_fields)
             except Invalid as problem:
                 out.append(refused_by(problem))
                 continue
@@ -151,15 +169,18 @@ async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Op
     mine = options.owner(tx.who)
     out: list[Outcome] = []
     # What is changed may have been made by a row above.
-    async with nullcontext() if options.upsert else tx.in_bulk():
+    async with nullcontext() if options.changes else tx.in_bulk():
         for row in rows:
             values = row.values
             key = values.get("externalKey", "")
+            todo = decided(options, there.get(key) if key else None, None, values)
             written = str(values.get("stage", "")).strip()
             status = _ENDS.get(written.casefold(), OPEN) if written else ""
             stage = by_stage.get(written.casefold()) if status == OPEN else None
-            if key in there and not options.upsert:
-                out.append(refused("EXTERNAL_KEY_TAKEN", f"{key} is there already", "externalKey"))
+            if isinstance(todo, Outcome):
+                out.append(todo)
+            elif todo[0] is Do.FILL:
+                out.append(await _filled(tx, there[key], values))
             elif status == OPEN and stage is None:
                 out.append(refused("STAGE_NOT_FOUND", f"the pipeline has no stage {written}", "stage"))
             elif status in (WON, LOST) and values.get("closeDate", date.min) > tx.now.date():
@@ -218,6 +239,43 @@ async def _changed(
     return unchanged(id) if opportunity.version == version else updated(id)
 
 
+async def _filled(tx: Transaction, id: UUID, values: dict[str, Any]) -> Outcome:
+    """Fills the fields of an opportunity that are empty; it moves to no other stage, customer or owner."""
+    await tx.session.flush()
+    opportunity = await tx.get(Opportunity, id, right="opportunities")
+    version = opportunity.version
+    columns = _columns(values, opportunity.status, tx.now.date())
+    for name in (*_NEVER_IMPORTED, "customer_id"):
+        columns.pop(name, None)
+    try:
+        fresh = await taken(
+            tx, opportunity.record_type, lacking(opportunity, columns), opportunity.custom_fields
+        )
+        await change_opportunity(tx, opportunity, fresh, None)
+    except Invalid as problem:
+        return refused_by(problem)
+    except OpportunityClosed:
+        return refused("OPPORTUNITY_CLOSED", f"the opportunity is {opportunity.status} already")
+    await tx.session.flush()
+    return unchanged(id) if opportunity.version == version else updated(id)
+
+
+async def _put_back(tx: Transaction, opportunity: Opportunity, columns: dict[str, Any]) -> None:
+    """Gives an opportunity the values it had before an import. Raises ImportMovedOn when the import has moved it through the
+    pipeline or to somebody else, which is no value."""
+    moved = columns.keys() & _MOVED
+    if moved:
+        raise ImportMovedOn
+    await change_opportunity(tx, opportunity, columns, columns.get("customer_name"))
+
+
+async def _put_product_back(tx: Transaction, product: Product, columns: dict[str, Any]) -> None:
+    await change_product(tx, product, columns)
+
+
+_MOVED = frozenset(
+    {"stage_id", "stage_name", "status", "owner_id", "team_id", "close_date", "loss_reason", "probability"}
+)
 _NEVER_IMPORTED = ("status", "close_date", "loss_reason", "customer_name", "product_name")
 _NOT_SAID = "NO_DECISION"
 _LONGEST_NAME = 200
@@ -269,6 +327,8 @@ PRODUCTS = Importer(
     ),
     save=save_products,
     custom_fields=CUSTOM_FIELDS,
+    undo=Undo(Product, withdraw, _put_product_back),
+    progressed=ProductImportProgressed,
 )
 OPPORTUNITIES = Importer(
     record_type="opportunity",
@@ -296,5 +356,7 @@ OPPORTUNITIES = Importer(
     save=save_opportunities,
     custom_fields=CUSTOM_FIELDS,
     resolvers={"customer": find_customers, "product": find_products, "person": find_people},
+    undo=Undo(Opportunity, drop, _put_back),
+    progressed=ImportProgressed,
 )
 IMPORTS = Imports(PRODUCTS, OPPORTUNITIES)

@@ -6,13 +6,16 @@ from kehu.sales.v1 import events_pb2 as events
 
 from chassis.custom_fields.field import CustomField, key_taken
 from chassis.custom_fields.rpc import custom_fields_face
+from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
+from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import import_face
 from chassis.service import Service
 from sales import activity, errors, facet, listens, opportunity, order, pipeline, product
 from sales.custom_fields import CUSTOM_FIELDS
-from sales.imports import IMPORTS
+from sales.imports import IMPORTS, ProductImportProgressed
 from sales.rpc import activities, opportunities, orders, pipelines, products
+from sales.rpc.exports import EXPORTS
 
 SERVICE = Service(
     name="sales",
@@ -24,6 +27,7 @@ SERVICE = Service(
         orders.face,
         facet.face,
         import_face("kehu.sales.v1.ImportService", IMPORTS),
+        export_face("kehu.sales.v1.ExportService", EXPORTS),
         history_face(
             "kehu.sales.v1.HistoryService",
             {
@@ -39,6 +43,8 @@ SERVICE = Service(
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
+        ImportProgressed: events.ImportProgressed,
+        ProductImportProgressed: events.ProductImportProgressed,
         product.ProductCreated: events.ProductCreated,
         product.ProductUpdated: events.ProductUpdated,
         product.ProductDeleted: events.ProductDeleted,

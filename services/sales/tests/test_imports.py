@@ -314,3 +314,64 @@ async def test_an_import_is_carried_on_by_the_next_process(sales: Any) -> None:
         sales.boss, "SELECT count(*) AS n, count(DISTINCT external_key) AS keys FROM opportunities WHERE external_key LIKE 'M%'"
     )  # fmt: skip
     assert (counted[0]["n"], counted[0]["keys"]) == (1200, 1200)
+
+
+async def undone(sales: Any, id: str) -> pb.Import:
+    await sales.ask(I + "UndoImport", pb.UndoImportRequest(id=id), pb.Import)
+    done = pb.Import()
+
+    async def over() -> bool:
+        nonlocal done
+        done = await sales.ask(I + "GetImport", pb.GetImportRequest(id=id), pb.Import)
+        return done.state == pb.IMPORT_STATE_UNDONE
+
+    await eventually(over, 30)
+    return done
+
+
+async def test_products_that_are_there_and_products_taken_back(sales: Any) -> None:
+    known = await sales.product("Known", 5, sku="K-1")
+    head = ["name", "sku", "list_price", "series"]
+    rows = [["Known", "K-1", "9", "S"], ["Fresh one", "K-2", "9", ""], ["Sold one", "K-3", "9", ""]]
+    skipping = await imported(
+        sales, "product", "a.csv", text_file(head, *rows), duplicates=pb.DUPLICATE_POLICY_SKIP
+    )
+    assert (skipping.created_rows, skipping.skipped_rows) == (2, 1)
+    filling = await imported(
+        sales, "product", "a.csv", text_file(head, rows[0]), duplicates=pb.DUPLICATE_POLICY_MERGE
+    )
+    request = product_service_pb2.GetProductRequest(id=known.id)
+    product = await sales.ask("ProductService/GetProduct", request, product_pb2.Product)
+    assert filling.updated_rows == 1 and (product.list_price.units, product.series) == (5, "S")
+    new = await imported(
+        sales, "product", "a.csv", text_file(head, ["Nobody", "K-9", "", ""]), mode=pb.IMPORT_MODE_UPDATE
+    )
+    assert new.refused_rows == 1
+
+    listed = await sales.ask(
+        "ProductService/ListProducts", product_service_pb2.ListProductsRequest(filter='sku = "K-3"'),
+        product_service_pb2.ListProductsResponse,
+    )  # fmt: skip
+    await sales.opportunity("With a product", product_id=listed.products[0].id)
+    ended = await undone(sales, skipping.id)
+    assert (ended.undone_records, ended.kept_records) == (1, 1)
+    assert (await undone(sales, filling.id)).undone_records == 1
+    product = await sales.ask("ProductService/GetProduct", request, product_pb2.Product)
+    assert product.series == ""
+
+
+async def test_opportunities_taken_back(sales: Any) -> None:
+    head = ["name", "customer", "stage", "amount", "externalKey", "notes"]
+    first = await imported(sales, "opportunity", "a.csv", text_file(head, ["One", "华为", "", "", "O-1", ""]))
+    await sales.opportunity("Two", external_key="O-2")
+    moved = ["Two", "华为", "Won", "7", "O-2", ""]
+    noted = ["One", "华为", "", "", "O-1", "noted"]
+    second = await imported(
+        sales, "opportunity", "a.csv", text_file(head, moved, noted), mode=pb.IMPORT_MODE_UPSERT
+    )
+    assert second.updated_rows == 2
+    ended = await undone(sales, second.id)
+    # What has moved through the pipeline is moved back by people, not by a file.
+    assert (ended.undone_records, ended.kept_records) == (1, 1)
+    # The other import has been at what this one had made: that somebody took it back makes no difference.
+    assert (await undone(sales, first.id)).kept_records == 1

@@ -1,0 +1,333 @@
+"""The gRPC face of exports: lists as files, in parts, and the log of them."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from google.protobuf.message import Message
+from kehu.exports.v1 import exports_pb2 as pb
+from kehu.identity.v1 import person_service_pb2, session_pb2, session_service_pb2
+
+from chassis.custom_fields.definitions import definitions_now
+from chassis.database import Database
+from chassis.errors import Invalid, Problem, Unavailable
+from chassis.exports.columns import PEOPLE, Column, Names, Style, own_columns
+from chassis.exports.files import CSV, XLSX, CsvWriter, Writer, XlsxWriter
+from chassis.exports.log import LEASE, SUCCEEDED, Export, begin, told
+from chassis.fields import Field, Kind
+from chassis.ids import new_id
+from chassis.imports.importer import Importer
+from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
+from chassis.mapping import to_timestamp
+from chassis.owners import LOOK_UP
+from chassis.principal import Act, Reach, Rights
+from chassis.rpc.call import Call
+from chassis.rpc.face import Face, need
+
+RIGHT = "exports"
+_ODD = re.compile(r"[^\w -]")
+_ME = "kehu.identity.v1.SessionService/GetMe"
+_STATES = ("RUNNING", "SUCCEEDED", "BROKEN_OFF")
+_PEOPLE_AT_ONCE = 100
+_MOST_PIECE = 512 * 1024
+"""Bytes of a part: long notes in a few hundred records are more than a message may hold."""
+
+_LOG = Listing(
+    Export,
+    RIGHT,
+    {
+        "createTime": RECORD_FIELDS["createTime"],
+        **OWNER_FIELDS,
+        "recordType": Field("kind", Kind.TEXT),
+        "state": Field("state", Kind.ENUM, values=_STATES, prefix="EXPORT_STATE_"),
+        "format": Field("format", Kind.ENUM, values=("CSV", "XLSX"), prefix="EXPORT_FORMAT_"),
+    },
+)
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A list that can go out as a file. `names` find the names of what references of a kind refer to; those of people are
+    found by themselves. Raises ValueError when a column stands twice or its names cannot be found."""
+
+    listing: Listing
+    title_en: str
+    title_zh: str
+    columns: tuple[Column, ...]
+    names: Mapping[str, Names] = field(default_factory=dict[str, Names])
+    importer: Importer | None = None
+
+    def __post_init__(self) -> None:
+        fields = [column.field for column in self.columns]
+        if len(set(fields)) != len(fields):
+            raise ValueError(f"{self.record_type}: a column stands twice")
+        lost = {column.refers_to for column in self.columns} - {"", PEOPLE, *self.names}
+        if lost:
+            raise ValueError(f"{self.record_type}: nothing finds the names of {', '.join(sorted(lost))}")
+
+    @property
+    def record_type(self) -> str:
+        """The record's name, as lead."""
+        return self.listing.record_type
+
+    @property
+    def importable(self) -> frozenset[str]:
+        """The fields that an import of the same records knows, custom fields left out."""
+        return frozenset(target.field for target in self.importer.targets) if self.importer else frozenset()
+
+
+class Exports:
+    """The exporters of one service, by record type."""
+
+    def __init__(self, *exporters: Exporter) -> None:
+        if not exporters:
+            raise ValueError("a service that exports has an exporter")
+        self._exporters: Mapping[str, Exporter] = {one.record_type: one for one in exporters}
+
+    def exporter(self, record_type: str) -> Exporter:
+        """The exporter of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
+        found = self._exporters.get(record_type)
+        if found is None:
+            known = ", ".join(self._exporters)
+            raise Invalid(
+                "recordType",
+                f"'{record_type[:50]}' cannot be exported here; there are: {known}",
+                reason="RECORD_TYPE_UNKNOWN",
+            )
+        return found
+
+    async def columns(self, request: pb.ListExportColumnsRequest, call: Call) -> pb.ListExportColumnsResponse:
+        """What a file can have."""
+        exporter = self.exporter(request.record_type)
+        answer = pb.ListExportColumnsResponse()
+        for column in await _columns(exporter, call):
+            answer.columns.add(
+                field=column.field,
+                label_en=column.en,
+                label_zh=column.zh,
+                importable=_taken_back(exporter, column),
+            )
+        return answer
+
+    async def log(self, request: pb.ListExportsRequest, call: Call) -> pb.ListExportsResponse:
+        """Who exported what."""
+        page = await _LOG.page(call, request)
+        return pb.ListExportsResponse(
+            exports=[_entry(row) for row in page.rows], next_page_token=page.next_page_token
+        )
+
+    async def create(self, request: pb.CreateExportRequest, call: Call) -> AsyncGenerator[Message]:
+        """The file, part by part. Whatever becomes of it stands in the log."""
+        exporter = self.exporter(request.record_type)
+        right = exporter.listing.right
+        if right is not None:
+            need(call.who, right, Act.READ)
+            call = _narrowed(call, right)
+        style = await _style(request, call)
+        columns = _chosen(exporter, await _columns(exporter, call), request.columns, style)
+        listed = exporter.listing.all(call, request)
+        nothing: list[Any] = []
+        # What is wrong with filter, query or order is said before the file begins.
+        first = await anext(listed, nothing)
+        export = Export(
+            id=new_id(), owner_id=call.who.person_id, team_id=call.who.team_id, owner_name=call.who.name,
+            kind=exporter.record_type, filename=_filename(exporter, request.format, style), filter=request.filter,
+            query=request.query, order_by=request.order_by, columns=[column.field for column in columns],
+            format=pb.ExportFormat.Name(request.format).removeprefix("EXPORT_FORMAT_"), leased_until=datetime.now(),
+        )  # fmt: skip
+        async with call.database.transaction(call.who, origin="export") as tx:
+            await begin(tx, export)
+        sending = _Sending(exporter, call, style, columns, export.id)
+        async with sending:
+            workbook = request.format == pb.EXPORT_FORMAT_XLSX
+            writer = XlsxWriter(style.said(exporter.title_en, exporter.title_zh)) if workbook else CsvWriter()
+            head = writer.rows([[head for column in columns for head in column.heads(style)]])
+            yield pb.ExportPart(
+                filename=export.filename, content_type=XLSX if workbook else CSV, content=sending.sent(head)
+            )
+            for piece in _pieces(await sending.content(writer, first)):
+                yield pb.ExportPart(content=sending.sent(piece))
+            async for rows in listed:
+                for piece in _pieces(await sending.content(writer, rows)):
+                    yield pb.ExportPart(content=sending.sent(piece))
+            yield pb.ExportPart(content=sending.sent(writer.end()))
+            sending.whole = True
+
+
+class _Sending:
+    """An export in work: makes its parts, keeps its entry in the log alive, and notes its end, whichever it is."""
+
+    def __init__(
+        self, exporter: Exporter, call: Call, style: Style, columns: Sequence[Column], id: UUID
+    ) -> None:
+        self._exporter, self._call, self._style, self._columns, self._id = exporter, call, style, columns, id
+        self._rows = self._bytes = 0
+        self.whole = False
+
+    async def __aenter__(self) -> None:
+        self._living = asyncio.create_task(self._live())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        self._living.cancel()
+        if self.whole:
+            reason = SUCCEEDED
+        elif isinstance(error, Problem):
+            reason = error.reason
+        elif isinstance(error, GeneratorExit | asyncio.CancelledError):
+            reason = "CLIENT_GONE"
+        else:
+            reason = "INTERNAL"
+        # The caller may be gone, and with it the task: the entry is written all the same.
+        noting = asyncio.ensure_future(self._note(self._call.database, reason))
+        if self.whole:
+            # The file is not whole before the log says so.
+            await noting
+        else:
+            with suppress(asyncio.CancelledError, Problem):
+                await asyncio.shield(noting)
+
+    async def _note(self, database: Database, reason: str) -> None:
+        await told(database, self._call.who, self._id, self._rows, self._bytes, reason)
+
+    async def _live(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 3)
+            with suppress(Problem):
+                await self._note(self._call.database, "")
+
+    def sent(self, content: bytes) -> bytes:
+        """The same bytes, counted."""
+        self._bytes += len(content)
+        return content
+
+    async def content(self, writer: Writer, rows: Sequence[Any]) -> bytes:
+        """The next bytes, with these rows. Made off the loop, on which others are served meanwhile."""
+        await self._find_names(rows)
+        content = await asyncio.to_thread(self._written, writer, rows)
+        self._rows += len(rows)
+        return content
+
+    def _written(self, writer: Writer, rows: Sequence[Any]) -> bytes:
+        style, columns = self._style, self._columns
+        return writer.rows([cell for column in columns for cell in column.cells(row, style)] for row in rows)
+
+    async def _find_names(self, rows: Sequence[Any]) -> None:
+        wanted: dict[str, set[UUID]] = {}
+        for column in self._columns:
+            if column.refers_to:
+                ids = {id for row in rows if (id := column.referred(row)) is not None}
+                wanted.setdefault(column.refers_to, set()).update(ids)
+        for kind, ids in wanted.items():
+            known = self._style.names.get(kind, {})
+            lacking = sorted(ids - known.keys())
+            if lacking:
+                find = self._people if kind == PEOPLE else self._exporter.names[kind]
+                # Of what these rows do not name nothing is kept: there is no end to it.
+                kept = {id: known[id] for id in ids & known.keys()}
+                self._style.names[kind] = {**kept, **await find(self._call, lacking)}
+
+    async def _people(self, call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        """For people their names; in files for imports their e-mail addresses, of which there are no two alike."""
+        found: dict[UUID, str] = {}
+        for start in range(0, len(ids), _PEOPLE_AT_ONCE):
+            asked = person_service_pb2.LookUpPeopleRequest(
+                ids=[str(id) for id in ids[start : start + _PEOPLE_AT_ONCE]]
+            )
+            # As this service: a slow reader's export outlives the caller's own token.
+            answer = await call.as_service().ask(LOOK_UP, asked, person_service_pb2.LookUpPeopleResponse)
+            for person in answer.people:
+                found[UUID(person.id)] = person.email if self._style.fields else person.display_name
+        return found
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), _MOST_PIECE):
+        yield content[start : start + _MOST_PIECE]
+
+
+def _narrowed(call: Call, right: str) -> Call:
+    """The same call with a reach that goes no further than the right to export."""
+    reach = min(call.who.reach(right, Act.READ), call.who.reach(RIGHT, Act.WRITE))
+    return replace(call, who=replace(call.who, rights={**call.who.rights, right: Rights(reach, Reach.NONE)}))
+
+
+async def _style(request: pb.CreateExportRequest, call: Call) -> Style:
+    language, zone = request.language_code, request.time_zone
+    fields = request.headers == pb.EXPORT_HEADERS_FIELDS
+    if not (language and zone) and not fields:
+        with suppress(Unavailable):  # then as for a tenant that has said nothing
+            me = await call.ask(_ME, session_service_pb2.GetMeRequest(), session_pb2.Me)
+            language = language or me.person.language_code or me.tenant.language_code
+            zone = zone or me.tenant.time_zone
+    chinese = (language or "zh").partition("-")[0].lower() == "zh"
+    return Style(fields, chinese, ZoneInfo(zone or "Asia/Shanghai"))
+
+
+async def _columns(exporter: Exporter, call: Call) -> tuple[Column, ...]:
+    if not exporter.listing.has_custom_fields:
+        return exporter.columns
+    known = await definitions_now(call.database, call.who, exporter.record_type)
+    return exporter.columns + own_columns(known.offered, frozenset({PEOPLE, *exporter.names}))
+
+
+def _taken_back(exporter: Exporter, column: Column) -> bool:
+    own = column not in exporter.columns
+    return exporter.importer is not None and (own or column.field in exporter.importable)
+
+
+def _chosen(exporter: Exporter, there: Sequence[Column], wanted: Sequence[str], style: Style) -> list[Column]:
+    if not wanted:
+        return [column for column in there if not style.fields or _taken_back(exporter, column)] or list(
+            there
+        )
+    by_field = {column.field: column for column in there}
+    chosen: list[Column] = []
+    for place, name in enumerate(wanted):
+        if name not in by_field:
+            raise Invalid(
+                f"columns[{place}]",
+                f"there is no column '{name[:60]}'; there are: {', '.join(by_field)}",
+                reason="COLUMNS_INVALID",
+            )
+        if by_field[name] in chosen:
+            raise Invalid(f"columns[{place}]", f"'{name[:60]}' stands twice", reason="COLUMNS_INVALID")
+        chosen.append(by_field[name])
+    return chosen
+
+
+def _filename(exporter: Exporter, format: pb.ExportFormat.ValueType, style: Style) -> str:
+    ending = "xlsx" if format == pb.EXPORT_FORMAT_XLSX else "csv"
+    day = datetime.now(style.zone).date()
+    title = exporter.record_type if style.fields else style.said(exporter.title_en, exporter.title_zh)
+    return f"{_ODD.sub('', title)} {day}.{ending}"
+
+
+def _entry(row: Any) -> pb.Export:
+    entry = pb.Export(
+        id=str(row["id"]), owner_id=str(row["owner_id"]), team_id=str(row["team_id"] or ""), owner_name=row["owner_name"],
+        record_type=row["kind"], filename=row["filename"], format=pb.ExportFormat.Value(f"EXPORT_FORMAT_{row['format']}"),
+        filter=row["filter"], query=row["query"], order_by=row["order_by"], columns=row["columns"],
+        state=pb.ExportState.Value(f"EXPORT_STATE_{row['state']}"), row_count=row["row_count"], byte_count=row["byte_count"],
+        failure_reason=row["failure_reason"],
+    )  # fmt: skip
+    to_timestamp(entry.create_time, row["created_at"])
+    if row["ended_at"] is not None:
+        to_timestamp(entry.end_time, row["ended_at"])
+    return entry
+
+
+def export_face(service: str, exports: Exports) -> Face:
+    """The face of that ExportService (`kehu.leads.v1.ExportService`)."""
+    face = Face(service)
+    face.stream("CreateExport")(exports.create)
+    face.read("ListExportColumns")(exports.columns)
+    face.read("ListExports")(exports.log)
+    return face

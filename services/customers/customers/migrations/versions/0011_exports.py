@@ -1,0 +1,16 @@
+"""The log of exports."""
+
+from chassis.exports.schema import install_export_tables
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    install_export_tables()
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")

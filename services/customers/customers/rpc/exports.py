@@ -1,0 +1,125 @@
+"""Customers and contacts as files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from chassis.exports.columns import Amount, Choice, Column, Derived, Reference
+from chassis.exports.rpc import Exporter, Exports
+from chassis.principal import Act
+from chassis.rpc import Call
+from chassis.visibility import visible_text
+from customers import imports
+from customers.contact import Entries
+from customers.rpc.contacts import CONTACTS
+from customers.rpc.customers import CUSTOMERS
+
+_KINDS = {"COMPANY": ("Company", "企业"), "PERSON": ("Person", "个人")}
+_SIZES = {
+    "MICRO": ("Micro", "微型"),
+    "SMALL": ("Small", "小型"),
+    "MEDIUM": ("Medium", "中型"),
+    "LARGE": ("Large", "大型"),
+}
+_STAGES = {
+    "PROSPECT": ("Prospect", "潜在"), "ACTIVE": ("Active", "活跃"), "DORMANT": ("Dormant", "沉睡"), "LOST": ("Lost", "流失"),
+}  # fmt: skip
+_SOURCES = {
+    "WEB_FORM": ("Web form", "网站"), "PHONE": ("Phone", "电话"), "EMAIL": ("E-mail", "邮件"), "REFERRAL": ("Referral", "转介绍"),
+    "ADVERTISEMENT": ("Advertisement", "广告"), "SEARCH": ("Search", "搜索"), "SOCIAL_MEDIA": ("Social media", "社交媒体"),
+    "EXHIBITION": ("Exhibition", "展会"), "PARTNER": ("Partner", "伙伴"), "COLD_CALL": ("Cold call", "陌拜"),
+    "PURCHASED_LIST": ("Purchased list", "购买名单"), "OTHER": ("Other", "其他"),
+}  # fmt: skip
+_ROLES = {
+    "DECIDER": ("Decider", "决策者"), "INFLUENCER": ("Influencer", "影响者"), "USER": ("User", "使用者"),
+    "OPPONENT": ("Opponent", "反对者"),
+}  # fmt: skip
+
+
+async def _names(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
+    """The names of customers that the caller may see."""
+    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2)
+    rows = await call.database.read(
+        call.who,
+        "SELECT t.id, t.display_name FROM customers t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "  # noqa: S608 (the rule of visibility has places for its values)
+        + rule,
+        list(ids),
+        *reach,
+    )
+    return {row["id"]: row["display_name"] for row in rows}
+
+
+def _known(number: int) -> int | None:
+    """What is nought was never said."""
+    return number or None
+
+
+def _first(key: str) -> Callable[[Entries], str | None]:
+    return lambda entries: entries[0][key] if entries else None
+
+
+def _others(key: str) -> Callable[[Entries], list[str]]:
+    return lambda entries: [entry[key] for entry in entries[1:]]
+
+
+EXPORTS = Exports(
+    Exporter(
+        CUSTOMERS,
+        "Customers",
+        "客户",
+        (
+            Column("displayName", "Name", "客户名称", "display_name"),
+            Choice("kind", "Kind", "类型", "kind", _KINDS),
+            Column("industry", "Industry", "行业", "industry"),
+            Choice("size", "Size", "规模", "size", _SIZES),
+            Column("region", "Region", "地区", "region"),
+            Column("level", "Level", "等级", "level"),
+            Choice("stage", "Stage", "阶段", "stage", _STAGES),
+            Choice("source", "Source", "来源", "source", _SOURCES),
+            Column("phone", "Phone", "电话", "phone"),
+            Column("email", "E-mail", "邮箱", "email"),
+            Column("website", "Website", "网站", "website"),
+            Derived("employeeCount", "Employees", "员工人数", "employee_count", _known),
+            Derived("yearEstablished", "Year established", "成立年份", "year_established", _known),
+            Amount("annualRevenue", "Annual revenue", "年收入", "annual_revenue"),
+            Reference("parent", "Parent", "母公司", "parent_customer_id", kind="customer"),
+            Column("registrationNumber", "Registration number", "注册号", "registration_number"),
+            Column("tags", "Tags", "标签", "tags"),
+            Reference("owner", "Owner", "负责人", "owner_id"),
+            Column("externalKey", "External key", "编号", "external_key"),
+            Column("notes", "Notes", "备注", "notes"),
+            Column("createTime", "Created", "创建时间", "created_at"),
+            Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
+            Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
+            Column("lastDealTime", "Last deal", "最近成交时间", "last_deal_time"),
+            Column("lastServiceTime", "Last service", "最近服务时间", "last_service_time"),
+            Column("recordId", "Record id", "记录标识", "id"),
+        ),
+        names={"customer": _names},
+        importer=imports.CUSTOMERS,
+    ),
+    Exporter(
+        CONTACTS,
+        "Contacts",
+        "联系人",
+        (
+            Column("displayName", "Name", "姓名", "display_name"),
+            Reference("customer", "Customer", "客户", "customer_id", kind="customer"),
+            Column("title", "Title", "职位", "title"),
+            Column("department", "Department", "部门", "department"),
+            Choice("decisionRole", "Decision role", "决策角色", "decision_role", _ROLES),
+            Derived("phone", "Phone", "电话", "phones", _first("number")),
+            Derived("otherPhones", "Further phones", "其余电话", "phones", _others("number")),
+            Derived("email", "E-mail", "邮箱", "emails", _first("address")),
+            Derived("otherEmails", "Further e-mails", "其余邮箱", "emails", _others("address")),
+            Column("imAccount", "Messaging account", "即时通讯账号", "im_account"),
+            Column("birthday", "Birthday", "生日", "birthday"),
+            Column("primary", "Primary", "首要联系人", "primary"),
+            Column("externalKey", "External key", "编号", "external_key"),
+            Column("notes", "Notes", "备注", "notes"),
+            Column("createTime", "Created", "创建时间", "created_at"),
+            Column("recordId", "Record id", "记录标识", "id"),
+        ),
+        names={"customer": _names},
+        importer=imports.CONTACTS,
+    ),
+)

@@ -1,0 +1,105 @@
+"""Customers and contacts as files, and back again."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.exports.v1 import exports_pb2 as pb
+from kehu.imports.v1 import imports_pb2
+
+from chassis.principal import Principal, Reach, Rights
+from chassis.testing import Harness, eventually, somebody
+from customers.testing import CUSTOMERS, Company
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+EXPORTS = "kehu.customers.v1.ExportService/"
+IMPORTS = "kehu.customers.v1.ImportService/"
+
+
+async def file(service: Harness, who: Principal, kind: str, **asked: Any) -> bytes:
+    request = pb.CreateExportRequest(record_type=kind, format=pb.EXPORT_FORMAT_CSV, **asked)
+    parts = await service.parts(who, EXPORTS + "CreateExport", request, pb.ExportPart)
+    return b"".join(part.content for part in parts)
+
+
+def table(content: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+async def customer(service: Harness, who: Principal, **fields: Any) -> str:
+    request = customer_service_pb2.CreateCustomerRequest(customer=customer_pb2.Customer(**fields))
+    return (await service.ask(who, CUSTOMERS + "CreateCustomer", request, customer_pb2.Customer)).id
+
+
+async def contact(service: Harness, who: Principal, **fields: Any) -> str:
+    request = contact_service_pb2.CreateContactRequest(contact=contact_pb2.Contact(**fields))
+    method = "kehu.customers.v1.ContactService/CreateContact"
+    return (await service.ask(who, method, request, contact_pb2.Contact)).id
+
+
+async def imported(service: Harness, who: Principal, kind: str, content: bytes) -> imports_pb2.Import:
+    request = imports_pb2.CreateImportRequest(record_type=kind, filename="a.csv", content=content)
+    made = await service.ask(who, IMPORTS + "CreateImport", request, imports_pb2.Import)
+    assert len(made.proposed_mapping) == len(made.columns)
+    await service.ask(
+        who, IMPORTS + "StartImport", imports_pb2.StartImportRequest(id=made.id), imports_pb2.Import
+    )
+    found: list[imports_pb2.Import] = []
+
+    async def over() -> bool:
+        get = imports_pb2.GetImportRequest(id=made.id)
+        found.append(await service.ask(who, IMPORTS + "GetImport", get, imports_pb2.Import))
+        return found[-1].HasField("end_time")
+
+    await eventually(over)
+    return found[-1]
+
+
+async def test_customers_and_contacts_go_from_one_company_to_another(
+    service: Harness, company: Company
+) -> None:
+    here, there = company.who, somebody(company.who.tenant + "-twin")
+    child = await customer(
+        service, here, display_name="某子公司", kind=customer_pb2.CUSTOMER_KIND_COMPANY,
+        phone="138 0000 1234",
+        level=customer_pb2.CUSTOMER_LEVEL_A, employee_count=12, tags=["重点", "VIP"], notes="一\n二", external_key="K1",
+    )  # fmt: skip
+    await contact(
+        service, here, customer_id=child, display_name="张三", title="经理",
+        phones=[contact_pb2.ContactPhone(number=n) for n in ("+8613800001234", "+8613800005678")],
+        emails=[contact_pb2.ContactEmail(address="z@example.com")], notes="a\nb",
+    )  # fmt: skip
+    asked: dict[str, Any] = {"headers": pb.EXPORT_HEADERS_FIELDS, "order_by": "createTime"}
+    files = {kind: await file(service, here, kind, **asked) for kind in ("customer", "contact")}
+    for kind, content in files.items():
+        ended = await imported(service, there, kind, content)
+        assert ended.refused_rows == ended.repaired_rows == 0
+        assert await file(service, there, kind, **asked) == content
+
+    people = table(await file(service, here, "contact", language_code="zh-CN", time_zone="Asia/Shanghai",
+                              columns=["displayName", "customer", "phone", "otherPhones", "primary"]))  # fmt: skip
+    assert people == [
+        ["姓名", "客户", "电话", "其余电话", "首要联系人"],
+        ["张三", "某子公司", "+8613800001234", "+8613800005678", people[1][4]],
+    ]
+    assert people[1][4] in ("是", "否")
+
+
+async def test_a_name_that_may_not_be_read_is_not_in_the_file(service: Harness, company: Company) -> None:
+    mine = somebody(company.who.tenant, rights={
+        "customers": Rights(Reach.OWN, Reach.OWN), "exports": Rights(Reach.ALL, Reach.ALL),
+    })  # fmt: skip
+    parent = await company.customer("不可见的母公司")
+    child = await customer(service, mine, display_name="Mine")
+    boss = company.who
+    request = customer_service_pb2.UpdateCustomerRequest(
+        customer=customer_pb2.Customer(id=child, parent_customer_id=parent)
+    )
+    await service.ask(boss, CUSTOMERS + "UpdateCustomer", request, customer_pb2.Customer)
+    rows = table(await file(service, mine, "customer", columns=["displayName", "parent"]))
+    assert rows[1:] == [["Mine", ""]]
+    assert ["Mine", "不可见的母公司"] in table(
+        await file(service, boss, "customer", columns=["displayName", "parent"])
+    )

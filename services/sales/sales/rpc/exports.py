@@ -1,0 +1,106 @@
+"""Opportunities, products and orders as files."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from chassis.exports.columns import Amount, Cell, Choice, Column, Reference, Style
+from chassis.exports.rpc import Exporter, Exports
+from sales import imports
+from sales.rpc.opportunities import OPPORTUNITIES
+from sales.rpc.orders import ORDERS
+from sales.rpc.products import PRODUCTS
+
+_RESULTS = {"OPEN": ("Open", "进行中"), "WON": ("Won", "赢单"), "LOST": ("Lost", "输单")}
+_LOSSES = {
+    "PRICE": ("Price", "价格"), "COMPETITOR": ("Competitor", "竞争对手"), "NO_BUDGET": ("No budget", "预算不足"),
+    "NO_NEED": ("No need", "无需求"), "TIMING": ("Timing", "时机不合适"), "FEATURES": ("Features", "产品不合适"),
+    "NO_DECISION": ("No decision", "未决定"), "OTHER": ("Other", "其他"),
+}  # fmt: skip
+_STATUSES = {"ACTIVE": ("Active", "在售"), "RETIRED": ("Retired", "停售")}
+_ORDERS = {
+    "DRAFT": ("Draft", "草稿"), "PLACED": ("Placed", "已下单"), "PARTLY_DELIVERED": ("Partially delivered", "部分发货"),
+    "DELIVERED": ("Delivered", "已发货"), "CANCELLED": ("Cancelled", "已取消"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Stage(Column):
+    """The stage of what is open, and how it ended of what is not: as an import reads it."""
+
+    def cells(self, row: Any, style: Style) -> list[Cell]:
+        """Its name, or the end."""
+        if row["status"] == "OPEN":
+            return [style.cell(row["stage_name"])]
+        return [style.said(*_RESULTS[row["status"]]) if not style.fields else row["status"].capitalize()]
+
+
+EXPORTS = Exports(
+    Exporter(
+        OPPORTUNITIES,
+        "Opportunities",
+        "商机",
+        (
+            Column("name", "Name", "商机名称", "name"),
+            Column("customer", "Customer", "客户", "customer_name"),
+            Column("product", "Product", "产品", "product_name"),
+            Reference("owner", "Owner", "负责人", "owner_id"),
+            _Stage("stage", "Stage", "阶段", "stage_name"),
+            Choice("result", "Result", "结果", "status", _RESULTS),
+            Column("probability", "Probability", "成交概率", "probability"),
+            Amount("amount", "Amount", "金额", "amount"),
+            Column("engageDate", "Engage date", "接触日期", "engage_date"),
+            Column("expectedCloseDate", "Expected close date", "预计成交日期", "expected_close_date"),
+            Column("closeDate", "Close date", "成交日期", "close_date"),
+            Choice("lossReason", "Loss reason", "输单原因", "loss_reason", _LOSSES),
+            Column("competitor", "Competitor", "竞争对手", "competitor"),
+            Column("externalKey", "External key", "编号", "external_key"),
+            Column("notes", "Notes", "备注", "notes"),
+            Column("createTime", "Created", "创建时间", "created_at"),
+            Column("recordId", "Record id", "记录标识", "id"),
+        ),
+        importer=imports.OPPORTUNITIES,
+    ),
+    Exporter(
+        PRODUCTS,
+        "Products",
+        "产品",
+        (
+            Column("name", "Name", "产品名称", "name"),
+            Column("sku", "Article number", "货号", "sku"),
+            Column("series", "Series", "系列", "series"),
+            Column("unit", "Unit", "单位", "unit"),
+            Amount("listPrice", "List price", "价格", "list_price"),
+            Column("taxPercent", "Tax percent", "税率", "tax_percent"),
+            Choice("status", "Status", "状态", "status", _STATUSES),
+            Column("description", "Description", "说明", "description"),
+            Column("createTime", "Created", "创建时间", "created_at"),
+            Column("recordId", "Record id", "记录标识", "id"),
+        ),
+        importer=imports.PRODUCTS,
+    ),
+    Exporter(
+        ORDERS,
+        "Orders",
+        "订单",
+        (
+            Column("number", "Number", "订单号", "number"),
+            Column("customer", "Customer", "客户", "customer_name"),
+            Column("orderDate", "Order date", "下单日期", "order_date"),
+            Choice("status", "Status", "状态", "status", _ORDERS),
+            Amount("subtotal", "Subtotal", "未税金额", "subtotal", currency_column="currency_code"),
+            Amount("taxTotal", "Tax", "税额", "tax_total", currency_column="currency_code"),
+            Amount("total", "Total", "总金额", "total", currency_column="currency_code"),
+            Reference("owner", "Owner", "负责人", "owner_id"),
+            Column("placeTime", "Placed", "确认时间", "place_time"),
+            Column("deliverTime", "Delivered", "交付时间", "deliver_time"),
+            Column("cancelTime", "Cancelled", "取消时间", "cancel_time"),
+            Column("cancelReason", "Reason of cancelling", "取消原因", "cancel_reason"),
+            Column("requestedDeliveryDate", "Requested delivery", "要求交货日期", "requested_delivery_date"),
+            Column("deliveryAddress", "Delivery address", "收货地址", "delivery_address"),
+            Column("externalKey", "External key", "编号", "external_key"),
+            Column("notes", "Notes", "备注", "notes"),
+            Column("createTime", "Created", "创建时间", "created_at"),
+            Column("recordId", "Record id", "记录标识", "id"),
+        ),
+    ),
+)
