@@ -193,7 +193,7 @@ class Caller:
             left = self._share.calls - before
             if left <= 0:
                 break
-            each = -(-left // len(self._operations))
+            each = max(1, left // len(self._operations))
             for operation in self._operations:
                 self._round(operation, min(each, self._share.calls - self.tally.calls), number)
             if self.tally.calls == before:

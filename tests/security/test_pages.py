@@ -200,7 +200,8 @@ def test_no_answer_of_the_api_is_a_page_with_scripts(hostile: tuple[World, Progr
             prefix, _, rest = text.partition("{")
             text = prefix + world.record_of(prefix) + rest.partition("}")[2]
         answer = boss.ask("GET", text)
-        assert answer.status_code in (200, 400), (text, answer.text)
+        # Some are refused for what the record is: an import that was not undone has kept nothing.
+        assert answer.status_code in (200, 400, 409), (text, answer.text)
         seen += "onerror" in answer.text
         kind = answer.headers["content-type"].partition(";")[0]
         assert answer.headers["x-content-type-options"] == "nosniff"
