@@ -39,6 +39,14 @@ def _calls(ids: list[str], full: list[str], last: int) -> dict[str, Call]:
         "search, a frequent word": lambda http, n: http.get("/v1/customers?query=" + quote("科技")),
         "search, a common place": lambda http, n: http.get("/v1/customers?query=" + quote("上海")),
         "search, initials": lambda http, n: http.get("/v1/customers?query=bjhhkj"),
+        "duplicates of a new one": lambda http, n: http.post(
+            "/v1/customers:findDuplicates",
+            {"customer": {"displayName": data.company(some(n)), "phone": f"138{some(n):08d}"}},
+        ),
+        "duplicates of a bare name": lambda http, n: http.post(
+            "/v1/customers:findDuplicates",
+            {"customer": {"displayName": data.company(some(n)).rpartition(" ")[0]}},
+        ),
         "360°": lambda http, n: http.get(f"/v1/customers/{full[n % len(full)]}:view360"),
         "360° of a plain one": lambda http, n: http.get(f"/v1/customers/{ids[some(n) % len(ids)]}:view360"),
     }

@@ -28,7 +28,7 @@ PEERS = {
 
 SILENT = frozenset({
     "argon2", "cryptography", "fastapi", "google", "jwt", "kehu", "orjson", "phonenumbers",
-    "pydantic", "pydantic_core", "pydantic_settings", "python_calamine", "python_multipart", "sqlmodel",
+    "pydantic", "pydantic_core", "pydantic_settings", "python_calamine", "python_multipart", "rapidfuzz", "sqlmodel",
     "starlette", "swagger_ui_bundle", "uuid_utils", "uvicorn", "uvloop",
 })  # fmt: skip
 """Modules that open no connection by themselves as they are used here."""

@@ -52,6 +52,7 @@ _BY_PREFIX = {
     "/v1/customers/valueLists/": "customer_value_list_id",
     "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
     "/v1/membershipCards/": "card_id", "/v1/customerRelations/": "customer_relation_id",
+    "/v1/merges/": "merge_id", "/v1/trash/": "trash_item_id",
     "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
     "/v1/orders/": "order_id", "/v1/people/": "person_id", "/v1/products/": "product_id", "/v1/roles/": "role_id",
     "/v1/sales/imports/": "sales_import_id", "/v1/sessions/": "session_id", "/v1/teams/": "team_id",
@@ -63,7 +64,7 @@ _BY_SERVICE = {
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
     "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
     "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",
-    "RelationService": "customer_relation_id",
+    "RelationService": "customer_relation_id", "MergeService": "merge_id", "TrashService": "trash_item_id",
     "WebFormService": "form_id", "LeadService": "lead_id",
     "OpportunityService": "opportunity_id", "OrderService": "order_id", "PersonService": "person_id",
     "ProductService": "product_id", "RoleService": "role_id", "SegmentService": "segment_id", "SessionService": "session_id",
@@ -148,6 +149,13 @@ def furnished(owner: Any, mark: str = MARK) -> World:
         {**ends, "type": "RELATION_TYPE_PARTNER", "notes": mark},
     )
     make("contact_id", "/v1/contacts", {**customer, "displayName": f"{mark} contact"})
+    make("merged_contact_id", "/v1/contacts", {**customer, "displayName": f"{mark} twin"})
+    make("merged_id", "/v1/customers", {"displayName": f"{mark} twin"})
+    gone = owner.post("/v1/customers", {"displayName": f"{mark} gone"})["id"]
+    binned = owner.post("/v1/customers", {"displayName": f"{mark} binned"})["id"]
+    owner.ask("DELETE", f"/v1/customers/{binned}")
+    ids["trash_item_id"] = binned
+    make("merge_id", f"/v1/customers/{ids['merged_id']}:merge", {"mergedIds": [gone]})
     make("card_id", "/v1/membershipCards", customer)
     make("segment_id", "/v1/segments", {"displayName": f"{mark} segment"})
     owner.post(f"/v1/segments/{ids['segment_id']}:addCustomers", {"customerIds": [ids["customer_id"]]})

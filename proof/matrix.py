@@ -116,7 +116,14 @@ def owned(method: Method) -> Owned:
             return Owned.MAKER
         case "ReportService" if method.name != "GetFreshness":
             return Owned.OWNER
-        case "CustomerFacetService" | "CustomerValueService" | "PointsService" | "RelationService":
+        case (
+            "CustomerFacetService"
+            | "CustomerValueService"
+            | "PointsService"
+            | "RelationService"
+            | "DuplicateService"
+            | "TrashService"
+        ):
             return Owned.OWNER  # the customer's, or those of both customers
         case "ExportService":
             return Owned.OWNER  # the records' that are exported, and who exported them
@@ -351,6 +358,8 @@ def request_for(method: Method, world: World, caller: Caller) -> Any:
         request.campaign_member.lead_id = (
             ""  # a member is a lead or a customer, and the customer is the more telling one
         )
+    if method.name == "MergeContacts":
+        request.merged_ids[:] = [world.ids["merged_contact_id"]]
     if method.name == "CreateLead":
         request.lead.name = "Somebody"
     if method.name.startswith("Update"):

@@ -41,7 +41,7 @@ _ACTS = {
     "created": pb.CHANGE_ACT_CREATED,
     "updated": pb.CHANGE_ACT_UPDATED,
     "deleted": pb.CHANGE_ACT_DELETED,
-    "restored": pb.CHANGE_ACT_UPDATED,
+    "restored": pb.CHANGE_ACT_RESTORED,
 }
 
 

@@ -226,3 +226,22 @@ _TABLES = (
     )""",
     "CREATE INDEX jobs_due ON jobs (due_at) WHERE state = 'waiting'",
 )
+
+
+def install_following_tables() -> None:
+    """What `chassis.following` keeps: which records of others were merged, and what was moved for it."""
+    op.execute(
+        "CREATE TABLE merged_records (tenant_id uuid NOT NULL, merge_id uuid NOT NULL, record_id uuid NOT NULL,"
+        " survivor_id uuid NOT NULL, survivor_name text NOT NULL, undone boolean NOT NULL,"
+        " PRIMARY KEY (tenant_id, merge_id, record_id))"
+    )
+    op.execute("CREATE INDEX merged_records_record ON merged_records (tenant_id, record_id) WHERE NOT undone")
+    op.execute("CREATE INDEX merged_records_survivor ON merged_records (tenant_id, survivor_id)")
+    op.execute(
+        "CREATE TABLE moved_references (tenant_id uuid NOT NULL, merge_id uuid NOT NULL, reference text NOT NULL,"
+        " row_id uuid NOT NULL, former_id uuid NOT NULL, aside boolean NOT NULL,"
+        " PRIMARY KEY (tenant_id, merge_id, reference, row_id))"
+    )
+    op.execute("CREATE INDEX moved_references_row ON moved_references (tenant_id, row_id)")
+    protect("merged_records")
+    protect("moved_references")

@@ -306,3 +306,25 @@ def _query_grams(word: str) -> list[str]:
         step = len(out) / _MOST_GRAMS
         out = [out[int(i * step)] for i in range(_MOST_GRAMS)]
     return out
+
+
+def equal_to(text: str) -> Query | None:
+    """The query for records with a text that equals this one; None when it holds nothing."""
+    line = normalised(text)
+    return Query((line,), (_hashes[f"={line}"],), line, _hashes[f"={line}"]) if line else None
+
+
+def holding(parts: Iterable[str]) -> Query | None:
+    """The query for records in whose texts all these parts stand, wherever; None when there are none.
+
+    Words in Latin letters of less than three characters are found at the beginning of a word only.
+    """
+    words = tuple(dict.fromkeys(word for part in parts if (word := normalised(part))))
+    grams = list(
+        dict.fromkeys(gram for word in words for piece in word.split(" ") for gram in _query_grams(piece))
+    )
+    if not grams:
+        return None
+    telling = [gram for gram in grams if gram not in _EVERYWHERE] or grams
+    phrase = " ".join(words)
+    return Query(words, tuple(_hashes[gram] for gram in telling), phrase, _hashes[f"={phrase}"])

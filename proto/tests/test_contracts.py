@@ -130,7 +130,7 @@ def test_rest(method: MethodDescriptor) -> None:
         assert body == "*" or body in method.input_type.fields_by_name
     reads = access(method).act == rules_pb2.ACT_READ
     assert verb != "get" or reads, "GET promises to change nothing"
-    assert verb == "get" or not reads or path.endswith((":lookUp", ":preview"))
+    assert verb == "get" or not reads or path.endswith((":lookUp", ":preview", ":findDuplicates"))
 
 
 def test_rest_paths_are_unique() -> None:
@@ -225,7 +225,13 @@ def test_rules_fit_their_fields() -> None:
             if rules.pattern:
                 assert text, where
                 re.compile(rules.pattern)
-            assert not rules.format or text, where
+            entry = field.message_type
+            texts = (
+                entry is not None
+                and entry.GetOptions().map_entry
+                and entry.fields_by_name["value"].type == FieldDescriptor.TYPE_STRING
+            )
+            assert not rules.format or text or texts, where
             assert not rules.min_length or text or field.type == FieldDescriptor.TYPE_BYTES, where
             assert not rules.max_length or rules.min_length <= rules.max_length, where
             assert not (rules.min_items or rules.max_items or rules.unique) or field.is_repeated, where

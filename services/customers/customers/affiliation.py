@@ -21,7 +21,7 @@ from customers.errors import AffiliationPrimary, TooManyAffiliations, customer_n
 from customers.reports import check_superior, superiors
 
 MOST = 20
-_WHAT = ("title", "department", "decision_role", "reports_to_id")
+WHAT = ("title", "department", "decision_role", "reports_to_id")
 
 _HOLDERS = text("SELECT owner_id, team_id FROM contact_affiliations WHERE contact_id = :contact")
 _PUT = text(
@@ -85,10 +85,10 @@ async def join(
         if what["reports_to_id"] == contact.id:
             raise superior_not_found("affiliation.reportsToId")
         await check_superior(tx, contact.id, customer.id, what["reports_to_id"], "affiliation.reportsToId")
-    kept = {"customer_id": str(customer.id)} | {name: _plain(what[name]) for name in _WHAT}
-    before = _state(contact)
+    kept = {"customer_id": str(customer.id)} | {name: _plain(what[name]) for name in WHAT}
+    before = standing(contact)
     if home:
-        for name in _WHAT:
+        for name in WHAT:
             setattr(contact, name, what[name])
     elif primary:
         await _move(tx, contact, customer, what)
@@ -97,13 +97,13 @@ async def join(
         if len(others) + 2 > MOST:
             raise TooManyAffiliations
         await tx.session.flush()
-        await _index(tx, contact.id, customer, what["reports_to_id"])
+        await put_index(tx, contact.id, customer, what["reports_to_id"])
         contact.affiliations = (
             [kept if one["customer_id"] == str(customer.id) else one for one in contact.affiliations]
             if len(others) < len(contact.affiliations)
             else [*others, kept]
         )
-    _tell(tx, contact, before)
+    tell(tx, contact, before)
 
 
 async def _move(tx: Transaction, contact: Contact, customer: Customer, what: Mapping[str, Any]) -> None:
@@ -113,16 +113,14 @@ async def _move(tx: Transaction, contact: Contact, customer: Customer, what: Map
     if left is not None:
         if len(others) + 2 > MOST:
             raise TooManyAffiliations
-        others.append(
-            {"customer_id": str(left.id)} | {name: _plain(getattr(contact, name)) for name in _WHAT}
-        )
-        await _index(tx, contact.id, left, contact.reports_to_id)
+        others.append({"customer_id": str(left.id)} | {name: _plain(getattr(contact, name)) for name in WHAT})
+        await put_index(tx, contact.id, left, contact.reports_to_id)
     await tx.session.execute(_TAKE, {"contact": contact.id, "customer": customer.id})
     contact.affiliations = others
     contact.customer_id = customer.id
     contact.owner_id, contact.team_id = customer.owner_id, customer.team_id
     contact.primary = False
-    for name in _WHAT:
+    for name in WHAT:
         setattr(contact, name, what[name])
 
 
@@ -134,10 +132,10 @@ async def leave(tx: Transaction, contact: Contact, customer: Customer, successor
     if there is None:
         raise customer_not_found("customerId", customer.id)
     await hand_over(tx, contact, customer.id, there["reports_to_id"], successor, "reportsGoToId")
-    before = _state(contact)
+    before = standing(contact)
     contact.affiliations = [one for one in contact.affiliations if one is not there]
     await tx.session.execute(_TAKE, {"contact": contact.id, "customer": customer.id})
-    _tell(tx, contact, before)
+    tell(tx, contact, before)
 
 
 async def hand_over(
@@ -155,13 +153,14 @@ async def hand_over(
         if contact.id in above:
             chief = await tx.find(Contact, successor)
             if chief is not None:
-                await _report(tx, chief, customer_id, UUID(str(superior)) if superior else None)
-    for below in await _reporting(tx, contact.id):
-        if below.id != successor and _superior_at(below, customer_id) == contact.id:
-            await _report(tx, below, customer_id, successor)
+                await report_to(tx, chief, customer_id, UUID(str(superior)) if superior else None)
+    for below in await reporting_to(tx, contact.id):
+        if below.id != successor and superior_at(below, customer_id) == contact.id:
+            await report_to(tx, below, customer_id, successor)
 
 
-async def _reporting(tx: Transaction, contact_id: UUID) -> list[Contact]:
+async def reporting_to(tx: Transaction, contact_id: UUID) -> list[Contact]:
+    """Those who report to a contact, at whichever customer, locked."""
     ids = list((await tx.session.execute(_BELOW, {"contact": contact_id})).scalars())
     found = await tx.session.execute(
         select(Contact)
@@ -172,15 +171,17 @@ async def _reporting(tx: Transaction, contact_id: UUID) -> list[Contact]:
     return list(found.scalars())
 
 
-def _superior_at(contact: Contact, customer_id: UUID) -> UUID | None:
+def superior_at(contact: Contact, customer_id: UUID) -> UUID | None:
+    """To whom a contact reports at that customer."""
     if contact.customer_id == customer_id:
         return contact.reports_to_id
     there = next((one for one in contact.affiliations if one["customer_id"] == str(customer_id)), None)
     return UUID(there["reports_to_id"]) if there and there["reports_to_id"] else None
 
 
-async def _report(tx: Transaction, contact: Contact, customer_id: UUID, superior: UUID | None) -> None:
-    before = _state(contact)
+async def report_to(tx: Transaction, contact: Contact, customer_id: UUID, superior: UUID | None) -> None:
+    """Lets a contact report to that superior at a customer, and tells it."""
+    before = standing(contact)
     if contact.customer_id == customer_id:
         contact.reports_to_id = superior
     else:
@@ -196,7 +197,7 @@ async def _report(tx: Transaction, contact: Contact, customer_id: UUID, superior
             {"superior": superior, "contact": contact.id, "customer": customer_id},
         )
     if contact.deleted_at is None:
-        _tell(tx, contact, before)
+        tell(tx, contact, before)
 
 
 async def dismiss(tx: Transaction, contact: Contact, successor: UUID | None = None) -> None:
@@ -231,10 +232,10 @@ async def dismiss_all(tx: Transaction, customer: Customer) -> None:
     )  # fmt: skip
     for contact in found.scalars():
         if contact.customer_id != customer.id:
-            before = _state(contact)
+            before = standing(contact)
             contact.affiliations = [o for o in contact.affiliations if o["customer_id"] != str(customer.id)]
             await tx.session.execute(_TAKE, {"contact": contact.id, "customer": customer.id})
-            _tell(tx, contact, before)
+            tell(tx, contact, before)
             continue
         stays = None
         for one in contact.affiliations:
@@ -244,13 +245,13 @@ async def dismiss_all(tx: Transaction, customer: Customer) -> None:
             tx.delete(contact)
             tx.record(ContactDeleted(**told(contact)), on=contact)
             continue
-        before = _state(contact)
+        before = standing(contact)
         there = next(one for one in contact.affiliations if one["customer_id"] == str(stays.id))
         superior = there["reports_to_id"]
         await _move(tx, contact, stays, {**there, "reports_to_id": UUID(superior) if superior else None})
         contact.affiliations = [o for o in contact.affiliations if o["customer_id"] != str(customer.id)]
         await tx.session.execute(_TAKE, {"contact": contact.id, "customer": customer.id})
-        _tell(tx, contact, before)
+        tell(tx, contact, before)
 
 
 async def follow_owner(tx: Transaction, customer: Customer) -> None:
@@ -263,21 +264,34 @@ async def follow_owner(tx: Transaction, customer: Customer) -> None:
     )
 
 
+async def index_anew(tx: Transaction, contact: Contact) -> None:
+    """Writes all entries by which a contact is found, from what stands in its row."""
+    await tx.session.execute(_TAKE_ALL, {"contact": contact.id})
+    for one in contact.affiliations if contact.deleted_at is None else ():
+        customer = await tx.find(Customer, UUID(one["customer_id"]), lock=False)
+        if customer is not None:
+            superior = UUID(one["reports_to_id"]) if one["reports_to_id"] else None
+            await put_index(tx, contact.id, customer, superior)
+
+
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-def _state(contact: Contact) -> dict[str, Any]:
-    return {name: getattr(contact, name) for name in ("customer_id", *_WHAT, "primary", "affiliations")}
+def standing(contact: Contact) -> dict[str, Any]:
+    """What a contact is at its customers."""
+    return {name: getattr(contact, name) for name in ("customer_id", *WHAT, "primary", "affiliations")}
 
 
-def _tell(tx: Transaction, contact: Contact, before: Mapping[str, Any]) -> None:
+def tell(tx: Transaction, contact: Contact, before: Mapping[str, Any]) -> None:
+    """Records what has changed since it stood as `before`."""
     changed = [name for name, value in before.items() if getattr(contact, name) != value]
     if changed:
         tx.record(ContactUpdated(**told(contact), changed_fields=changed), on=contact)
 
 
-async def _index(tx: Transaction, contact_id: UUID, customer: Customer, superior: UUID | None) -> None:
+async def put_index(tx: Transaction, contact_id: UUID, customer: Customer, superior: UUID | None) -> None:
+    """Writes the entry by which a contact is found from a customer that is not its primary one."""
     await tx.session.execute(
         _PUT,
         {

@@ -66,6 +66,8 @@ class Contact(Reached, Owned, Searchable, Customized, table=True):
     external_key: str = ""
     affiliations: Entries = jsonb_list()
     """What it is at further customers, see `affiliation`."""
+    merged_into_id: UUID | None = None
+    """The survivor, when it was deleted by a merge."""
 
     @classmethod
     def history_entries(cls, read: Callable[[str], Any]) -> Mapping[str, Mapping[str, str]]:

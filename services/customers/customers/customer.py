@@ -22,6 +22,7 @@ from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from chassis.visibility import covers
 from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
+from customers.names import core_name
 from customers.profile import (
     CUSTOMER_WAYS,
     Entries,
@@ -92,17 +93,22 @@ class Customer(Reached, Owned, Searchable, Customized, table=True):
     last_contact_time: datetime | None = None
     last_deal_time: datetime | None = None
     last_service_time: datetime | None = None
+    merged_into_id: UUID | None = None
+    """The survivor, when it was deleted by a merge."""
 
     def findable(self) -> None:
         """Keeps the words for searching true to name, numbers and addresses."""
         names = [self.display_name]
         phones = [entry["number"] for entry in self.entries("phones")]
         texts = [entry["address"] for entry in self.entries("emails")]
-        texts += [entry["account"] for entry in self.accounts] + [self.external_key, self.tax_number]
+        texts += [entry["account"] for entry in self.accounts] + [
+            self.external_key, self.tax_number, self.registration_number,
+        ]  # fmt: skip
         if self.kind == "PERSON":
             self.find_by(people=names, phones=phones, texts=texts)
         else:
-            self.find_by(names=names, phones=phones, texts=texts)
+            # The core is a text of its own: whoever has the same is found by one gram.
+            self.find_by(names=names, phones=phones, texts=[*texts, core_name(self.display_name)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,17 +254,38 @@ _ANCESTORS = (
 )
 
 
-async def _check_parent(tx: Transaction, id: UUID | None, parent_id: UUID) -> None:
-    # Moves within one tenant's trees wait for each other, so that two cannot close a circle together.
+async def hold_trees(tx: Transaction) -> None:
+    """Moves within one tenant's trees wait for each other, so that two cannot close a circle together."""
     await tx.session.execute(
         text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"tree {tx.who.tenant_id}"}
     )
+
+
+async def ancestors(tx: Transaction, id: UUID) -> set[UUID]:
+    """The customer and all above it, as they are written; the caller holds the trees."""
+    return {row.id for row in await tx.session.execute(text(_ANCESTORS), {"start": id})}
+
+
+async def _check_parent(tx: Transaction, id: UUID | None, parent_id: UUID) -> None:
+    await hold_trees(tx)
     parent = await tx.find(Customer, parent_id, lock=False)
     if parent is None or not covers(parent, tx.who, "customers", Act.READ):
         raise customer_not_found("customer.parentCustomerId", parent_id)
-    above = [row.id for row in await tx.session.execute(text(_ANCESTORS), {"start": parent_id})]
-    if id in above:
+    if id in await ancestors(tx, parent_id):
         raise CustomerCircle
+
+
+_SURVIVOR = text(
+    "WITH RECURSIVE gone AS (SELECT id, merged_into_id FROM customers WHERE id = :id"
+    " UNION SELECT c.id, c.merged_into_id FROM customers c JOIN gone g ON c.id = g.merged_into_id)"
+    " SELECT id FROM gone WHERE merged_into_id IS NULL"
+)
+
+
+async def survivor_of(tx: Transaction, id: UUID) -> UUID:
+    """The customer into which that one went by merges; itself when it did not, or when nobody knows it."""
+    found = (await tx.session.execute(_SURVIVOR, {"id": id})).scalar_one_or_none()
+    return id if found is None else UUID(str(found))
 
 
 async def assign_customer(tx: Transaction, customer: Customer, owner: Owner) -> None:

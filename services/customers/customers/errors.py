@@ -1,6 +1,6 @@
 """What customers refuses, by reason."""
 
-from chassis.errors import AlreadyExists, Conflict, Invalid, Precondition
+from chassis.errors import AlreadyExists, Conflict, Invalid, NotFound, Precondition
 
 
 class CustomerHasChildren(Precondition):
@@ -168,3 +168,54 @@ def card_held_already() -> AlreadyExists:
 def customer_mismatch() -> Invalid:
     """An order of one customer cannot be paid with the points of another."""
     return Invalid("orderId", "is an order of another customer", reason="CUSTOMER_MISMATCH")
+
+
+class MergeKindsDiffer(Precondition):
+    reason = "MERGE_KINDS_DIFFER"
+
+    def __init__(self) -> None:
+        super().__init__("A company and a consumer cannot be one.")
+
+
+class MergeTwoCards(Precondition):
+    reason = "MERGE_TWO_CARDS"
+
+    def __init__(self) -> None:
+        super().__init__("More than one of them holds a membership card, and points are not added up.")
+
+
+class CustomerInTrash(Precondition):
+    reason = "CUSTOMER_IN_TRASH"
+
+    def __init__(self) -> None:
+        super().__init__("The contact's customer is in the trash, or emptied: restore it first.")
+
+
+class MergeUndone(Precondition):
+    reason = "MERGE_UNDONE"
+
+    def __init__(self) -> None:
+        super().__init__("The merge was undone already.")
+
+
+class MergeTooOld(Precondition):
+    reason = "MERGE_TOO_OLD"
+
+    def __init__(self) -> None:
+        super().__init__("A merge can be undone for 30 days.")
+
+
+class MergeSurvivorGone(Precondition):
+    reason = "MERGE_SURVIVOR_GONE"
+
+    def __init__(self) -> None:
+        super().__init__("The survivor was deleted, or merged itself, since: undo that first.")
+
+
+def merged(kind: str, id: object, survivor_id: object) -> NotFound:
+    """The record went into another."""
+    problem = NotFound(kind, id)
+    problem.reason = f"{kind.upper()}_MERGED"
+    problem.message = f"The {kind} was merged with another one, {survivor_id}."
+    problem.metadata = {"survivorId": str(survivor_id)}
+    return problem

@@ -5,6 +5,7 @@ attempts would help.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,11 +20,12 @@ from chassis.errors import Invalid
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Poison, Subscriptions
 from chassis.mapping import to_date, to_datetime, to_value
+from customers.customer import survivor_of
 from customers.points.earning import SoldOrder, order_cancelled, order_earns
 from customers.points.programme import Bought
 from customers.profile import keep_home_country
 from customers.touches import touch
-from customers.value.facts import OpportunityFact, OrderFact, keep_opportunity, keep_order
+from customers.value.facts import OpportunityFact, OrderFact, customer_of_order, keep_opportunity, keep_order
 from customers.value.review import outdate
 from customers.value.worth import keep_main_currency, revalue
 
@@ -41,12 +43,13 @@ def _readable(read: Callable[[Any], R], event: Any) -> R:
 @SUBSCRIPTIONS.on(sales.ActivityCompleted)
 async def activity_completed(event: sales.ActivityCompleted, tx: Transaction, envelope: Envelope) -> None:
     if event.activity.customer_id:
+        whom = await survivor_of(tx, UUID(event.activity.customer_id))
         at = (
             to_datetime(event.activity.complete_time)
             if event.activity.HasField("complete_time")
             else envelope.time
         )
-        await touch(tx, "contact", UUID(event.activity.customer_id), at)
+        await touch(tx, "contact", whom, at)
 
 
 def _minor(message: Any, name: str, currency: str) -> int:
@@ -81,9 +84,11 @@ def _order(event: Any) -> tuple[OrderFact, SoldOrder]:
 
 async def _order_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
     fact, sold = _readable(_order, event)
+    whose = await survivor_of(tx, fact.customer_id)
+    fact, sold = replace(fact, customer_id=whose), replace(sold, customer_id=whose)
     await outdate(tx, fact.order_date)
     cancelled = await keep_order(tx, fact, envelope)
-    await revalue(tx, fact.customer_id)
+    await revalue(tx, whose)
     if cancelled:
         await order_cancelled(tx, sold.id, sold.number)
     else:
@@ -94,7 +99,7 @@ async def _order_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
 async def order_placed(event: sales.OrderPlaced, tx: Transaction, envelope: Envelope) -> None:
     if event.order.customer_id:
         at = to_datetime(event.order.place_time) if event.order.HasField("place_time") else envelope.time
-        await touch(tx, "deal", UUID(event.order.customer_id), at)
+        await touch(tx, "deal", await survivor_of(tx, UUID(event.order.customer_id)), at)
         await _order_moved(event, tx, envelope)
 
 
@@ -106,6 +111,23 @@ async def order_delivered(event: sales.OrderDelivered, tx: Transaction, envelope
 @SUBSCRIPTIONS.on(sales.OrderCancelled, when=lambda event: bool(event.order.customer_id))
 async def order_cancelled_event(event: sales.OrderCancelled, tx: Transaction, envelope: Envelope) -> None:
     await _order_moved(event, tx, envelope)
+
+
+def _given_to_another(event: sales.OrderUpdated) -> bool:
+    drafted = event.order.status == order_pb2.ORDER_STATUS_DRAFT
+    return bool(event.order.customer_id) and not drafted and "customerId" in event.changed_fields
+
+
+@SUBSCRIPTIONS.on(sales.OrderUpdated, when=_given_to_another)
+async def order_updated(event: sales.OrderUpdated, tx: Transaction, envelope: Envelope) -> None:
+    """An order that was placed came to another customer, by a merge or its undoing. It earns nothing by that."""
+    fact, _ = _readable(_order, event)
+    fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
+    await outdate(tx, fact.order_date)
+    before = await customer_of_order(tx, fact.id)
+    await keep_order(tx, fact, envelope)
+    for id in sorted({fact.customer_id, *before}):
+        await revalue(tx, id)
 
 
 def _opportunity(event: Any) -> OpportunityFact:
@@ -123,6 +145,7 @@ def _opportunity(event: Any) -> OpportunityFact:
 async def opportunity_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
     """Whatever became of an opportunity."""
     fact = _readable(_opportunity, event)
+    fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
     await outdate(tx, envelope.time.date())
     for customer_id in sorted(await keep_opportunity(tx, fact, envelope)):
         await revalue(tx, customer_id)
@@ -154,10 +177,10 @@ for _said in (identity.TenantCreated, identity.TenantUpdated):
 @SUBSCRIPTIONS.on(servicedesk.TicketOpened)
 async def ticket_opened(event: servicedesk.TicketOpened, tx: Transaction, envelope: Envelope) -> None:
     if event.ticket.customer_id:
-        await touch(tx, "service", UUID(event.ticket.customer_id), envelope.time)
+        await touch(tx, "service", await survivor_of(tx, UUID(event.ticket.customer_id)), envelope.time)
 
 
 @SUBSCRIPTIONS.on(servicedesk.TicketResolved)
 async def ticket_resolved(event: servicedesk.TicketResolved, tx: Transaction, envelope: Envelope) -> None:
     if event.ticket.customer_id:
-        await touch(tx, "service", UUID(event.ticket.customer_id), envelope.time)
+        await touch(tx, "service", await survivor_of(tx, UUID(event.ticket.customer_id)), envelope.time)

@@ -5,6 +5,7 @@ the child's id, and made and ended here as well as there. All others are rows. W
 both, and an index refuses the same in the other order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
@@ -157,20 +158,26 @@ def _end(tx: Transaction, row: CustomerRelation) -> None:
     tx.record(RelationDeleted(**told(row)), on=row)
 
 
-async def end_all(tx: Transaction, customer: Customer) -> None:
-    """Ends the relations of a customer that goes."""
+async def relations_of(tx: Transaction, ids: Sequence[UUID]) -> Sequence[CustomerRelation]:
+    """The relations of these customers, locked."""
     found = await tx.session.execute(
         select(CustomerRelation)
         .where(
             or_(
-                col(CustomerRelation.from_customer_id) == customer.id,
-                col(CustomerRelation.to_customer_id) == customer.id,
+                col(CustomerRelation.from_customer_id).in_(ids),
+                col(CustomerRelation.to_customer_id).in_(ids),
             ),
             col(CustomerRelation.deleted_at).is_(None),
         )
+        .order_by(col(CustomerRelation.id))
         .with_for_update()
     )
-    for row in found.scalars():
+    return found.scalars().all()
+
+
+async def end_all(tx: Transaction, customer: Customer) -> None:
+    """Ends the relations of a customer that goes."""
+    for row in await relations_of(tx, [customer.id]):
         _end(tx, row)
 
 

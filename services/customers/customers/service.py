@@ -13,12 +13,24 @@ from chassis.imports.rpc import import_face
 from chassis.service import Service
 from chassis.value_lists.rpc import value_lists_face
 from chassis.value_lists.value_list import ValueList, ValueListUpdated
-from customers import contact, customer, errors, facet, relation
+from customers import contact, customer, errors, facet, relation, trash
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.imports import IMPORTS
 from customers.listens import SUBSCRIPTIONS
+from customers.merging import merge
 from customers.points import audit, cards, ledger, night, programme
-from customers.rpc import contacts, customers, membership, points, relations, segments, values
+from customers.rpc import (
+    contacts,
+    customers,
+    duplicates,
+    membership,
+    merges,
+    points,
+    relations,
+    segments,
+    values,
+)
+from customers.rpc import trash as trash_face
 from customers.rpc.exports import EXPORTS
 from customers.segments import segment
 from customers.value import rebuild, review
@@ -34,6 +46,9 @@ SERVICE = Service(
         values.face,
         segments.face,
         relations.face,
+        duplicates.face,
+        merges.face,
+        trash_face.face,
         facet.face,
         import_face("kehu.customers.v1.ImportService", IMPORTS),
         export_face("kehu.customers.v1.ExportService", EXPORTS),
@@ -45,6 +60,7 @@ SERVICE = Service(
                 "card": Kept(cards.Card, "customers"),
                 "programme": Kept(programme.Programme, "customers"),
                 "segment": Kept(segment.Segment, "customers"),
+                "merge": Kept(merge.Merge, "customers"),
                 "relation": Kept(relation.CustomerRelation, "customers"),
                 "custom_field": Kept(CustomField, None),
                 "value_list": Kept(ValueList, None),
@@ -63,6 +79,12 @@ SERVICE = Service(
         contact.ContactCreated: events.ContactCreated,
         contact.ContactUpdated: events.ContactUpdated,
         contact.ContactDeleted: events.ContactDeleted,
+        merge.CustomerMerged: events.CustomerMerged,
+        merge.CustomerUnmerged: events.CustomerUnmerged,
+        merge.ContactMerged: events.ContactMerged,
+        merge.ContactUnmerged: events.ContactUnmerged,
+        trash.CustomerRestored: events.CustomerRestored,
+        trash.ContactRestored: events.ContactRestored,
         relation.RelationCreated: events.RelationCreated,
         relation.RelationUpdated: events.RelationUpdated,
         relation.RelationDeleted: events.RelationDeleted,
@@ -93,6 +115,7 @@ SERVICE = Service(
         **CUSTOM_FIELDS.jobs,
         night.NIGHT: night.spend_night,
         review.REVIEW: review.review_values,
+        trash.PURGE: trash.purge,
     },
     commands={"check-points": audit.check_points, "rebuild-values": rebuild.rebuild_values},
     constraints={

@@ -11,7 +11,7 @@ from chassis.history_face import Kept, history_face
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import import_face
 from chassis.service import Service
-from leads import conversion, errors, facet, lead, lead_events
+from leads import conversion, errors, facet, lead, lead_events, listens, merged
 from leads.absence import Absence
 from leads.assignment import AssignmentRule
 from leads.cadence import Cadence
@@ -71,7 +71,15 @@ SERVICE = Service(
         LeadHandlingUpdated: events.LeadHandlingUpdated,
         ImportProgressed: events.ImportProgressed,
     },
-    jobs={conversion.JOB: conversion_job, **JOBS, **IMPORTS.jobs, **CUSTOM_FIELDS.jobs},
+    subscriptions=listens.SUBSCRIPTIONS,
+    jobs={
+        conversion.JOB: conversion_job,
+        **JOBS,
+        **IMPORTS.jobs,
+        **CUSTOM_FIELDS.jobs,
+        **merged.CUSTOMERS.jobs,
+        **merged.CONTACTS.jobs,
+    },
     constraints={
         "leads_external_key": errors.external_key_taken,
         "leads_pkey": errors.id_taken,

@@ -8,7 +8,8 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from marketing import member
+from chassis.following import Target
+from marketing import member, merged
 from marketing.attribution import LeadState, note_lead
 from marketing.submission import Captured, note
 
@@ -45,6 +46,7 @@ async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: 
     lead, id = event.lead, UUID(event.lead_id)
     await note_lead(tx, LeadState(id, envelope.version, _id(lead.campaign_id), converted=True))
     await member.follow_lead(tx, id, UUID(lead.customer_id), _id(lead.contact_id))
+    await merged.CUSTOMERS.follow(tx, [UUID(lead.customer_id)])
 
 
 @SUBSCRIPTIONS.on(leads.LeadDeleted)
@@ -57,8 +59,42 @@ async def lead_deleted(event: leads.LeadDeleted, tx: Transaction, envelope: Enve
 @SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
     await member.rename_customer(tx, UUID(event.customer_id), event.customer.display_name)
+    await merged.CUSTOMERS.renamed(tx, UUID(event.customer_id), event.customer.display_name)
 
 
 @SUBSCRIPTIONS.on(customers.CustomerDeleted)
 async def customer_deleted(event: customers.CustomerDeleted, tx: Transaction, envelope: Envelope) -> None:
     await member.forget_customer(tx, UUID(event.customer_id))
+
+
+@SUBSCRIPTIONS.on(customers.CustomerRestored)
+async def customer_restored(event: customers.CustomerRestored, tx: Transaction, envelope: Envelope) -> None:
+    await member.remember_customer(tx, UUID(event.customer_id))
+
+
+@SUBSCRIPTIONS.on(customers.CustomerMerged)
+async def customer_merged(event: customers.CustomerMerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.customer_id), event.customer.display_name)
+    gone = [UUID(id) for id in event.merged_customer_ids]
+    await merged.CUSTOMERS.merged(tx, UUID(event.merge_id), survivor, gone)
+
+
+@SUBSCRIPTIONS.on(customers.CustomerUnmerged)
+async def customer_unmerged(event: customers.CustomerUnmerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.customer_id), event.customer.display_name)
+    restored = [Target(UUID(one.id), one.display_name) for one in event.restored_customers]
+    await merged.CUSTOMERS.unmerged(tx, UUID(event.merge_id), survivor, restored)
+
+
+@SUBSCRIPTIONS.on(customers.ContactMerged)
+async def contact_merged(event: customers.ContactMerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.contact_id), event.contact.display_name)
+    gone = [UUID(id) for id in event.merged_contact_ids]
+    await merged.CONTACTS.merged(tx, UUID(event.merge_id), survivor, gone)
+
+
+@SUBSCRIPTIONS.on(customers.ContactUnmerged)
+async def contact_unmerged(event: customers.ContactUnmerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.contact_id), event.contact.display_name)
+    restored = [Target(UUID(one.id), one.display_name) for one in event.restored_contacts]
+    await merged.CONTACTS.unmerged(tx, UUID(event.merge_id), survivor, restored)

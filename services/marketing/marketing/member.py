@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, or_, select, text
 from sqlmodel import col
 
 from chassis.database import Transaction
@@ -230,3 +230,34 @@ async def forget_customer(tx: Transaction, customer_id: UUID) -> None:
     """The customer was deleted: its memberships end."""
     for member in await _members(tx, col(CampaignMember.customer_id) == customer_id):
         remove(tx, member)
+        await tx.session.execute(
+            _WENT, {"tenant": tx.who.tenant_id, "customer": customer_id, "row": member.id}
+        )
+
+
+_WENT = text(
+    "INSERT INTO moved_references (tenant_id, merge_id, reference, row_id, former_id, aside)"
+    " VALUES (:tenant, :customer, 'deleted', :row, :customer, true) ON CONFLICT DO NOTHING"
+)
+_CAME = text(
+    "DELETE FROM moved_references WHERE merge_id = :customer AND reference = 'deleted' RETURNING row_id"
+)
+
+
+async def remember_customer(tx: Transaction, customer_id: UUID) -> None:
+    """The customer was brought back: it is a member again where it was, unless it has become one anew."""
+    for row in (await tx.session.execute(_CAME, {"customer": customer_id})).all():
+        member = await tx.session.get(
+            CampaignMember, (tx.who.tenant_id, row.row_id), with_for_update=True, populate_existing=True
+        )
+        if member is None or member.deleted_at is None:
+            continue
+        there = await tx.session.execute(
+            select(col(CampaignMember.id)).where(
+                col(CampaignMember.campaign_id) == member.campaign_id, col(CampaignMember.deleted_at).is_(None),
+                _known_by(Candidate("", lead_id=member.lead_id, customer_id=customer_id)),
+            )
+        )  # fmt: skip
+        if there.first() is None:
+            member.deleted_at = None
+            tx.record(MemberAdded(**told(member)), on=member)

@@ -6,7 +6,7 @@ from kehu.marketing.v1 import events_pb2 as events
 
 from chassis.history_face import Kept, history_face
 from chassis.service import Service
-from marketing import campaign, errors, facet, form, member, submission
+from marketing import campaign, errors, facet, form, member, merged, submission
 from marketing.listens import SUBSCRIPTIONS
 from marketing.rpc import campaigns, members, submissions
 
@@ -43,6 +43,7 @@ SERVICE = Service(
         submission.FormSubmitted: events.FormSubmitted,
     },
     subscriptions=SUBSCRIPTIONS,
+    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs},
     constraints={
         "campaigns_external_key": errors.external_key_taken,
         "members_lead": errors.member_exists,

@@ -10,7 +10,9 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
+from chassis.following import Target
 from chassis.rpc import Call
+from sales import merged
 from sales.activity import follow_lead
 from sales.naming import rename
 from sales.rpc.peers import customer_known
@@ -26,6 +28,7 @@ async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: 
     customer_id = UUID(lead.customer_id)
     name = "" if event.customer_existed else lead.company_name or lead.name
     followed = await follow_lead(tx, UUID(event.lead_id), customer_id, name)
+    await merged.CUSTOMERS.follow(tx, [customer_id])
     if followed and not name:
         await tx.enqueue(NAMING, {"customer_id": str(customer_id)}, key=str(customer_id))
 
@@ -33,6 +36,7 @@ async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: 
 @SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
     await rename(tx, UUID(event.customer_id), event.customer.display_name)
+    await merged.CUSTOMERS.renamed(tx, UUID(event.customer_id), event.customer.display_name)
 
 
 async def name_customer(payload: Mapping[str, Any], call: Call) -> None:
@@ -42,3 +46,31 @@ async def name_customer(payload: Mapping[str, Any], call: Call) -> None:
     if known is not None:
         async with call.database.transaction(call.who) as tx:
             await rename(tx, id, known)
+
+
+@SUBSCRIPTIONS.on(customers.CustomerMerged)
+async def customer_merged(event: customers.CustomerMerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.customer_id), event.customer.display_name)
+    gone = [UUID(id) for id in event.merged_customer_ids]
+    await merged.CUSTOMERS.merged(tx, UUID(event.merge_id), survivor, gone)
+
+
+@SUBSCRIPTIONS.on(customers.CustomerUnmerged)
+async def customer_unmerged(event: customers.CustomerUnmerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.customer_id), event.customer.display_name)
+    restored = [Target(UUID(one.id), one.display_name) for one in event.restored_customers]
+    await merged.CUSTOMERS.unmerged(tx, UUID(event.merge_id), survivor, restored)
+
+
+@SUBSCRIPTIONS.on(customers.ContactMerged)
+async def contact_merged(event: customers.ContactMerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.contact_id), event.contact.display_name)
+    gone = [UUID(id) for id in event.merged_contact_ids]
+    await merged.CONTACTS.merged(tx, UUID(event.merge_id), survivor, gone)
+
+
+@SUBSCRIPTIONS.on(customers.ContactUnmerged)
+async def contact_unmerged(event: customers.ContactUnmerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.contact_id), event.contact.display_name)
+    restored = [Target(UUID(one.id), one.display_name) for one in event.restored_contacts]
+    await merged.CONTACTS.unmerged(tx, UUID(event.merge_id), survivor, restored)

@@ -11,7 +11,7 @@ from chassis.history_face import Kept, history_face
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import import_face
 from chassis.service import Service
-from sales import activity, errors, facet, listens, opportunity, order, pipeline, product
+from sales import activity, errors, facet, listens, merged, opportunity, order, pipeline, product
 from sales.custom_fields import CUSTOM_FIELDS
 from sales.imports import IMPORTS, ProductImportProgressed
 from sales.rpc import activities, opportunities, orders, pipelines, products
@@ -70,7 +70,13 @@ SERVICE = Service(
         order.OrderDeleted: events.OrderDeleted,
     },
     subscriptions=listens.SUBSCRIPTIONS,
-    jobs={**IMPORTS.jobs, **CUSTOM_FIELDS.jobs, listens.NAMING: listens.name_customer},
+    jobs={
+        **IMPORTS.jobs,
+        **CUSTOM_FIELDS.jobs,
+        listens.NAMING: listens.name_customer,
+        **merged.CUSTOMERS.jobs,
+        **merged.CONTACTS.jobs,
+    },
     constraints={
         "products_name_once": errors.product_name_taken,
         "products_sku_once": errors.sku_taken,

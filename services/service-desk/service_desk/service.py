@@ -6,7 +6,7 @@ from kehu.servicedesk.v1 import events_pb2 as events
 
 from chassis.history_face import Kept, history_face
 from chassis.service import Service
-from service_desk import errors, facet, listens, ticket
+from service_desk import errors, facet, listens, merged, ticket
 from service_desk.rpc import tickets
 
 SERVICE = Service(
@@ -29,6 +29,7 @@ SERVICE = Service(
         ticket.TicketDeleted: events.TicketDeleted,
     },
     subscriptions=listens.SUBSCRIPTIONS,
+    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs},
     constraints={
         "tickets_external_key": errors.external_key_taken,
         "tickets_pkey": errors.id_taken,

@@ -17,13 +17,15 @@ from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.principal import Act, Principal
 from chassis.rpc import Call, Face
 from chassis.visibility import Holder, covers
-from customers.affiliation import customer_for, dismiss, join, leave, seen_contact, writable_contact
+from customers.affiliation import customer_for, join, leave, seen_contact, writable_contact
 from customers.contact import DECISION_ROLES, Contact, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import writable_customer
+from customers.errors import merged
 from customers.reports import CHART, MEMBERS_OF
-from customers.rpc.customers import CUSTOMERS
+from customers.rpc.customers import CUSTOMERS, merged_into
 from customers.rpc.messages import Named, affiliated_message, contact_values, org_chart
+from customers.trash import trash_contact
 
 _MOST_MEMBERS = 500
 face = Face("kehu.customers.v1.ContactService", custom_fields=CUSTOM_FIELDS)
@@ -79,7 +81,8 @@ def _named(who: Principal, rows: Iterable[Any]) -> dict[UUID, Named]:
     }  # fmt: skip
 
 
-async def _messages(call: Call, rows: Sequence[Any]) -> list[pb.Contact]:
+async def contact_messages(call: Call, rows: Sequence[Any]) -> list[pb.Contact]:
+    """Rows of the read path, with the names of the customers they belong to."""
     if not rows:
         return []
     found = await call.database.read(call.who, _CUSTOMERS, _customers_of(rows))
@@ -95,7 +98,14 @@ async def _answer(tx: Transaction, contact: Contact) -> pb.Contact:
 
 @face.read("GetContact")
 async def get_contact(request: service_pb.GetContactRequest, call: Call) -> pb.Contact:
-    return (await _messages(call, [await CONTACTS.get(call, request.id)]))[0]
+    try:
+        row = await CONTACTS.get(call, request.id)
+    except NotFound:
+        survivor = await merged_into(call, "contacts", request.id, CONTACTS)
+        if survivor is None:
+            raise
+        raise merged("contact", request.id, survivor) from None
+    return (await contact_messages(call, [row]))[0]
 
 
 @face.read("ListContacts")
@@ -112,7 +122,7 @@ async def list_contacts(
         where = {"memberOf": customer_id}
     page = await CONTACTS.page(call, request, where)
     return service_pb.ListContactsResponse(
-        contacts=await _messages(call, page.rows), next_page_token=page.next_page_token
+        contacts=await contact_messages(call, page.rows), next_page_token=page.next_page_token
     )
 
 
@@ -136,7 +146,7 @@ async def update(request: service_pb.UpdateContactRequest, tx: Transaction) -> p
 async def delete(request: service_pb.DeleteContactRequest, tx: Transaction) -> Empty:
     contact = await writable_contact(tx, parse_id(request.id, "id"))
     tx.check_etag(contact, request.etag)
-    await dismiss(tx, contact, _optional(request.reports_go_to_id, "reportsGoToId"))
+    await trash_contact(tx, contact, _optional(request.reports_go_to_id, "reportsGoToId"))
     return Empty()
 
 

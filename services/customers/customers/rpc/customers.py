@@ -1,5 +1,7 @@
 """CustomerService."""
 
+from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -7,6 +9,7 @@ from kehu.customers.v1 import customer_pb2 as pb
 from kehu.customers.v1 import customer_service_pb2 as service_pb
 
 from chassis.database import Transaction
+from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
@@ -14,7 +17,7 @@ from chassis.owners import Owner, owner_for
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from customers.affiliation import dismiss_all, follow_owner
+from customers.affiliation import follow_owner
 from customers.contact import check_untouched
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
@@ -24,17 +27,15 @@ from customers.customer import (
     SOURCES,
     STAGES,
     Customer,
-    CustomerDeleted,
     assign_customer,
     change_customer,
     check_no_children,
     enrol,
-    told,
 )
-from customers.errors import CustomerTouched
-from customers.points.cards import follow_customer, has_card, withdraw_card
-from customers.relation import end_all
+from customers.errors import CustomerTouched, merged
+from customers.points.cards import follow_customer, has_card
 from customers.rpc.messages import customer_card, customer_message, customer_values
+from customers.trash import trash_customer
 from customers.value_lists import ENUMS
 
 face = Face("kehu.customers.v1.CustomerService", custom_fields=CUSTOM_FIELDS)
@@ -80,7 +81,31 @@ async def _answer(tx: Transaction, customer: Customer) -> pb.Customer:
 
 @face.read("GetCustomer")
 async def get_customer(request: service_pb.GetCustomerRequest, call: Call) -> pb.Customer:
-    return customer_message(await CUSTOMERS.get(call, request.id))
+    try:
+        return customer_message(await CUSTOMERS.get(call, request.id))
+    except NotFound:
+        survivor = await merged_into(call, "customers", request.id, CUSTOMERS)
+        if survivor is None:
+            raise
+        raise merged("customer", request.id, survivor) from None
+
+
+# The last one of a row of merges.
+_MERGED = (
+    "WITH RECURSIVE gone AS (SELECT id, merged_into_id FROM {table} WHERE id = $1"
+    " UNION SELECT c.id, c.merged_into_id FROM {table} c JOIN gone g ON c.id = g.merged_into_id)"
+    " SELECT id FROM gone WHERE merged_into_id IS NULL AND id <> $1"
+)
+
+
+async def merged_into(call: Call, table: str, id: str, listing: Any) -> UUID | None:
+    """The record into which one of that table went, if the caller may read it."""
+    # Composed of a table's name of this service.
+    rows = await call.database.read(call.who, _MERGED.replace("{table}", table), parse_id(id, "id"))
+    for row in rows:
+        with suppress(NotFound):
+            return (await listing.get(call, row["id"]))["id"]
+    return None
 
 
 @face.read("ListCustomers")
@@ -122,11 +147,7 @@ async def delete(request: service_pb.DeleteCustomerRequest, tx: Transaction) -> 
         await check_untouched(tx, customer, made_with)
         if await has_card(tx, customer):
             raise CustomerTouched
-    await dismiss_all(tx, customer)
-    await end_all(tx, customer)
-    await withdraw_card(tx, customer)
-    tx.delete(customer)
-    tx.record(CustomerDeleted(**told(customer)), on=customer)
+    await trash_customer(tx, customer, kept=not request.untouched_only)
     return Empty()
 
 

@@ -48,6 +48,7 @@ _KEEP_ORDER = text(
     " WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id)"
 )
 _IS_CANCELLED = text("SELECT cancelled FROM customer_orders WHERE id = :id")
+_CUSTOMER_OF = text("SELECT customer_id FROM customer_orders WHERE id = :id")
 _CUSTOMERS_OF = text("SELECT DISTINCT customer_id FROM customer_opportunities WHERE id = :id")
 _KEEP_OPPORTUNITY = text(
     "INSERT INTO customer_opportunities AS t (tenant_id, id, month, version, event_id, customer_id, open, currency, potential)"
@@ -68,6 +69,11 @@ async def keep_order(tx: Transaction, order: OrderFact, envelope: Envelope) -> b
     }
     await tx.session.execute(_KEEP_ORDER, told)
     return bool((await tx.session.execute(_IS_CANCELLED, {"id": order.id})).scalar_one())
+
+
+async def customer_of_order(tx: Transaction, id: UUID) -> set[UUID]:
+    """Whose the order is, as far as is known."""
+    return set((await tx.session.execute(_CUSTOMER_OF, {"id": id})).scalars())
 
 
 async def keep_opportunity(tx: Transaction, opportunity: OpportunityFact, envelope: Envelope) -> set[UUID]:

@@ -36,12 +36,24 @@ _MAIN = text(
 )
 
 
+_NOTHING = text(
+    "DELETE FROM customer_values WHERE customer_id = :customer"
+    " AND NOT EXISTS (SELECT FROM customer_orders WHERE customer_id = :customer)"
+    " AND NOT EXISTS (SELECT FROM customer_opportunities WHERE customer_id = :customer)"
+)
+
+
 async def revalue(tx: Transaction, customer_id: UUID) -> None:
     """Derives the customer's value anew; a customer nobody knows is nobody's fault."""
     whose = {"tenant": tx.who.tenant_id, "customer": customer_id}
     await tx.session.execute(_COUNT, whose)
     await tx.session.execute(_FORGET, whose)
     await tx.session.execute(_SUM, whose)
+
+
+async def forget_worthless(tx: Transaction, customer_id: UUID) -> None:
+    """Removes the value of a customer of whom no order and no opportunity is known."""
+    await tx.session.execute(_NOTHING, {"customer": customer_id})
 
 
 async def keep_main_currency(tx: Transaction, currency: str, envelope: Envelope) -> None:

@@ -1,0 +1,179 @@
+"""References to records of another service that were merged: they follow to the survivor, and go back when that is undone.
+
+The other service tells which records went into which, and when that was undone. Here is kept who went where and what was moved
+for it, so that everything comes to the same end when events come late, twice, or those of different survivors in another order::
+
+    FOLLOWS = Following("customer", Reference(Order, "customer_id", move_order), ...)
+
+    @SUBSCRIPTIONS.on(customers.CustomerMerged)
+    async def customer_merged(event, tx, envelope):
+        await FOLLOWS.merged(tx, UUID(event.merge_id), Target(UUID(event.customer_id), name), ids)
+
+    jobs={**FOLLOWS.jobs}                        # in the composition; install_following_tables() in a migration
+
+A record that is written while the merge is heard of, by somebody who had asked before whether the other one is there, is found by
+a look some time later; a handler that takes a reference out of an event calls `follow` after it.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlmodel import col
+
+from chassis.database import Transaction
+from chassis.records import Record
+
+_LATER = timedelta(seconds=60)
+"""No transaction lasts that long: whoever had read of the merged record has written by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """To whom a reference goes. `name` is None where it is not known."""
+
+    id: UUID
+    name: str | None
+
+
+Move = Callable[[Transaction, Any, Target, bool], Awaitable[bool]]
+"""`async (tx, row, to, aside) -> aside`: lets the row refer to `to` and records what there is to tell. True when the row had to
+be set aside for that, since there is one for `to` already; `aside` says that this was done when it was moved the other way."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column that refers to such records."""
+
+    table: type[Record]
+    column: str
+    move: Move
+
+    @property
+    def name(self) -> str:
+        """The name under which it is kept what was moved."""
+        return f"{self.table.__tablename__}.{self.column}"
+
+
+_WENT = text(
+    "INSERT INTO merged_records (tenant_id, merge_id, record_id, survivor_id, survivor_name, undone)"
+    " VALUES (:tenant, :merge, :record, :survivor, :name, :undone)"
+    " ON CONFLICT (tenant_id, merge_id, record_id) DO UPDATE SET undone = merged_records.undone OR excluded.undone"
+)
+_WHERE_TO = text(
+    "SELECT merge_id, survivor_id, survivor_name FROM merged_records WHERE record_id = :record AND NOT undone"
+    " ORDER BY merge_id DESC LIMIT 1"
+)
+_MOVED = text(
+    "INSERT INTO moved_references (tenant_id, merge_id, reference, row_id, former_id, aside)"
+    " VALUES (:tenant, :merge, :reference, :row, :former, :aside)"
+    " ON CONFLICT (tenant_id, merge_id, reference, row_id) DO UPDATE SET former_id = excluded.former_id, aside = excluded.aside"
+)
+_TAKE_BACK = text(
+    "DELETE FROM moved_references WHERE merge_id = :merge AND reference = :reference RETURNING row_id, former_id, aside"
+)
+# The row has moved on since: when that is undone, it goes back to where it came from in the first place.
+_CAME_FROM = text(
+    "UPDATE moved_references SET former_id = :former WHERE reference = :reference AND row_id = :row AND former_id = :survivor"
+)
+_RENAMED = text(
+    "UPDATE merged_records SET survivor_name = :name WHERE survivor_id = :survivor AND survivor_name <> :name"
+)
+
+
+class Following:
+    """The references of one service to one kind of records."""
+
+    def __init__(self, kind: str, *references: Reference) -> None:
+        self._kind = f"follow {kind}"
+        self._references = references
+        self.jobs: Mapping[str, Any] = {self._kind: self._look_again}
+
+    async def merged(
+        self, tx: Transaction, merge_id: UUID, survivor: Target, records: Sequence[UUID]
+    ) -> None:
+        """These records went into the survivor."""
+        for id in records:
+            await self._note(tx, merge_id, id, survivor, undone=False)
+        await self.follow(tx, records)
+        payload = {"ids": [str(id) for id in records]}
+        await tx.enqueue(self._kind, payload, due_at=tx.now + _LATER, key=str(merge_id))
+
+    async def unmerged(
+        self, tx: Transaction, merge_id: UUID, survivor: Target, restored: Sequence[Target]
+    ) -> None:
+        """The merge was undone: what it moved goes back, unless somebody has given it to another since."""
+        for one in restored:
+            await self._note(tx, merge_id, one.id, survivor, undone=True)
+        names = {one.id: one.name for one in restored}
+        for reference in self._references:
+            of = {"merge": merge_id, "reference": reference.name}
+            for moved in (await tx.session.execute(_TAKE_BACK, of)).all():
+                row = await tx.session.get(
+                    reference.table, (tx.who.tenant_id, moved.row_id), with_for_update=True, populate_existing=True
+                )  # fmt: skip
+                if row is not None and getattr(row, reference.column) == survivor.id:
+                    former = UUID(str(moved.former_id))
+                    await reference.move(tx, row, Target(former, names.get(former)), moved.aside)
+                else:
+                    came = {
+                        "former": moved.former_id, "reference": reference.name, "row": moved.row_id,
+                        "survivor": survivor.id,
+                    }  # fmt: skip
+                    await tx.session.execute(_CAME_FROM, came)
+        await self.follow(tx, [one.id for one in restored])
+
+    async def follow(self, tx: Transaction, ids: Iterable[UUID]) -> None:
+        """Moves what refers to these, where they were merged, to where they went, and on from there."""
+        waiting, seen = list(ids), set[UUID]()
+        while waiting:
+            id = waiting.pop()
+            if id in seen:
+                continue
+            seen.add(id)
+            went = (await tx.session.execute(_WHERE_TO, {"record": id})).one_or_none()
+            if went is None:
+                continue
+            survivor = Target(UUID(str(went.survivor_id)), went.survivor_name)
+            for reference in self._references:
+                await self._move(tx, reference, UUID(str(went.merge_id)), id, survivor)
+            waiting.append(survivor.id)
+
+    async def renamed(self, tx: Transaction, id: UUID, name: str) -> None:
+        """A record has another name: what follows to it later is to show that."""
+        await tx.session.execute(_RENAMED, {"survivor": id, "name": name})
+
+    async def _move(
+        self, tx: Transaction, reference: Reference, merge_id: UUID, former: UUID, to: Target
+    ) -> None:
+        column = getattr(reference.table, reference.column)
+        found = await tx.session.execute(
+            select(reference.table)
+            .where(column == former)
+            .order_by(col(reference.table.id))
+            .with_for_update()
+        )
+        for row in found.scalars().all():
+            aside = await reference.move(tx, row, to, False)
+            kept = {
+                "tenant": tx.who.tenant_id, "merge": merge_id, "reference": reference.name, "row": row.id,
+                "former": former, "aside": aside,
+            }  # fmt: skip
+            await tx.session.execute(_MOVED, kept)
+
+    async def _note(
+        self, tx: Transaction, merge_id: UUID, record: UUID, survivor: Target, *, undone: bool
+    ) -> None:
+        went = {
+            "tenant": tx.who.tenant_id, "merge": merge_id, "record": record, "survivor": survivor.id,
+            "name": survivor.name or "", "undone": undone,
+        }  # fmt: skip
+        await tx.session.execute(_WENT, went)
+
+    async def _look_again(self, payload: Mapping[str, Any], call: Any) -> None:
+        """The job."""
+        async with call.database.transaction(call.who, origin="event") as tx:
+            await self.follow(tx, [UUID(id) for id in payload["ids"]])

@@ -1,0 +1,257 @@
+"""Customers and contacts that may be kept twice: found by what they have in common, told with a score and its reasons.
+
+Candidates come from the index of words (`chassis.search`): whole numbers, addresses and names by the gram that only equal texts
+have, names with a slip of the pen by what is left of them. So the cost follows what is found and not how many there are. Each
+reason has a weight, and the score is what is left of doubt when each takes its share: 100 (1 - (1-w1)(1-w2)...).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from chassis.database import Database
+from chassis.principal import Act, Principal
+from chassis.search import Query, equal_to, holding, normalised, phone_forms
+from chassis.visibility import Holder, covers
+from customers.names import core_name, fragments, likeness
+from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way
+
+T = TypeVar("T")
+
+LEAST_SCORE = 50
+MOST_SHOWN = 10
+_MOST_EQUAL, _MOST_ALIKE = 100, 40
+"""Candidates that one search brings: of a switchboard's number there may be thousands."""
+_ALIKE = 75.0
+_WEIGHTS: Mapping[str, float] = {
+    "TAX_NUMBER": 0.95, "EMAIL": 0.75, "ACCOUNT": 0.75, "PHONE": 0.65, "NAME": 0.85, "CORE_NAME": 0.7,
+}  # fmt: skip
+_NAMESAKE = 0.35
+"""Many people have one name."""
+_COLLEAGUE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """By what a customer or contact is compared."""
+
+    company: bool
+    name: str
+    phones: frozenset[str] = frozenset()
+    emails: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    tax_numbers: frozenset[str] = frozenset()
+    customers: frozenset[UUID] = frozenset()
+    """Those that a contact belongs to."""
+    core: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "core", core_name(self.name) if self.company else "")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why two may be the same. `likeness` is 0 but for names."""
+
+    kind: str
+    value: str
+    weight: float
+    likeness: int = 0
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A row that may be the same, with a score from 0 to 100."""
+
+    row: Any
+    score: int
+    reasons: Sequence[Reason]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What was found: what the caller may see, and how many more there are."""
+
+    shown: Sequence[Duplicate]
+    hidden: int
+
+
+def customer_traits(read: Callable[[str], Any]) -> Traits:
+    """Of a customer; `read` gives its columns."""
+    entries = _entries(CUSTOMER_WAYS, read)
+    numbers = (read("tax_number"), read("registration_number"))
+    return Traits(
+        company=read("kind") != "PERSON", name=read("display_name"), phones=entries["phones"], emails=entries["emails"],
+        accounts=entries["accounts"], tax_numbers=frozenset(key for number in numbers if (key := _number(number))),
+    )  # fmt: skip
+
+
+def contact_traits(read: Callable[[str], Any]) -> Traits:
+    """Of a contact; `read` gives its columns."""
+    others = {UUID(one["customer_id"]) for one in read("affiliations")}
+    entries = _entries(CONTACT_WAYS, read)
+    return Traits(
+        company=False, name=read("display_name"), phones=entries["phones"], emails=entries["emails"],
+        accounts=entries["accounts"], customers=frozenset({read("customer_id"), *others}),
+    )  # fmt: skip
+
+
+def _entries(ways: Sequence[Way], read: Callable[[str], Any]) -> dict[str, frozenset[str]]:
+    out: dict[str, frozenset[str]] = {}
+    for way in ways:
+        if way.name != "addresses":
+            shown = [
+                f"{one['label']} {one['account']}" if way.name == "accounts" else one[way.value]
+                for one in way.entries(read)
+            ]
+            out[way.name] = frozenset(normalised(value) for value in shown if value)
+    return out
+
+
+def _number(text: str) -> str:
+    return "".join(part for part in normalised(text) if part.isalnum())
+
+
+def reasons(one: Traits, other: Traits) -> list[Reason]:
+    """Why `other` may be the same as `one`, the strongest first; none when nothing speaks for it."""
+    found: list[Reason] = []
+    for kind, mine, theirs in (
+        ("TAX_NUMBER", one.tax_numbers, other.tax_numbers), ("EMAIL", one.emails, other.emails),
+        ("ACCOUNT", one.accounts, other.accounts), ("PHONE", one.phones, other.phones),
+    ):  # fmt: skip
+        same = sorted(mine & theirs)
+        if same:
+            found.append(Reason(kind, same[0], _WEIGHTS[kind]))
+    name = _same_name(one, other)
+    if name is not None:
+        found.append(name)
+    if found and one.customers & other.customers:
+        found.append(Reason("SAME_CUSTOMER", "", _COLLEAGUE if name else 0.0))
+    return sorted(found, key=lambda reason: -reason.weight)
+
+
+def _same_name(one: Traits, other: Traits) -> Reason | None:
+    if _tight(one.name) == _tight(other.name):
+        weight = _WEIGHTS["NAME"] if one.company and other.company else _NAMESAKE
+        return Reason("NAME", other.name, weight, 100)
+    if not (one.company and other.company):
+        return None
+    if one.core == other.core:
+        return Reason("CORE_NAME", other.name, _WEIGHTS["CORE_NAME"], 100)
+    alike = likeness(one.core, other.core)
+    if alike < _ALIKE:
+        return None
+    return Reason("SIMILAR_NAME", other.name, 0.45 + 0.25 * (alike - _ALIKE) / (100 - _ALIKE), int(alike))
+
+
+def _tight(name: str) -> str:
+    return normalised(name).replace(" ", "")
+
+
+def scored(one: Traits, other: Traits) -> tuple[int, list[Reason]]:
+    """The score and the reasons, with what speaks against it."""
+    found = reasons(one, other)
+    doubt = 1.0
+    for reason in found:
+        doubt *= 1 - reason.weight
+    score = 1 - doubt
+    against = one.tax_numbers and other.tax_numbers and not one.tax_numbers & other.tax_numbers
+    if found and against:
+        found.append(Reason("OTHER_TAX_NUMBER", sorted(other.tax_numbers)[0], 0.0))
+        score /= 2
+    return round(100 * score), found
+
+
+def searches(traits: Traits) -> list[tuple[Query, int]]:
+    """What is asked of the index, each with the most that is taken of it."""
+    equal: list[str] = [*traits.emails, *traits.tax_numbers]
+    for phone in traits.phones:
+        equal += phone_forms(phone)[:1]
+    equal += [account.rpartition(" ")[2] for account in traits.accounts]
+    alike: list[Query | None] = []
+    if traits.company:
+        equal += [traits.name, traits.core]
+        if len(traits.core) > _SHORT_CORE:
+            alike.append(holding([traits.core]))
+        alike += [holding(parts) for parts in fragments(traits.core)]
+    asked = [(query, _MOST_EQUAL) for text in dict.fromkeys(equal) if (query := equal_to(text))]
+    return asked + [(query, _MOST_ALIKE) for query in dict.fromkeys(alike) if query]
+
+
+_SHORT_CORE = 2
+_FOUND = (
+    "SELECT DISTINCT s.id FROM jsonb_to_recordset($1::jsonb) AS q(grams jsonb, words jsonb, phrase text, most int),"
+    " LATERAL {table}_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
+    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, q.most) s"
+)
+_CUSTOMERS = f"SELECT t.* FROM customers t WHERE t.deleted_at IS NULL AND t.id IN ({_FOUND.replace('{table}', 'customers')})"  # noqa: S608 (constants)
+# Namesakes are looked for among colleagues only.
+_CONTACTS = (
+    "SELECT t.* FROM contacts t WHERE t.deleted_at IS NULL AND (t.id IN ("  # noqa: S608 (constants)
+    + _FOUND.replace("{table}", "contacts")
+    + ") OR t.id IN (SELECT c.id FROM contacts c WHERE c.customer_id = ANY($2::uuid[]) AND lower(c.display_name) = $3"
+    " UNION ALL SELECT a.contact_id FROM contact_affiliations a WHERE a.customer_id = ANY($2::uuid[])))"
+)
+_HOLDERS = "SELECT contact_id, owner_id, team_id FROM contact_affiliations WHERE contact_id = ANY($1::uuid[])"
+
+
+def _asked(traits: Traits) -> list[dict[str, Any]]:
+    return [
+        {"grams": query.grams, "words": query.words, "phrase": query.phrase, "most": most}
+        for query, most in searches(traits)
+    ]
+
+
+async def customers_like(
+    database: Database, who: Principal, traits: Traits, itself: UUID | None, least: int, most: int
+) -> Duplicates:
+    """The customers that may be the same as one with these traits, but for `itself`."""
+    rows = await database.read(who, _CUSTOMERS, _asked(traits))
+    found = _ranked(rows, traits, customer_traits, itself, least)
+    return _parted(found, who, most, {})
+
+
+async def contacts_like(
+    database: Database, who: Principal, traits: Traits, itself: UUID | None, least: int, most: int
+) -> Duplicates:
+    """The contacts that may be the same as one with these traits, but for `itself`."""
+    rows = await database.read(
+        who, _CONTACTS, _asked(traits), list(traits.customers), normalised(traits.name)
+    )
+    found = _ranked(rows, traits, contact_traits, itself, least)
+    through: dict[UUID, list[Holder]] = {}
+    for row in await database.read(who, _HOLDERS, [one.row["id"] for one in found]) if found else ():
+        through.setdefault(row["contact_id"], []).append(Holder(row["owner_id"], row["team_id"]))
+    return _parted(found, who, most, through)
+
+
+def _ranked(
+    rows: Iterable[Any], traits: Traits, read: Callable[[Callable[[str], Any]], Traits], itself: UUID | None, least: int
+) -> list[Duplicate]:  # fmt: skip
+    found: list[Duplicate] = []
+    for row in rows:
+        if row["id"] != itself:
+            score, why = scored(traits, read(partial(_column, row)))
+            if why and score >= (least or LEAST_SCORE):
+                found.append(Duplicate(row, score, why))
+    return sorted(found, key=lambda one: (-one.score, one.row["created_at"], one.row["id"]))
+
+
+def _column(row: Any, name: str) -> Any:
+    return row[name]
+
+
+def _parted(
+    found: Sequence[Duplicate], who: Principal, most: int, through: Mapping[UUID, Sequence[Holder]]
+) -> Duplicates:
+    seen = [
+        one
+        for one in found
+        if any(
+            covers(holder, who, "customers", Act.READ)
+            for holder in (Holder(one.row["owner_id"], one.row["team_id"]), *through.get(one.row["id"], ()))
+        )
+    ]
+    return Duplicates(seen[: most or MOST_SHOWN], len(found) - len(seen))

@@ -1,0 +1,243 @@
+"""Customers go into one: their own fields, and all that refers to them in this service."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlmodel import col
+
+from chassis.database import Transaction
+from chassis.mapping import change
+from customers.affiliation import WHAT, index_anew, report_to, standing, superior_at, tell
+from customers.contact import Contact
+from customers.customer import Customer, CustomerUpdated, ancestors, hold_trees, told
+from customers.errors import MergeKindsDiffer, MergeTwoCards
+from customers.merging.fields import Choices, check_choices, joined_customer
+from customers.merging.kept import Before, Kept
+from customers.merging.merge import CUSTOMER, CustomerMerged, Merge, check_ids, merge_of
+from customers.merging.segments import join_segments
+from customers.points.cards import card_of
+from customers.profile import CUSTOMER_WAYS, changed_names, entry_changes, noted
+from customers.relation import CustomerRelation, RelationDeleted, RelationUpdated, relations_of
+from customers.relation import told as told_relation
+from customers.reports import superiors
+from customers.value.review import outdate
+from customers.value.worth import revalue
+
+_MEMBERS = text("SELECT contact_id FROM contact_affiliations WHERE customer_id = ANY(:ids)")
+_PRIMARY = text('SELECT 1 FROM contacts WHERE customer_id = :id AND "primary" AND deleted_at IS NULL LIMIT 1')
+_ORDERS = text("SELECT id, customer_id, order_date AS day FROM customer_orders WHERE customer_id = ANY(:ids)")
+_OPPORTUNITIES = text(
+    "SELECT id, month, customer_id, month AS day FROM customer_opportunities WHERE customer_id = ANY(:ids)"
+)
+_MOVE_ORDERS = text("UPDATE customer_orders SET customer_id = :to WHERE customer_id = ANY(:ids)")
+_MOVE_OPPORTUNITIES = text(
+    "UPDATE customer_opportunities SET customer_id = :to WHERE customer_id = ANY(:ids)"
+)
+
+
+async def merge_customers(
+    tx: Transaction, survivor_id: UUID, merged_ids: list[UUID], choices: Choices, etag: str
+) -> Merge:
+    """Merges customers that the caller may change.
+
+    Raises NotFound, Denied, EtagMismatch, Invalid, MergeKindsDiffer, MergeTwoCards.
+    """
+    await hold_trees(tx)
+    found = {id: await tx.get(Customer, id, right="customers") for id in sorted({survivor_id, *merged_ids})}
+    check_ids(survivor_id, merged_ids)
+    survivor, losers = found[survivor_id], [found[id] for id in merged_ids]
+    rows = [survivor, *losers]
+    tx.check_etag(survivor, etag)
+    custom = {key for row in rows for key in row.custom_fields}
+    check_choices(choices, list(found), customers=True, custom=custom)
+    if len({row.kind for row in rows}) > 1:
+        raise MergeKindsDiffer
+    before = Before()
+    before.note(rows)
+    await _move_card(tx, survivor, losers, before)
+    values = joined_customer(rows, choices)
+    for loser in losers:
+        loser.merged_into_id = survivor.id
+        tx.delete(loser)
+    await _move_children(tx, survivor, merged_ids, before)
+    # What may be held once is free before the survivor takes it.
+    await tx.session.flush()
+    values["parent_customer_id"] = await _parent(tx, rows, choices.get("parentCustomerId"))
+    entries = noted(survivor)
+    changed = changed_names(CUSTOMER_WAYS, change(survivor, values))
+    changed = [name for name in changed if not name.endswith("_contact_time") and name not in _TOUCHED]
+    if changed:
+        survivor.findable()
+        tx.record(
+            CustomerUpdated(
+                **told(survivor), changed_fields=changed, entry_changes=entry_changes(entries, survivor)
+            ),
+            on=survivor,
+        )
+    await _move_relations(tx, survivor, merged_ids, before)
+    await _move_contacts(tx, survivor, merged_ids, before)
+    kept = before.kept() | await _move_facts(tx, survivor, merged_ids)
+    kept |= await join_segments(tx, survivor.id, merged_ids)
+    merge = merge_of(tx, CUSTOMER, survivor, merged_ids, kept)
+    tx.record(
+        CustomerMerged(**told(survivor), merge_id=merge.id, merged_customer_ids=merged_ids), on=survivor
+    )
+    return merge
+
+
+_TOUCHED = ("last_deal_time", "last_service_time")
+
+
+async def _move_card(tx: Transaction, survivor: Customer, losers: Sequence[Customer], before: Before) -> None:
+    cards = [card for row in (survivor, *losers) if (card := await card_of(tx, row.id)) is not None]
+    if len(cards) > 1:
+        raise MergeTwoCards
+    for card in cards:
+        if card.customer_id != survivor.id:
+            before.note([card])
+            card.customer_id, card.owner_id, card.team_id = survivor.id, survivor.owner_id, survivor.team_id
+
+
+async def _move_children(tx: Transaction, survivor: Customer, ids: list[UUID], before: Before) -> None:
+    found = await tx.session.execute(
+        select(Customer)
+        .where(
+            col(Customer.parent_customer_id).in_(ids), col(Customer.deleted_at).is_(None),
+            col(Customer.id).not_in([survivor.id, *ids]),
+        )
+        .order_by(col(Customer.id))
+        .with_for_update()
+    )  # fmt: skip
+    for child in found.scalars().all():
+        before.note([child])
+        child.parent_customer_id = survivor.id
+        tx.record(CustomerUpdated(**told(child), changed_fields=["parent_customer_id"]), on=child)
+
+
+async def _parent(tx: Transaction, rows: Sequence[Customer], choice: UUID | None) -> UUID | None:
+    """The survivor's parent: the first that is none of the merged ones and does not stand below them."""
+    merged = {row.id for row in rows}
+    asked = [row for row in rows if row.id == choice] if choice else rows
+    for row in asked:
+        parent = row.parent_customer_id
+        if parent is not None and parent not in merged and not merged & await ancestors(tx, parent):
+            return parent
+    return None
+
+
+async def _move_relations(tx: Transaction, survivor: Customer, ids: list[UUID], before: Before) -> None:
+    """Relations come to the survivor; one with itself ends, and so does one that it has already."""
+    rows = await relations_of(tx, [survivor.id, *ids])
+    before.note(rows)
+
+    def ends(row: CustomerRelation) -> tuple[UUID, UUID]:
+        first, second = (
+            survivor.id if id in ids else id for id in (row.from_customer_id, row.to_customer_id)
+        )
+        return first, second
+
+    def key(row: CustomerRelation) -> tuple[str, UUID, UUID]:
+        first, second = ends(row)
+        return (
+            (row.type, first, second)
+            if row.type == "SUPPLIER"
+            else (row.type, min(first, second), max(first, second))
+        )
+
+    moved = [row for row in rows if row.from_customer_id in ids or row.to_customer_id in ids]
+    there = {key(row) for row in rows if row not in moved}
+    stay: list[CustomerRelation] = []
+    for row in moved:
+        first, second = ends(row)
+        if first == second or key(row) in there:
+            tx.delete(row)
+            tx.record(RelationDeleted(**told_relation(row)), on=row)
+        else:
+            there.add(key(row))
+            stay.append(row)
+    await tx.session.flush()
+    for row in stay:
+        row.from_customer_id, row.to_customer_id = ends(row)
+        tx.record(
+            RelationUpdated(**told_relation(row), changed_fields=["from_customer_id", "to_customer_id"]),
+            on=row,
+        )
+
+
+async def _move_contacts(tx: Transaction, survivor: Customer, ids: list[UUID], before: Before) -> None:
+    """Contacts come to the survivor; who belonged to several of them belongs to it once."""
+    members = list((await tx.session.execute(_MEMBERS, {"ids": ids})).scalars())
+    found = await tx.session.execute(
+        select(Contact)
+        .where(
+            col(Contact.customer_id).in_(ids) | col(Contact.id).in_(members), col(Contact.deleted_at).is_(None)
+        )
+        .order_by(col(Contact.id))
+        .with_for_update()
+    )  # fmt: skip
+    contacts = found.scalars().all()
+    has_primary = (await tx.session.execute(_PRIMARY, {"id": survivor.id})).first() is not None
+    twice: list[Contact] = []
+    for contact in contacts:
+        before.note([contact])
+        stood = standing(contact)
+        if _come_together(contact, survivor, {str(id) for id in ids}):
+            twice.append(contact)
+        if contact.customer_id == survivor.id and contact.primary and stood["customer_id"] != survivor.id:
+            contact.primary, has_primary = not has_primary, True
+        await tx.session.flush()
+        await index_anew(tx, contact)
+        tell(tx, contact, stood)
+    for contact in twice:
+        # Two trees without circles may have one together, through those who stand in both.
+        superior = superior_at(contact, survivor.id)
+        if superior is not None and contact.id in await superiors(tx, survivor.id, superior):
+            await report_to(tx, contact, survivor.id, None)
+            await tx.session.flush()
+
+
+def _come_together(contact: Contact, survivor: Customer, ids: set[str]) -> bool:
+    """Makes what a contact is at the merged customers what it is at the survivor. True when it belonged to more than one."""
+    here = str(survivor.id)
+    mine = [one for one in contact.affiliations if one["customer_id"] in ids]
+    there = [one for one in contact.affiliations if one["customer_id"] == here]
+    rest = [one for one in contact.affiliations if one["customer_id"] not in {*ids, here}]
+    if contact.customer_id == survivor.id or str(contact.customer_id) in ids:
+        for one in (*there, *mine):
+            for name in WHAT:
+                value = one[name]
+                if value and not getattr(contact, name):
+                    setattr(contact, name, UUID(value) if name == "reports_to_id" else value)
+        contact.customer_id = survivor.id
+        contact.owner_id, contact.team_id = survivor.owner_id, survivor.team_id
+        contact.affiliations = rest
+        return bool(there or mine)
+    first, *others = [*there, *mine]
+    joined: dict[str, Any] = {**first, "customer_id": here}
+    for one in others:
+        joined |= {name: one[name] for name in WHAT if one[name] and not joined[name]}
+    contact.affiliations = [*rest, joined]
+    return bool(others)
+
+
+async def _move_facts(tx: Transaction, survivor: Customer, ids: list[UUID]) -> Kept:
+    """What is known of orders and opportunities, by which the survivor is valued. Answers with what was moved."""
+    kept: Kept = {}
+    days: list[date] = []
+    former: set[UUID] = set()
+    for name, found in (("order_fact", _ORDERS), ("opportunity_fact", _OPPORTUNITIES)):
+        for row in (await tx.session.execute(found, {"ids": ids})).all():
+            key = str(row.id) if name == "order_fact" else f"{row.id} {row.month}"
+            kept.setdefault(name, {})[key] = {"customer_id": [str(row.customer_id), str(survivor.id)]}
+            days.append(row.day)
+            former.add(row.customer_id)
+    if days:
+        await outdate(tx, min(days))
+        for statement in (_MOVE_ORDERS, _MOVE_OPPORTUNITIES):
+            await tx.session.execute(statement, {"to": survivor.id, "ids": ids})
+        for id in (survivor.id, *sorted(former)):
+            await revalue(tx, id)
+    return kept

@@ -1,0 +1,249 @@
+"""A merge is undone: records are what they were, and what referred to them does again.
+
+What somebody has changed after the merge stays as it was changed, and what was added stays with the survivor.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from chassis.database import Transaction
+from chassis.principal import Act
+from chassis.records import Record, RecordT
+from chassis.visibility import covers
+from customers import contact as contacts
+from customers import customer as customers
+from customers import relation as relations
+from customers.affiliation import index_anew, report_to, superior_at
+from customers.contact import Contact
+from customers.customer import Customer, ancestors, hold_trees
+from customers.errors import MergeSurvivorGone, MergeTooOld, MergeUndone
+from customers.merging.kept import put_back
+from customers.merging.merge import (
+    CUSTOMER,
+    MERGED,
+    UNDONE,
+    ContactUnmerged,
+    CustomerUnmerged,
+    Merge,
+    RestoredRecord,
+)
+from customers.merging.segments import part_segments
+from customers.points.cards import Card
+from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, changed_names
+from customers.relation import CustomerRelation, RelationCreated, RelationUpdated
+from customers.reports import superiors
+from customers.value.review import outdate
+from customers.value.worth import forget_worthless, revalue
+
+_ORDER_BACK = text(
+    "UPDATE customer_orders SET customer_id = :former WHERE id = :id AND customer_id = :survivor RETURNING order_date AS day"
+)
+_OPPORTUNITY_BACK = text(
+    "UPDATE customer_opportunities SET customer_id = :former WHERE id = :id AND month = :month AND customer_id = :survivor"
+    " RETURNING month AS day"
+)
+_FIRST_DAY = text(
+    "SELECT least((SELECT min(order_date) FROM customer_orders WHERE customer_id = :id),"
+    " (SELECT min(month) FROM customer_opportunities WHERE customer_id = :id))"
+)
+
+
+async def undo(tx: Transaction, merge: Merge) -> None:
+    """Undoes a merge; its row is locked. Raises MergeUndone, MergeTooOld, MergeSurvivorGone, AlreadyExists."""
+    if merge.state != MERGED:
+        raise MergeUndone
+    if merge.undo_end_time < tx.now:
+        raise MergeTooOld
+    if merge.kind == CUSTOMER:
+        await _undo_customers(tx, merge)
+    else:
+        await _undo_contacts(tx, merge)
+    merge.state, merge.undo_time = UNDONE, tx.now
+
+
+def may_undo(merge: Merge, survivor: Record | None, tx: Transaction) -> bool:
+    """Whether the caller may change the survivor, or could when it was merged, if it is gone."""
+    return covers(survivor or merge, tx.who, "customers", Act.WRITE)
+
+
+async def _any(tx: Transaction, table: type[RecordT], id: UUID) -> RecordT | None:
+    """The row, locked, also when it is deleted."""
+    return await tx.session.get(table, (tx.who.tenant_id, id), with_for_update=True, populate_existing=True)
+
+
+async def _undo_customers(tx: Transaction, merge: Merge) -> None:
+    await hold_trees(tx)
+    kept = merge.kept
+    survivor = await tx.find(Customer, merge.survivor_id)
+    if survivor is None:
+        raise MergeSurvivorGone
+    # What may be held once is given up by the survivor before the others take it.
+    await _customer_back(tx, survivor, kept)
+    await tx.session.flush()
+    restored: list[Customer] = []
+    for id in sorted(merge.merged_ids):
+        loser = await _any(tx, Customer, UUID(str(id)))
+        if loser is not None and loser.merged_into_id == survivor.id:
+            put_back(loser, kept.get("customer", {}).get(str(loser.id), {}))
+            loser.findable()
+            restored.append(loser)
+    merged = {str(merge.survivor_id), *map(str, merge.merged_ids)}
+    moved = [survivor, *restored]
+    for id in sorted(set(kept.get("customer", {})) - merged):
+        child = await tx.find(Customer, UUID(id))
+        if child is not None:
+            await _customer_back(tx, child, kept)
+            moved.append(child)
+    await tx.session.flush()
+    for one in moved:
+        if one.parent_customer_id is not None and one.id in await ancestors(tx, one.parent_customer_id):
+            one.parent_customer_id = None
+            await tx.session.flush()
+    await relations_back(tx, kept)
+    await contacts_back(tx, kept)
+    await cards_back(tx, kept)
+    await _facts_back(tx, survivor, kept)
+    await part_segments(tx, kept)
+    tx.record(
+        CustomerUnmerged(
+            **customers.told(survivor), merge_id=merge.id,
+            restored_customers=[RestoredRecord(id=one.id, display_name=one.display_name) for one in restored],
+        ),
+        on=survivor,
+    )  # fmt: skip
+
+
+async def _customer_back(tx: Transaction, row: Customer, kept: Mapping[str, Any]) -> None:
+    done = put_back(row, kept.get("customer", {}).get(str(row.id), {}))
+    if done:
+        row.findable()
+        changed = changed_names(CUSTOMER_WAYS, done)
+        tx.record(customers.CustomerUpdated(**customers.told(row), changed_fields=changed), on=row)
+
+
+async def relations_back(tx: Transaction, kept: Mapping[str, Any]) -> None:
+    """Relations that were ended or moved are there again."""
+    for id, changed in sorted(kept.get("relation", {}).items()):
+        row = await _any(tx, CustomerRelation, UUID(id))
+        gone = row is not None and row.deleted_at is not None
+        if row is None or (gone and "deleted_at" not in changed):
+            continue  # somebody has ended it since
+        done = put_back(row, changed)
+        if gone and row.deleted_at is None:
+            tx.record(RelationCreated(**relations.told(row)), on=row)
+        elif done and not gone:
+            tx.record(RelationUpdated(**relations.told(row), changed_fields=done), on=row)
+    await tx.session.flush()
+
+
+async def contacts_back(tx: Transaction, kept: Mapping[str, Any]) -> list[Contact]:
+    """Contacts are what they were. Answers with those that are there again."""
+    back: list[Contact] = []
+    again: list[Contact] = []
+    for id, changed in sorted(kept.get("contact", {}).items()):
+        row = await _any(tx, Contact, UUID(id))
+        if row is None:
+            continue
+        done = put_back(row, changed)
+        if "customer_id" in done or "deleted_at" in done:
+            await _follow(tx, row)
+        if done:
+            row.findable()
+            back.append(row)
+        names = changed_names(CONTACT_WAYS, [name for name in done if name not in _GONE])
+        if "deleted_at" in done and row.deleted_at is None:
+            again.append(row)
+        elif names and row.deleted_at is None:
+            tx.record(contacts.ContactUpdated(**contacts.told(row), changed_fields=names), on=row)
+    await tx.session.flush()
+    for row in back:
+        await _only_there(tx, row)
+        await index_anew(tx, row)
+    for row in back:
+        for customer in (row.customer_id, *(UUID(one["customer_id"]) for one in row.affiliations)):
+            superior = superior_at(row, customer)
+            if superior is not None and row.id in await superiors(tx, customer, superior):
+                await report_to(tx, row, customer, None)
+                await tx.session.flush()
+    return again
+
+
+_GONE = ("deleted_at", "merged_into_id")
+
+
+async def _only_there(tx: Transaction, row: Contact) -> None:
+    """A customer to which it belonged besides may have been deleted meanwhile."""
+    there = [
+        one
+        for one in row.affiliations
+        if await tx.find(Customer, UUID(one["customer_id"]), lock=False) is not None
+    ]
+    if len(there) < len(row.affiliations):
+        row.affiliations = there
+        await tx.session.flush()
+
+
+async def _follow(tx: Transaction, row: Contact | Card) -> None:
+    """The owner may have become another while it was with the survivor."""
+    customer = await tx.find(Customer, row.customer_id, lock=False)
+    if customer is not None:
+        row.owner_id, row.team_id = customer.owner_id, customer.team_id
+
+
+async def cards_back(tx: Transaction, kept: Mapping[str, Any]) -> None:
+    """Cards that were moved or withdrawn are there again."""
+    for id, changed in kept.get("card", {}).items():
+        row = await _any(tx, Card, UUID(id))
+        if row is not None and not {"customer_id", "deleted_at"}.isdisjoint(put_back(row, changed)):
+            await _follow(tx, row)
+
+
+async def _facts_back(tx: Transaction, survivor: Customer, kept: Mapping[str, Any]) -> None:
+    orders, opportunities = kept.get("order_fact", {}), kept.get("opportunity_fact", {})
+    if not (orders or opportunities):
+        return
+    first: date | None = (await tx.session.execute(_FIRST_DAY, {"id": survivor.id})).scalar_one()
+    if first is not None:
+        await outdate(tx, first)
+    former = set[UUID]()
+    for key, changed in (*orders.items(), *opportunities.items()):
+        id, _, month = key.partition(" ")
+        back: dict[str, Any] = {
+            "former": UUID(changed["customer_id"][0]), "survivor": survivor.id, "id": UUID(id),
+            **({"month": date.fromisoformat(month)} if month else {}),
+        }  # fmt: skip
+        await tx.session.execute(_OPPORTUNITY_BACK if month else _ORDER_BACK, back)
+        former.add(back["former"])
+    for id in (survivor.id, *sorted(former)):
+        await revalue(tx, id)
+        await forget_worthless(tx, id)
+
+
+async def _undo_contacts(tx: Transaction, merge: Merge) -> None:
+    survivor = await tx.find(Contact, merge.survivor_id)
+    if survivor is None:
+        raise MergeSurvivorGone
+    kept = merge.kept.get("contact", {})
+    first = put_back(
+        survivor, {k: v for k, v in kept.get(str(survivor.id), {}).items() if k == "external_key"}
+    )
+    await tx.session.flush()
+    await contacts_back(tx, merge.kept)
+    if first:
+        tx.record(contacts.ContactUpdated(**contacts.told(survivor), changed_fields=first), on=survivor)
+    restored = [
+        one
+        for id in merge.merged_ids
+        if (one := await tx.find(Contact, UUID(str(id)))) is not None and one.merged_into_id is None
+    ]
+    tx.record(
+        ContactUnmerged(
+            **contacts.told(survivor), merge_id=merge.id,
+            restored_contacts=[RestoredRecord(id=one.id, display_name=one.display_name) for one in restored],
+        ),
+        on=survivor,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""MergeService."""
+
+from typing import Any
+from uuid import UUID
+
+from kehu.customers.v1 import merge_pb2 as pb
+from kehu.customers.v1 import merge_service_pb2 as service_pb
+
+from chassis.database import Transaction
+from chassis.errors import Denied, NotFound
+from chassis.fields import Field, Kind
+from chassis.ids import parse_id
+from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
+from chassis.mapping import Mapping
+from chassis.principal import Act
+from chassis.rpc import Call, Face
+from chassis.visibility import covers
+from customers.contact import Contact
+from customers.customer import Customer
+from customers.merging.contacts import merge_contacts
+from customers.merging.customers import merge_customers
+from customers.merging.fields import Choices
+from customers.merging.merge import CUSTOMER, KINDS, STATES, Merge
+from customers.merging.undo import may_undo, undo
+
+face = Face("kehu.customers.v1.MergeService")
+MERGE = Mapping(pb.Merge, skip=["merged_ids"])
+MERGES = Listing(
+    Merge,
+    "customers",
+    {
+        **RECORD_FIELDS,
+        **OWNER_FIELDS,
+        "kind": Field("kind", Kind.ENUM, values=KINDS, prefix="MERGE_KIND_"),
+        "survivorId": Field("survivor_id", Kind.UUID),
+        "state": Field("state", Kind.ENUM, values=STATES, prefix="MERGE_STATE_"),
+    },
+)
+
+
+def _message(row: Any) -> pb.Merge:
+    message = MERGE.message(row)
+    ids: list[UUID] = row["merged_ids"] if hasattr(row, "keys") else row.merged_ids
+    message.merged_ids.extend(str(id) for id in ids)
+    return message
+
+
+async def _answer(tx: Transaction, merge: Merge) -> pb.Merge:
+    await tx.session.flush()
+    return _message(merge)
+
+
+def _asked(
+    request: service_pb.MergeCustomersRequest | service_pb.MergeContactsRequest,
+) -> tuple[UUID, list[UUID], Choices]:
+    ids = [parse_id(id, f"mergedIds[{place}]") for place, id in enumerate(request.merged_ids)]
+    choices = {name: parse_id(id, f"fieldChoices.{name}") for name, id in request.field_choices.items()}
+    return parse_id(request.id, "id"), ids, choices
+
+
+@face.write("MergeCustomers")
+async def customers(request: service_pb.MergeCustomersRequest, tx: Transaction) -> pb.Merge:
+    return await _answer(tx, await merge_customers(tx, *_asked(request), request.etag))
+
+
+@face.write("MergeContacts")
+async def contacts(request: service_pb.MergeContactsRequest, tx: Transaction) -> pb.Merge:
+    return await _answer(tx, await merge_contacts(tx, *_asked(request), request.etag))
+
+
+@face.read("GetMerge")
+async def get_merge(request: service_pb.GetMergeRequest, call: Call) -> pb.Merge:
+    return _message(await MERGES.get(call, request.id))
+
+
+@face.read("ListMerges")
+async def list_merges(request: service_pb.ListMergesRequest, call: Call) -> service_pb.ListMergesResponse:
+    page = await MERGES.page(call, request)
+    return service_pb.ListMergesResponse(
+        merges=[_message(row) for row in page.rows], next_page_token=page.next_page_token
+    )
+
+
+@face.write("UndoMerge")
+async def undo_merge(request: service_pb.UndoMergeRequest, tx: Transaction) -> pb.Merge:
+    id = parse_id(request.id, "id")
+    merge = await tx.find(Merge, id)
+    if merge is None:
+        raise NotFound("merge", id)
+    survivor = await tx.find(Customer if merge.kind == CUSTOMER else Contact, merge.survivor_id)
+    if not may_undo(merge, survivor, tx):
+        if covers(merge, tx.who, "customers", Act.READ):
+            raise Denied("You may see this merge but not undo it.", reason="RECORD_READ_ONLY")
+        raise NotFound("merge", id)
+    tx.check_etag(merge, request.etag)
+    await undo(tx, merge)
+    return await _answer(tx, merge)

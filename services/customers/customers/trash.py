@@ -1,0 +1,231 @@
+"""The trash: what was deleted with all that went with it, brought back as it was, and emptied by the tenant's rule.
+
+What a deletion has changed is kept as a merge keeps it (`merging.kept`): so restoring puts back what nobody has changed since.
+Emptying leaves the rows, for ledgers and orders refer to them, and takes everything out of them that says who it was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, col
+
+from chassis.database import Database, Transaction
+from chassis.errors import NotFound
+from chassis.events.event import Event
+from chassis.principal import Act, Principal
+from chassis.records import Owned, Record
+from chassis.visibility import covers
+from customers import contact as contacts
+from customers import customer as customers
+from customers.affiliation import dismiss, dismiss_all, reporting_to
+from customers.contact import Contact, ContactSnapshot
+from customers.customer import Customer, CustomerSnapshot, ancestors, hold_trees, survivor_of
+from customers.errors import CustomerInTrash
+from customers.merging.kept import Before, Kept, put_back
+from customers.merging.undo import cards_back, contacts_back, relations_back
+from customers.points.cards import card_of, withdraw_card
+from customers.relation import end_all, relations_of
+
+CUSTOMER, CONTACT = "CUSTOMER", "CONTACT"
+PURGE = "purge trash"
+"""The kind of the job. Its key is the tenant."""
+_EACH = timedelta(hours=1)
+_STEP = 100
+_NAMESPACE = UUID("7d5a3c1e-52a8-4a7e-9b6c-0f1f9f1b7c11")
+
+
+class TrashItem(Owned, table=True):
+    """What was deleted. Its id is the record's own; owner and team are those it had."""
+
+    __tablename__ = "trash"  # pyright: ignore[reportAssignmentType]
+
+    kind: str
+    display_name: str
+    kept: Kept = Field(default_factory=dict, sa_type=JSONB)
+
+
+class TrashRule(Record, table=True):
+    """A tenant's rule; there is none until somebody makes one."""
+
+    __tablename__ = "trash_rules"  # pyright: ignore[reportAssignmentType]
+
+    keep_days: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerRestored(Event):
+    customer_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    customer: CustomerSnapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContactRestored(Event):
+    contact_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    contact: ContactSnapshot
+
+
+_MEMBERS = text("SELECT contact_id FROM contact_affiliations WHERE customer_id = :id")
+
+
+async def trash_customer(tx: Transaction, customer: Customer, *, kept: bool) -> None:
+    """Deletes a customer that has no children, with all that goes with it; its row is locked. Unless it is `kept` in the trash,
+    nobody can bring it back."""
+    before = Before()
+    before.note([customer])
+    members = list((await tx.session.execute(_MEMBERS, {"id": customer.id})).scalars())
+    found = await tx.session.execute(
+        select(Contact)
+        .where(
+            (col(Contact.customer_id) == customer.id) | col(Contact.id).in_(members), col(Contact.deleted_at).is_(None)
+        )
+        .order_by(col(Contact.id))
+        .with_for_update()
+    )  # fmt: skip
+    before.note(found.scalars().all())
+    before.note(await relations_of(tx, [customer.id]))
+    card = await card_of(tx, customer.id)
+    before.note([card] if card is not None else [])
+    await dismiss_all(tx, customer)
+    await end_all(tx, customer)
+    await withdraw_card(tx, customer)
+    tx.delete(customer)
+    tx.record(customers.CustomerDeleted(**customers.told(customer)), on=customer)
+    await tx.session.flush()
+    if kept:
+        _throw(tx, CUSTOMER, customer, before.kept())
+
+
+async def trash_contact(tx: Transaction, contact: Contact, successor: UUID | None) -> None:
+    """Deletes a contact; its row is locked. Raises what `dismiss` does."""
+    before = Before()
+    before.note([contact, *await reporting_to(tx, contact.id)])
+    await dismiss(tx, contact, successor)
+    await tx.session.flush()
+    _throw(tx, CONTACT, contact, before.kept())
+
+
+def _throw(tx: Transaction, kind: str, row: Customer | Contact, kept: Kept) -> None:
+    tx.add(
+        TrashItem(
+            id=row.id, kind=kind, display_name=row.display_name, owner_id=row.owner_id, team_id=row.team_id, kept=kept
+        )
+    )  # fmt: skip
+
+
+async def restore(tx: Transaction, id: UUID, etag: str) -> TrashItem:
+    """Brings back what the caller may delete. Raises NotFound, EtagMismatch, CustomerInTrash, AlreadyExists."""
+    item = await tx.find(TrashItem, id)
+    if item is None or not covers(item, tx.who, "customers", Act.WRITE):
+        raise NotFound("trash item", id)
+    tx.check_etag(item, etag)
+    if item.kind == CUSTOMER:
+        await _restore_customer(tx, item)
+    else:
+        await _restore_contact(tx, item)
+    await tx.session.delete(item)
+    return item
+
+
+async def _restore_customer(tx: Transaction, item: TrashItem) -> None:
+    await hold_trees(tx)
+    customer = await tx.session.get(
+        Customer, (tx.who.tenant_id, item.id), with_for_update=True, populate_existing=True
+    )
+    if customer is None:
+        raise NotFound("trash item", item.id)
+    put_back(customer, item.kept.get("customer", {}).get(str(item.id), {}))
+    parent = customer.parent_customer_id
+    if parent is not None:
+        # It may have been merged or deleted, or have come to stand below, meanwhile.
+        parent = await survivor_of(tx, parent)
+        there = await tx.find(Customer, parent, lock=False)
+        below = there is None or customer.id in await ancestors(tx, parent)
+        customer.parent_customer_id = None if below else parent
+    await tx.session.flush()
+    await relations_back(tx, item.kept)
+    for row in await contacts_back(tx, item.kept):
+        tx.record(ContactRestored(**contacts.told(row)), on=row)
+    await cards_back(tx, item.kept)
+    tx.record(CustomerRestored(**customers.told(customer)), on=customer)
+
+
+async def _restore_contact(tx: Transaction, item: TrashItem) -> None:
+    contact = await tx.session.get(Contact, (tx.who.tenant_id, item.id), with_for_update=True)
+    if contact is None or await tx.find(Customer, contact.customer_id) is None:
+        raise CustomerInTrash
+    for row in await contacts_back(tx, item.kept):
+        tx.record(ContactRestored(**contacts.told(row)), on=row)
+
+
+async def trash_rule(tx: Transaction) -> TrashRule:
+    """The tenant's rule, locked; made when there is none."""
+    id = rule_id(tx.who.tenant_id)
+    rule = await tx.find(TrashRule, id)
+    if rule is None:
+        rule = TrashRule(id=id)
+        tx.add(rule)
+    return rule
+
+
+def rule_id(tenant_id: UUID) -> UUID:
+    """The id of a tenant's rule."""
+    return uuid5(_NAMESPACE, str(tenant_id))
+
+
+async def keep_for(tx: Transaction, rule: TrashRule, days: int) -> None:
+    """Changes after how many days the trash is emptied; 0 is never."""
+    rule.keep_days = days
+    if days:
+        await tx.enqueue(PURGE, {}, key=str(tx.who.tenant_id))
+
+
+_DUE = (
+    "SELECT t.id FROM trash t, trash_rules r WHERE r.keep_days > 0 AND t.created_at < now() - make_interval(days => r.keep_days)"
+    " AND t.deleted_at IS NULL ORDER BY t.created_at LIMIT $1"
+)
+# No history of it is written, for it would keep what is taken out.
+_EMPTY_CUSTOMERS = text(
+    "UPDATE customers SET display_name = '-', search = '{}', search_text = '', phone = '', email = '', website = '',"
+    " address = '{}', other_phones = '[]', other_emails = '[]', other_addresses = '[]', accounts = '[]', tax_number = '',"
+    " needs = '', tags = '{}', registration_number = '', notes = '', external_key = '', custom_fields = '{}', industry = '',"
+    " region = '' WHERE id = :id AND deleted_at IS NOT NULL"
+)
+_EMPTY_CONTACTS = text(
+    "UPDATE contacts SET display_name = '-', search = '{}', search_text = '', title = '', department = '', phones = '[]',"
+    " emails = '[]', addresses = '[]', im_account = '', account_label = '', other_accounts = '[]', birthday = NULL, notes = '',"
+    " external_key = '', custom_fields = '{}', affiliations = '[]'"
+    " WHERE (id = :id OR customer_id = :id) AND deleted_at IS NOT NULL"
+)
+_EMPTY_VALUES = text(
+    "DELETE FROM custom_values WHERE record_id = :id OR record_id IN"
+    " (SELECT id FROM contacts WHERE customer_id = :id AND deleted_at IS NOT NULL)"
+)
+_FORGET = text(
+    "DELETE FROM trash WHERE id = :id OR (kind = 'CONTACT' AND id IN (SELECT id FROM contacts WHERE customer_id = :id))"
+)
+
+
+async def purge(payload: Mapping[str, Any], call: Any) -> None:
+    """The job: empties what the rule says, each in a transaction of its own; then waits for the next hour. `call` is that of
+    the chassis' jobs."""
+    database: Database = call.database
+    who: Principal = call.who
+    while rows := await database.read(who, _DUE, _STEP):
+        for row in rows:
+            async with database.transaction(who, origin="job") as tx:
+                item = await tx.find(TrashItem, row["id"])
+                if item is not None:
+                    for statement in (_EMPTY_CUSTOMERS, _EMPTY_CONTACTS, _EMPTY_VALUES, _FORGET):
+                        await tx.session.execute(statement, {"id": item.id})
+    async with database.transaction(who, origin="job") as tx:
+        if (await trash_rule(tx)).keep_days:
+            await tx.enqueue(PURGE, {}, due_at=tx.now + _EACH, key=str(tx.who.tenant_id))

@@ -1,0 +1,473 @@
+"""Merges: what the survivor has, who follows, who may, and that undoing one leaves nothing behind."""
+
+import asyncio
+import random
+from datetime import date
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from kehu.customers.v1 import (
+    contact_pb2,
+    contact_service_pb2,
+    customer_facet_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    customer_value_pb2,
+    customer_value_service_pb2,
+    merge_pb2,
+    merge_service_pb2,
+    relation_pb2,
+    relation_service_pb2,
+    segment_pb2,
+    segment_service_pb2,
+)
+from kehu.history.v1 import history_pb2
+
+from chassis.errors import Code, Problem
+from chassis.principal import Principal, Reach, Rights
+from chassis.testing import refused, somebody
+from customers.testing import Company, opportunity_event, order_event
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+API = "kehu.customers.v1."
+OWN = {"customers": Rights(Reach.OWN, Reach.OWN)}
+
+
+class Book(Company):
+    """A company with an address book that has duplicates."""
+
+    async def ask(
+        self, method: str, request: Message, answer: type[Any], who: Principal | None = None
+    ) -> Any:
+        return await self.service.ask(who or self.who, API + method, request, answer)
+
+    async def add(self, name: str, who: Principal | None = None, **values: Any) -> str:
+        request = customer_service_pb2.CreateCustomerRequest(
+            customer=customer_pb2.Customer(display_name=name, **values)
+        )
+        return (await self.ask("CustomerService/CreateCustomer", request, customer_pb2.Customer, who)).id
+
+    async def read(self, id: str, who: Principal | None = None) -> customer_pb2.Customer:
+        request = customer_service_pb2.GetCustomerRequest(id=id)
+        return await self.ask("CustomerService/GetCustomer", request, customer_pb2.Customer, who)
+
+    async def change(self, id: str, **values: Any) -> None:
+        request = customer_service_pb2.UpdateCustomerRequest(customer=customer_pb2.Customer(id=id, **values))
+        request.update_mask.paths.extend(values)
+        await self.ask("CustomerService/UpdateCustomer", request, customer_pb2.Customer)
+
+    async def meet(self, customer: str, name: str, **values: Any) -> str:
+        request = contact_service_pb2.CreateContactRequest(
+            contact=contact_pb2.Contact(customer_id=customer, display_name=name, **values)
+        )
+        return (await self.ask("ContactService/CreateContact", request, contact_pb2.Contact)).id
+
+    async def contact(self, id: str) -> contact_pb2.Contact:
+        request = contact_service_pb2.GetContactRequest(id=id)
+        return await self.ask("ContactService/GetContact", request, contact_pb2.Contact)
+
+    async def join(self, contact: str, customer: str, **values: Any) -> None:
+        request = contact_service_pb2.JoinCustomerRequest(
+            id=contact, affiliation=contact_pb2.Affiliation(customer_id=customer, **values)
+        )
+        await self.ask("ContactService/JoinCustomer", request, contact_pb2.Contact)
+
+    async def relate(self, type: str, first: str, second: str) -> None:
+        request = relation_service_pb2.CreateCustomerRelationRequest(
+            relation=relation_pb2.CustomerRelation(
+                type=relation_pb2.RelationType.Value(f"RELATION_TYPE_{type}"), from_customer_id=first,
+                to_customer_id=second,
+            )
+        )  # fmt: skip
+        await self.ask("RelationService/CreateCustomerRelation", request, relation_pb2.CustomerRelation)
+
+    async def gather(self, name: str, *customers: str) -> str:
+        request = segment_service_pb2.CreateSegmentRequest(segment=segment_pb2.Segment(display_name=name))
+        made = await self.ask("SegmentService/CreateSegment", request, segment_pb2.Segment)
+        adding = segment_service_pb2.AddSegmentCustomersRequest(id=made.id, customer_ids=customers)
+        await self.ask("SegmentService/AddSegmentCustomers", adding, segment_pb2.Segment)
+        return made.id
+
+    async def merge(
+        self, survivor: str, *others: str, who: Principal | None = None, etag: str = "", **choices: str
+    ) -> merge_pb2.Merge:
+        request = merge_service_pb2.MergeCustomersRequest(
+            id=survivor, merged_ids=others, field_choices=choices, etag=etag
+        )
+        return await self.ask("MergeService/MergeCustomers", request, merge_pb2.Merge, who)
+
+    async def merge_people(self, survivor: str, *others: str, **choices: str) -> merge_pb2.Merge:
+        request = merge_service_pb2.MergeContactsRequest(
+            id=survivor, merged_ids=others, field_choices=choices
+        )
+        return await self.ask("MergeService/MergeContacts", request, merge_pb2.Merge)
+
+    async def undo(
+        self, merge: merge_pb2.Merge, who: Principal | None = None, etag: str = ""
+    ) -> merge_pb2.Merge:
+        request = merge_service_pb2.UndoMergeRequest(id=merge.id, etag=etag)
+        return await self.ask("MergeService/UndoMerge", request, merge_pb2.Merge, who)
+
+    async def facet(self, id: str) -> customer_facet_pb2.CustomerFacet:
+        request = customer_facet_pb2.GetCustomerFacetRequest(customer_id=id)
+        return await self.ask(
+            "CustomerFacetService/GetCustomerFacet", request, customer_facet_pb2.CustomerFacet
+        )
+
+    async def worth(self, id: str) -> int:
+        request = customer_value_service_pb2.GetCustomerValueRequest(customer_id=id)
+        value = await self.ask(
+            "CustomerValueService/GetCustomerValue", request, customer_value_pb2.CustomerValue
+        )
+        return value.order_count
+
+    async def rows(self) -> dict[str, Any]:
+        """All that this company has in the service's own tables, but for what counts and dates the writes."""
+        out: dict[str, Any] = {}
+        for table in (
+            "customers", "contacts", "contact_affiliations", "customer_relations", "membership_cards", "customer_orders",
+            "customer_opportunities", "customer_values", "customer_amounts", "custom_values", "segments", "segment_customers",
+        ):  # fmt: skip
+            there = await self.service.running.database.read(
+                self.who, "SELECT to_regclass($1) IS NOT NULL AS there", table
+            )
+            if there[0]["there"]:
+                found = await self.service.running.database.read(
+                    self.who,
+                    f"SELECT to_jsonb(t) - '{{version,updated_at,updated_by}}'::text[] AS row FROM {table} t",
+                )
+                out[table] = sorted((row["row"] for row in found), key=str)
+        return out
+
+    async def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """What was recorded, the oldest first, by the end of its subject."""
+        found = await self.service.running.database.read(
+            self.who, "SELECT subject, convert_from(data, 'UTF8')::jsonb AS data FROM outbox ORDER BY seq"
+        )
+        return [(row["subject"].split(".customers.")[1], row["data"]) for row in found]
+
+
+@pytest.fixture
+def book(company: Company) -> Book:
+    return Book(company.service)
+
+
+async def test_fields_are_filled_joined_and_chosen(book: Book) -> None:
+    one = await book.add(
+        "用友", phone="13800000001", tags=["a"], notes="first", industry="it", employee_count=5
+    )
+    two = await book.add(
+        "用友软件", phone="13800000002", email="two@u.example", tags=["b", "a"], notes="second", website="https://u.example",
+        industry="software", external_key="U2", level=customer_pb2.CUSTOMER_LEVEL_A,
+    )  # fmt: skip
+    three = await book.add("用友集团", phone="13800000001", tax_number="T3", industry="trade")
+    merge = await book.merge(one, two, three, industry=three, displayName=two, phones=two)
+    assert (merge.kind, merge.state) == (merge_pb2.MERGE_KIND_CUSTOMER, merge_pb2.MERGE_STATE_MERGED)
+    assert list(merge.merged_ids) == [two, three]
+    now = await book.read(one)
+    assert (now.display_name, now.industry, now.level_key, now.external_key) == (
+        "用友软件",
+        "trade",
+        "A",
+        "U2",
+    )
+    assert [phone.number for phone in now.phones] == ["+8613800000002", "+8613800000001"]
+    assert (now.email, now.website, now.tax_number, now.employee_count) == (
+        "two@u.example",
+        "https://u.example",
+        "T3",
+        5,
+    )
+    assert list(now.tags) == ["a", "b"]
+    assert now.notes == "first\n\nsecond"
+
+
+async def test_whoever_asks_for_one_that_went_is_told_where(book: Book) -> None:
+    one, two, three = [await book.add(name) for name in "甲乙丙"]
+    await book.merge(two, three)
+    await book.merge(one, two)
+    for gone in (two, three):
+        problem = await refused(Code.NOT_FOUND, "CUSTOMER_MERGED", book.read(gone))
+        assert problem.metadata["survivorId"] == one
+    stranger = somebody(book.who.tenant, rights=OWN)
+    await refused(Code.NOT_FOUND, "NOT_FOUND", book.read(three, stranger))
+    listed = await book.ask(
+        "CustomerService/ListCustomers", customer_service_pb2.ListCustomersRequest(),
+        customer_service_pb2.ListCustomersResponse,
+    )  # fmt: skip
+    assert [found.id for found in listed.customers] == [one]
+
+
+async def test_whatever_refers_to_them_comes_along(book: Book) -> None:
+    one, two, other = [await book.add(name) for name in ("甲", "乙", "丙")]
+    child = await book.add("子", parent_customer_id=two)
+    await book.relate("PARTNER", two, other)
+    await book.relate("PARTNER", other, one)
+    await book.relate("SUPPLIER", two, one)
+    await book.relate("SUPPLIER", two, other)
+    boss = await book.meet(one, "老板", primary=True)
+    aide = await book.meet(two, "助理", primary=True, title="aide")
+    both = await book.meet(other, "顾问")
+    await book.join(both, one, title="adviser")
+    await book.join(both, two, department="board")
+    await book.programme()
+    card = await book.issue(two)
+    order, deal = str(uuid4()), str(uuid4())
+    await book.hear(order_event("OrderPlaced", two, order, 10_000))
+    await book.hear(opportunity_event("OpportunityCreated", two, deal, 5_000, 50))
+    await book.merge(one, two)
+    facet = await book.facet(one)
+    assert {found.id for found in facet.contacts} == {boss, aide, both}
+    assert [found.id for found in facet.contacts if found.primary] == [boss]
+    assert [found.display_name for found in facet.children] == ["子"]
+    types = [relation_pb2.RelationType.Name(found.type)[14:] for found in facet.relations]
+    assert sorted(types) == ["PARTNER", "SUPPLIER"]
+    assert facet.membership_card.id == card.id
+    assert facet.value.order_count == 1
+    assert (await book.read(child)).parent_customer_id == one
+    adviser = await book.contact(both)
+    assert [(at.customer_id, at.title, at.department) for at in adviser.affiliations] == [
+        (other, "", ""), (one, "adviser", "board"),
+    ]  # fmt: skip
+    assert (await book.contact(aide)).owner_id == (await book.read(one)).owner_id
+    # What others tell of the one that went, later, is about the survivor.
+    await book.hear(order_event("OrderPlaced", two, str(uuid4()), 10_000))
+    await book.hear(opportunity_event("OpportunityUpdated", two, deal, 6_000, 50), 2)
+    assert await book.worth(one) == 2
+    assert (await book.read(one)).HasField("last_deal_time")
+    subjects = [subject for subject, _ in await book.events()]
+    assert subjects.count("customer.merged") == 1
+    assert "customer.deleted" not in subjects and "contact.deleted" not in subjects
+    told = next(data for subject, data in await book.events() if subject == "customer.merged")
+    assert (told["customerId"], told["mergedCustomerIds"]) == (one, [two])
+
+
+async def test_the_survivor_is_in_a_segment_once(book: Book) -> None:
+    one, two, three = [await book.add(name) for name in "甲乙丙"]
+    both, other = await book.gather("both", one, two), await book.gather("other", two, three)
+    before = await book.rows()
+
+    async def members(segment: str) -> tuple[int, list[str]]:
+        got = segment_service_pb2.GetSegmentRequest(id=segment)
+        count = (await book.ask("SegmentService/GetSegment", got, segment_pb2.Segment)).member_count
+        rows = await book.service.running.database.read(
+            book.who, "SELECT customer_id FROM segment_customers WHERE segment_id = $1", UUID(segment)
+        )
+        return count, sorted(str(row["customer_id"]) for row in rows)
+
+    merge = await book.merge(one, two, three)
+    assert [await members(segment) for segment in (both, other)] == [(1, [one]), (1, [one])]
+    await book.undo(merge)
+    assert await book.rows() == before
+
+
+async def test_circles_do_not_come_about(book: Book) -> None:
+    top = await book.add("上")
+    middle = await book.add("中", parent_customer_id=top)
+    low = await book.add("下", parent_customer_id=middle)
+    await book.merge(low, top)
+    assert (await book.read(low)).parent_customer_id == ""
+    assert (await book.read(middle)).parent_customer_id == low
+    one, two = await book.add("甲"), await book.add("乙")
+    first, second = await book.meet(one, "一"), await book.meet(two, "二")
+    await book.join(first, two, reports_to_id=second)
+    await book.join(second, one)
+    request = contact_service_pb2.UpdateContactRequest(contact=contact_pb2.Contact(id=first, title="x"))
+    await book.ask("ContactService/UpdateContact", request, contact_pb2.Contact)
+    await book.join(second, one, reports_to_id=first)
+    await book.merge(one, two)
+    superiors = {id: (await book.contact(id)).reports_to_id for id in (first, second)}
+    assert sorted(map(bool, superiors.values())) == [False, True]
+
+
+async def test_refused(book: Book) -> None:
+    one, two = await book.add("甲"), await book.add("乙")
+    person = await book.add("张三", kind=customer_pb2.CUSTOMER_KIND_PERSON)
+    await refused(Code.INVALID_ARGUMENT, "MERGE_WITH_ITSELF", book.merge(one, two, one))
+    await refused(Code.FAILED_PRECONDITION, "MERGE_KINDS_DIFFER", book.merge(one, person))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", book.merge(one, str(uuid4())))
+    await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", book.merge(one))
+    await refused(Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE", book.merge(one, two, ownerId=two))
+    await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", book.merge(one, two, industry=person))
+    await refused(Code.ABORTED, "ETAG_MISMATCH", book.merge(one, two, etag="9"))
+    mine = somebody(book.who.tenant, rights=OWN)
+    own = await book.add("丙", mine)
+    await refused(Code.NOT_FOUND, "NOT_FOUND", book.merge(own, one, who=mine))
+    reads = somebody(book.who.tenant, rights={"customers": Rights(Reach.ALL, Reach.OWN)})
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", book.merge(one, two, who=reads))
+    elsewhere = Book(book.service)
+    await refused(Code.NOT_FOUND, "NOT_FOUND", elsewhere.merge(one, two))
+    await book.programme()
+    await book.issue(one)
+    await book.issue(two)
+    await refused(Code.FAILED_PRECONDITION, "MERGE_TWO_CARDS", book.merge(one, two))
+    assert {(await book.read(id)).etag for id in (one, two)} == {"1"}
+
+
+async def test_undo_refused(book: Book) -> None:
+    one, two, three = [await book.add(name) for name in "甲乙丙"]
+    first = await book.merge(two, three)
+    second = await book.merge(one, two)
+    await refused(Code.FAILED_PRECONDITION, "MERGE_SURVIVOR_GONE", book.undo(first))
+    await refused(Code.ABORTED, "ETAG_MISMATCH", book.undo(second, etag="7"))
+    stranger = somebody(book.who.tenant, rights=OWN)
+    await refused(Code.NOT_FOUND, "NOT_FOUND", book.undo(second, stranger))
+    reads = somebody(book.who.tenant, rights={"customers": Rights(Reach.ALL, Reach.OWN)})
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", book.undo(second, reads))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", Book(book.service).undo(second))
+    done = await book.undo(second)
+    assert done.state == merge_pb2.MERGE_STATE_UNDONE
+    await refused(Code.FAILED_PRECONDITION, "MERGE_UNDONE", book.undo(second))
+    async with book.service.running.database.transaction(book.who) as tx:
+        from sqlalchemy import text
+
+        await tx.session.execute(text("UPDATE merges SET undo_end_time = now() - interval '1 s'"))
+    await refused(Code.FAILED_PRECONDITION, "MERGE_TOO_OLD", book.undo(first))
+
+
+async def test_what_was_changed_since_stays(book: Book) -> None:
+    one = await book.add("甲", industry="it")
+    two = await book.add("乙", website="https://b.example", region="north", phone="13800000002")
+    contact = await book.meet(two, "李娜")
+    merge = await book.merge(one, two)
+    await book.change(one, region="south")
+    added = await book.meet(one, "新人")
+    await book.undo(merge)
+    now, back = await book.read(one), await book.read(two)
+    assert (now.region, now.website, now.phone) == ("south", "", "")
+    assert (back.region, back.website, back.phone) == ("north", "https://b.example", "+8613800000002")
+    assert [found.id for found in (await book.facet(one)).contacts] == [added]
+    assert [found.id for found in (await book.facet(two)).contacts] == [contact]
+    told = [data for subject, data in await book.events() if subject == "customer.unmerged"]
+    assert told[0]["restoredCustomers"] == [{"id": two, "displayName": "乙"}]
+
+
+async def test_contacts_go_into_one_and_come_out_of_it(book: Book) -> None:
+    one, two = await book.add("甲"), await book.add("乙")
+    boss = await book.meet(one, "老板")
+    lina = await book.meet(one, "李娜", title="CFO", phones=[contact_pb2.ContactPhone(number="13700000001")])
+    twin = await book.meet(
+        two, "Li Na", title="board", phones=[contact_pb2.ContactPhone(number="13700000002")]
+    )
+    twin2 = await book.meet(one, "李 娜", reports_to_id=boss, department="finance")
+    aide = await book.meet(two, "助理", reports_to_id=twin)
+    before = await book.rows()
+    merge = await book.merge_people(lina, twin, twin2, displayName=twin)
+    now = await book.contact(lina)
+    assert (now.display_name, now.title, now.department, now.reports_to_id) == (
+        "Li Na",
+        "CFO",
+        "finance",
+        boss,
+    )
+    assert [(at.customer_id, at.title) for at in now.affiliations] == [(one, "CFO"), (two, "board")]
+    assert [phone.number for phone in now.phones] == ["+8613700000001", "+8613700000002"]
+    assert (await book.contact(aide)).reports_to_id == lina
+    problem = await refused(Code.NOT_FOUND, "CONTACT_MERGED", book.contact(twin))
+    assert problem.metadata["survivorId"] == lina
+    await book.undo(merge)
+    assert await book.rows() == before
+    subjects = [subject for subject, _ in await book.events()]
+    assert subjects.count("contact.merged") == subjects.count("contact.unmerged") == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_merge_then_undo_is_the_identity(book: Book, seed: int) -> None:
+    """On all own tables, whatever there was: the choices come from the seed."""
+    any_of = random.Random(seed)
+    some = [
+        await book.add(
+            f"客户{number}", tags=any_of.sample(["a", "b", "c"], any_of.randint(0, 3)),
+            phone=any_of.choice(["", f"1380000000{number}"]), email=any_of.choice(["", f"x{number}@u.example"]),
+            industry=any_of.choice(["", "it"]), notes=any_of.choice(["", f"note {number}"]),
+            external_key=any_of.choice(["", f"K{number}"]),
+        )
+        for number in range(6)
+    ]  # fmt: skip
+    for _ in range(4):
+        child, parent = any_of.sample(some, 2)
+        try:
+            await book.change(child, parent_customer_id=parent)
+        except Problem as problem:
+            assert problem.reason == "CUSTOMER_CIRCLE"
+    for _ in range(6):
+        first, second = any_of.sample(some, 2)
+        try:
+            await book.relate(any_of.choice(["PARTNER", "SUPPLIER", "COMPETITOR"]), first, second)
+        except Problem as problem:
+            assert problem.reason == "RELATION_EXISTS"
+    people = [
+        await book.meet(
+            any_of.choice(some), f"人{n}", primary=any_of.random() < 0.4, title=any_of.choice(["", "t"])
+        )
+        for n in range(8)
+    ]
+    for _ in range(10):
+        person, at = any_of.choice(people), any_of.choice(some)
+        superior = any_of.choice(["", *people])
+        try:
+            await book.join(person, at, reports_to_id=superior, department=any_of.choice(["", "d"]))
+        except Problem as problem:
+            assert problem.reason in ("SUPERIOR_NOT_FOUND", "CONTACT_CIRCLE")
+    await book.issue(any_of.choice(some))
+    for number in range(3):
+        await book.gather(f"segment {number}", *any_of.sample(some, any_of.randint(1, 5)))
+    for _ in range(4):
+        await book.hear(
+            order_event("OrderPlaced", any_of.choice(some), str(uuid4()), 100, ordered=date(2026, 3, 2))
+        )
+        await book.hear(opportunity_event("OpportunityCreated", any_of.choice(some), str(uuid4()), 100, 10))
+    before = [await book.rows()]
+    merges: list[merge_pb2.Merge] = []
+    left = list(some)
+    for _ in range(2):
+        survivor, *others = any_of.sample(left, any_of.randint(2, 3))
+        merges.append(await book.merge(survivor, *others, displayName=others[0]))
+        left = [id for id in left if id not in others]
+        before.append(await book.rows())
+    for merge in reversed(merges):
+        before.pop()
+        await book.undo(merge)
+        assert await book.rows() == before[-1]
+
+
+async def test_two_merges_at_once_do_not_swallow_each_other(book: Book) -> None:
+    one, two, three = [await book.add(name) for name in "甲乙丙"]
+    done = await asyncio.gather(
+        book.merge(one, two), book.merge(two, one), book.merge(three, one), return_exceptions=True
+    )
+    merges = [found for found in done if isinstance(found, merge_pb2.Merge)]
+    assert 1 <= len(merges) <= 2
+    for found in done:
+        if isinstance(found, Problem):
+            assert found.code in (Code.NOT_FOUND, Code.ABORTED), found
+    listed = await book.ask(
+        "CustomerService/ListCustomers", customer_service_pb2.ListCustomersRequest(),
+        customer_service_pb2.ListCustomersResponse,
+    )  # fmt: skip
+    assert len(listed.customers) == 3 - len(merges)
+
+
+async def test_history_tells_of_it(book: Book) -> None:
+    one, two = await book.add("甲"), await book.add("乙", website="https://b.example")
+    await book.undo(await book.merge(one, two))
+    request = history_pb2.ListChangesRequest(record_type="customer", record_id=two)
+    changes = (await book.ask("HistoryService/ListChanges", request, history_pb2.ListChangesResponse)).changes
+    acts = [history_pb2.ChangeAct.Name(change.act) for change in changes]
+    assert [act.rpartition("_")[2] for act in acts] == ["RESTORED", "DELETED", "CREATED"]
+
+
+async def test_a_repeat_changes_nothing(book: Book) -> None:
+    one, two = await book.add("甲"), await book.add("乙")
+    request = merge_service_pb2.MergeCustomersRequest(id=one, merged_ids=[two], request_id=uuid4().hex)
+    first = await book.ask("MergeService/MergeCustomers", request, merge_pb2.Merge)
+    assert await book.ask("MergeService/MergeCustomers", request, merge_pb2.Merge) == first
+    listed = await book.ask(
+        "MergeService/ListMerges", merge_service_pb2.ListMergesRequest(filter=f'survivorId = "{one}"'),
+        merge_service_pb2.ListMergesResponse,
+    )  # fmt: skip
+    assert [found.id for found in listed.merges] == [first.id]
+    assert UUID(first.id) and Empty() is not None

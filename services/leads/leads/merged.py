@@ -1,0 +1,31 @@
+"""Customers and contacts that were merged: leads that became one of them follow, and so do conversions under way."""
+
+from typing import Any
+
+from chassis.database import Transaction
+from chassis.following import Following, Reference, Target
+from leads.conversion import Conversion
+from leads.lead import Lead
+from leads.lead_events import LeadUpdated, told
+
+
+async def _to_customer(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
+    row.customer_id = to.id
+    _tell(tx, row, "customer_id")
+    return False
+
+
+async def _to_contact(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
+    row.contact_id = to.id
+    _tell(tx, row, "contact_id")
+    return False
+
+
+def _tell(tx: Transaction, row: Any, column: str) -> None:
+    if isinstance(row, Lead) and row.deleted_at is None:
+        tx.record(LeadUpdated(**told(row), changed_fields=[column]), on=row)
+
+
+_TABLES = (Lead, Conversion)
+CUSTOMERS = Following("customer", *(Reference(table, "customer_id", _to_customer) for table in _TABLES))
+CONTACTS = Following("contact", *(Reference(table, "contact_id", _to_contact) for table in _TABLES))

@@ -1,0 +1,50 @@
+"""Customers and contacts that were merged: their memberships of campaigns follow."""
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from chassis.database import Transaction
+from chassis.following import Following, Reference, Target
+from marketing.member import CampaignMember, MemberAdded, MemberResponded, remove, told
+
+
+async def _to_customer(tx: Transaction, member: CampaignMember, to: Target, aside: bool) -> bool:
+    """Where the survivor is a member already, the membership is set aside; undoing the merge brings it back."""
+    member.customer_id = to.id
+    if member.lead_id is None:
+        if member.deleted_at is None and await _is_member(tx, member, to):
+            remove(tx, member)
+            return True
+        if to.name is not None:
+            member.display_name = to.name
+            member.findable()
+    if aside and not await _is_member(tx, member, to):
+        member.deleted_at = None
+        tx.record(MemberAdded(**told(member)), on=member)
+    elif member.deleted_at is None:
+        tx.record(MemberResponded(**told(member)), on=member)
+    return False
+
+
+async def _is_member(tx: Transaction, member: CampaignMember, to: Target) -> bool:
+    # The row itself is not to be written before this is known: the customer may be a member once.
+    with tx.session.no_autoflush:
+        found = await tx.session.execute(
+            select(col(CampaignMember.id)).where(
+                col(CampaignMember.campaign_id) == member.campaign_id, col(CampaignMember.customer_id) == to.id,
+                col(CampaignMember.lead_id).is_(None), col(CampaignMember.deleted_at).is_(None),
+                col(CampaignMember.id) != member.id,
+            )
+        )  # fmt: skip
+        return found.first() is not None
+
+
+async def _to_contact(tx: Transaction, member: CampaignMember, to: Target, aside: bool) -> bool:
+    member.contact_id = to.id
+    if member.deleted_at is None:
+        tx.record(MemberResponded(**told(member)), on=member)
+    return False
+
+
+CUSTOMERS = Following("customer", Reference(CampaignMember, "customer_id", _to_customer))
+CONTACTS = Following("contact", Reference(CampaignMember, "contact_id", _to_contact))

@@ -1,0 +1,88 @@
+"""Customers that were merged, heard over the bus: members of campaigns follow, once in each campaign, and go back."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from kehu.customers.v1 import (
+    customer_service_pb2,
+    merge_pb2,
+    merge_service_pb2,
+    trash_pb2,
+    trash_service_pb2,
+)
+from kehu.marketing.v1 import campaign_member_pb2 as members_pb
+from kehu.marketing.v1 import campaign_member_service_pb2 as members
+from kehu.marketing.v1 import campaign_pb2 as pb
+from kehu.marketing.v1 import campaign_service_pb2 as campaigns
+
+from chassis.testing import eventually, somebody
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+BOSS = somebody("merging")
+
+
+async def _campaign(suite: Any, *customers: str) -> str:
+    request = campaigns.CreateCampaignRequest(
+        campaign=pb.Campaign(name="spring", channel=pb.CAMPAIGN_CHANNEL_EMAIL)
+    )
+    made = await suite.ask(BOSS, "CampaignService/CreateCampaign", request, pb.Campaign)
+    for id in customers:
+        member = members_pb.CampaignMember(campaign_id=made.id, customer_id=id)
+        joining = members.CreateCampaignMemberRequest(campaign_member=member)
+        await suite.ask(
+            BOSS, "CampaignMemberService/CreateCampaignMember", joining, members_pb.CampaignMember
+        )
+    return made.id
+
+
+async def _members(suite: Any, campaign: str) -> set[tuple[str, str]]:
+    request = members.ListCampaignMembersRequest(filter=f'campaignId = "{campaign}"')
+    page = await suite.ask(
+        BOSS, "CampaignMemberService/ListCampaignMembers", request, members.ListCampaignMembersResponse
+    )
+    return {(one.customer_id, one.display_name) for one in page.campaign_members}
+
+
+async def test_members_follow_and_go_back(suite: Any) -> None:
+    one, two = [(await suite.customer(BOSS, name)).id for name in ("One", "Two")]
+    both, only = await _campaign(suite, one, two), await _campaign(suite, two)
+    merging = merge_service_pb2.MergeCustomersRequest(id=one, merged_ids=[two])
+    merge = await suite.customers.ask(
+        BOSS, "kehu.customers.v1.MergeService/MergeCustomers", merging, merge_pb2.Merge
+    )
+
+    async def merged() -> bool:
+        there = [await _members(suite, campaign) for campaign in (both, only)]
+        return there == [{(one, "One")}, {(one, "One")}]
+
+    await eventually(merged)
+    undoing = merge_service_pb2.UndoMergeRequest(id=merge.id)
+    await suite.customers.ask(BOSS, "kehu.customers.v1.MergeService/UndoMerge", undoing, merge_pb2.Merge)
+
+    async def undone() -> bool:
+        there = [await _members(suite, campaign) for campaign in (both, only)]
+        return there == [{(one, "One"), (two, "Two")}, {(two, "Two")}]
+
+    await eventually(undone)
+
+
+async def test_members_come_back_with_their_customer(suite: Any) -> None:
+    one = (await suite.customer(BOSS, "One")).id
+    campaign = await _campaign(suite, one)
+    deleting = customer_service_pb2.DeleteCustomerRequest(id=one)
+    await suite.customers.ask(BOSS, "kehu.customers.v1.CustomerService/DeleteCustomer", deleting, Empty)
+
+    async def gone() -> bool:
+        return await _members(suite, campaign) == set()
+
+    await eventually(gone)
+    restoring = trash_service_pb2.RestoreTrashItemRequest(id=one)
+    await suite.customers.ask(
+        BOSS, "kehu.customers.v1.TrashService/RestoreTrashItem", restoring, trash_pb2.TrashItem
+    )
+
+    async def there() -> bool:
+        return await _members(suite, campaign) == {(one, "One")}
+
+    await eventually(there)

@@ -1,0 +1,42 @@
+"""Customers and contacts that were merged: opportunities, activities and orders follow, and say so."""
+
+from typing import Any
+
+from chassis.database import Transaction
+from chassis.following import Following, Reference, Target
+from sales import activity, opportunity, order
+from sales.activity import Activity, ActivityUpdated
+from sales.opportunity import Opportunity, OpportunityUpdated
+from sales.order import Order, OrderUpdated
+
+
+def _tell(tx: Transaction, row: Any, column: str) -> None:
+    if row.deleted_at is not None:
+        return
+    if isinstance(row, Order):
+        tx.record(OrderUpdated(**order.told(row), changed_fields=[column]), on=row)
+    elif isinstance(row, Opportunity):
+        tx.record(OpportunityUpdated(**opportunity.told(row), changed_fields=[column]), on=row)
+    else:
+        tx.record(ActivityUpdated(**activity.told(row), changed_fields=[column]), on=row)
+
+
+async def _to_customer(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
+    row.customer_id = to.id
+    # Orders keep the name they were made with.
+    if to.name is not None and not isinstance(row, Order):
+        row.customer_name = to.name
+        row.findable()
+    _tell(tx, row, "customer_id")
+    return False
+
+
+async def _to_contact(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
+    row.contact_id = to.id
+    _tell(tx, row, "contact_id")
+    return False
+
+
+_TABLES = (Opportunity, Activity, Order)
+CUSTOMERS = Following("customer", *(Reference(table, "customer_id", _to_customer) for table in _TABLES))
+CONTACTS = Following("contact", *(Reference(table, "contact_id", _to_contact) for table in _TABLES))

@@ -1,0 +1,191 @@
+"""Customers and contacts that were merged: what sales knows of them follows and goes back, in whatever order it hears of it."""
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from kehu.customers.v1 import events_pb2 as customers
+from kehu.customers.v1 import merge_pb2
+from kehu.leads.v1 import events_pb2 as leads
+from kehu.sales.v1 import (
+    activity_pb2,
+    activity_service_pb2,
+    opportunity_pb2,
+    opportunity_service_pb2,
+    order_pb2,
+    order_service_pb2,
+)
+
+from chassis.events.event import Envelope
+from chassis.events.subscriptions import Arrival, take_in
+from chassis.ids import new_id
+from sales import merged
+from sales.activity import Activity
+from sales.listens import SUBSCRIPTIONS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def hear(sales: Any, event: Any, times: int = 1) -> None:
+    type_name = event.DESCRIPTOR.full_name
+    listener = SUBSCRIPTIONS.listener(type_name)
+    assert listener is not None
+    who = sales.boss
+    envelope = Envelope(
+        event_id=new_id(), type=type_name, source=listener.domain, subject="", tenant_id=who.tenant_id, tenant=who.tenant,
+        record_id=uuid4(), version=1, time=datetime.now(UTC), person_id=who.person_id, person_name="", traceparent="",
+    )  # fmt: skip
+    for _ in range(times):
+        await take_in(sales.harness.running.database, "sales", [Arrival(listener, envelope, event)])
+
+
+def went(merge: str, survivor: str, *gone: str, name: str = "S") -> customers.CustomerMerged:
+    snapshot = customers.CustomerSnapshot(display_name=name)
+    return customers.CustomerMerged(
+        customer_id=survivor, customer=snapshot, merge_id=merge, merged_customer_ids=gone
+    )
+
+
+def back(merge: str, survivor: str, **restored: str) -> customers.CustomerUnmerged:
+    ids = [merge_pb2.RestoredRecord(id=id, display_name=name) for name, id in restored.items()]
+    snapshot = customers.CustomerSnapshot(display_name="S")
+    return customers.CustomerUnmerged(
+        customer_id=survivor, customer=snapshot, merge_id=merge, restored_customers=ids
+    )
+
+
+async def order_now(sales: Any, id: str) -> order_pb2.Order:
+    return await sales.ask("OrderService/GetOrder", order_service_pb2.GetOrderRequest(id=id), order_pb2.Order)
+
+
+async def plan(sales: Any, **fields: Any) -> activity_pb2.Activity:
+    activity = activity_pb2.Activity(subject="call", kind=activity_pb2.ACTIVITY_KIND_TASK, **fields)
+    activity.due_time.FromSeconds(1_800_000_000)
+    request = activity_service_pb2.CreateActivityRequest(activity=activity)
+    return await sales.ask("ActivityService/CreateActivity", request, activity_pb2.Activity)
+
+
+async def test_all_follow_and_go_back_and_say_so(sales: Any) -> None:
+    one, two = sales.names.customer("One"), sales.names.customer("Two")
+    deal = await sales.opportunity("deal", customer_id=two)
+    own = await sales.opportunity("own", customer_id=one)
+    product = await sales.product(f"p{uuid4()}", 10)
+    order = await sales.order(order_pb2.OrderLine(product_id=product.id, quantity="1"), customer_id=two)
+    task = await plan(sales, customer_id=two)
+    merge = str(new_id())
+    await hear(sales, went(merge, one, two, name="One"), times=2)
+    moved = await sales.opportunity_now(deal.id)
+    assert (moved.customer_id, moved.customer_name) == (one, "One")
+    now = await order_now(sales, order.id)
+    assert (now.customer_id, now.customer_name) == (one, "Two")
+    assert (await sales.told(task.id))[-1]["activity"]["customerId"] == one
+    assert (await sales.outbox(deal.id)) == ["OpportunityCreated", "OpportunityUpdated"]
+    assert (await sales.told(deal.id))[-1]["changedFields"] == ["customerId"]
+    late = await sales.opportunity("since", customer_id=one)
+    await hear(sales, back(merge, one, Two=two), times=2)
+    found = [(await sales.opportunity_now(it.id)).customer_name for it in (deal, own, late)]
+    assert found == ["Two", "One", "One"]
+    assert (await order_now(sales, order.id)).customer_id == two
+    # A second telling of the merge, as another event, does not bring it back.
+    await hear(sales, went(merge, one, two))
+    assert (await sales.opportunity_now(deal.id)).customer_id == two
+
+
+async def test_what_comes_late_follows(sales: Any) -> None:
+    one, two = sales.names.customer("One"), sales.names.customer("Two")
+    merge = str(new_id())
+    await hear(sales, went(merge, one, two, name="One"))
+    # Sales had asked for the customer before, and writes after it has heard.
+    late = await sales.opportunity("late", customer_id=two)
+    call = sales.harness.running.call(sales.boss.acting_as("sales"))
+    (job,) = merged.CUSTOMERS.jobs.values()
+    await job({"ids": [two]}, call)
+    assert (await sales.opportunity_now(late.id)).customer_id == one
+    # A lead was converted into the one that went.
+    lead = str(uuid4())
+    async with sales.harness.running.database.transaction(sales.boss) as tx:
+        tx.add(
+            Activity(
+                id=new_id(), subject="of a lead", kind="TASK", lead_id=new_id(), due_time=datetime.now(UTC)
+            )
+        )
+        activity = Activity(
+            id=new_id(), subject="of the lead", kind="TASK", lead_id=UUID(lead), due_time=datetime.now(UTC)
+        )
+        tx.add(activity)
+    snapshot = leads.LeadSnapshot(customer_id=two, company_name="Two")
+    await hear(sales, leads.LeadConverted(lead_id=lead, lead=snapshot))
+    assert (await sales.told(str(activity.id)))[-1]["activity"]["customerId"] == one
+    await hear(sales, back(merge, one, Two=two))
+    assert (await sales.opportunity_now(late.id)).customer_id == two
+
+
+def _stories(one: str, two: str, three: str) -> tuple[list[Callable[[], Any]], list[Callable[[], Any]]]:
+    first, second = str(new_id()), str(new_id())
+    merges = [lambda: went(first, two, three, name="Two"), lambda: went(second, one, two, name="One")]
+    undone = [lambda: back(second, one, Two=two), lambda: back(first, two, Three=three)]
+    return merges, undone
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+async def test_merges_of_merges_come_to_one_end_in_any_order(sales: Any, order: tuple[int, ...]) -> None:
+    """Three went into two, two into one, and both were undone: different survivors, so that no order is promised."""
+    one, two, three = (sales.names.customer(name) for name in ("One", "Two", "Three"))
+    deals = {id: await sales.opportunity("deal", customer_id=id) for id in (one, two, three)}
+    merges, undone = _stories(one, two, three)
+    events = [*merges, *undone]
+    for number in order:
+        await hear(sales, events[number]())
+    for id, deal in deals.items():
+        assert (await sales.opportunity_now(deal.id)).customer_id == id
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_merges_of_merges(sales: Any, order: tuple[int, ...]) -> None:
+    one, two, three = (sales.names.customer(name) for name in ("One", "Two", "Three"))
+    deals = {id: await sales.opportunity("deal", customer_id=id) for id in (one, two, three)}
+    merges, undone = _stories(one, two, three)
+    for number in order:
+        await hear(sales, merges[number]())
+    found = [await sales.opportunity_now(deal.id) for deal in deals.values()]
+    assert {it.customer_id for it in found} == {one}
+    assert [it.customer_name for it in found[1:]] == ["One", "One"]
+    await hear(sales, undone[0]())
+    assert (await sales.opportunity_now(deals[three].id)).customer_id == two
+
+
+async def test_what_was_given_to_another_since_stays(sales: Any) -> None:
+    one, two, three = (sales.names.customer(name) for name in ("One", "Two", "Three"))
+    deal = await sales.opportunity("deal", customer_id=two)
+    merge = str(new_id())
+    await hear(sales, went(merge, one, two))
+    request = opportunity_service_pb2.UpdateOpportunityRequest(
+        opportunity=opportunity_pb2.Opportunity(id=deal.id, customer_id=three)
+    )
+    request.update_mask.paths.append("customer_id")
+    await sales.ask("OpportunityService/UpdateOpportunity", request, opportunity_pb2.Opportunity)
+    await hear(sales, back(merge, one, Two=two))
+    assert (await sales.opportunity_now(deal.id)).customer_id == three
+
+
+async def test_contacts_follow(sales: Any) -> None:
+    lina, twin = str(uuid4()), str(uuid4())
+    deal = await sales.opportunity("deal", contact_id=twin)
+    merge = str(new_id())
+    contact = customers.ContactSnapshot(display_name="李娜")
+    event = customers.ContactMerged(
+        contact_id=lina, contact=contact, merge_id=merge, merged_contact_ids=[twin]
+    )
+    await hear(sales, event)
+    assert (await sales.opportunity_now(deal.id)).contact_id == lina
+    restored = [merge_pb2.RestoredRecord(id=twin, display_name="Li Na")]
+    await hear(
+        sales,
+        customers.ContactUnmerged(
+            contact_id=lina, contact=contact, merge_id=merge, restored_contacts=restored
+        ),
+    )
+    assert (await sales.opportunity_now(deal.id)).contact_id == twin

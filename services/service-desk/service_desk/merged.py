@@ -1,0 +1,29 @@
+"""Customers and contacts that were merged: their tickets follow, and say so."""
+
+from chassis.database import Transaction
+from chassis.following import Following, Reference, Target
+from service_desk.ticket import Ticket, TicketUpdated, told
+
+
+def _tell(tx: Transaction, ticket: Ticket, column: str) -> None:
+    ticket.derive()
+    if ticket.deleted_at is None:
+        tx.record(TicketUpdated(**told(ticket), changed_fields=[column]), on=ticket)
+
+
+async def _to_customer(tx: Transaction, ticket: Ticket, to: Target, aside: bool) -> bool:
+    ticket.customer_id = to.id
+    ticket.customer_name = ticket.customer_name if to.name is None else to.name
+    _tell(tx, ticket, "customer_id")
+    return False
+
+
+async def _to_contact(tx: Transaction, ticket: Ticket, to: Target, aside: bool) -> bool:
+    ticket.contact_id = to.id
+    ticket.contact_name = ticket.contact_name if to.name is None else to.name
+    _tell(tx, ticket, "contact_id")
+    return False
+
+
+CUSTOMERS = Following("customer", Reference(Ticket, "customer_id", _to_customer))
+CONTACTS = Following("contact", Reference(Ticket, "contact_id", _to_contact))

@@ -1,0 +1,94 @@
+"""A customer that is kept twice, through the gateway: found, merged, and the merge undone, in every service."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+
+def _references(boss: Any, made: dict[str, str]) -> dict[str, str]:
+    """Whose everything is, by what it is."""
+    return {path: boss.get(f"/v1/{path}/{id}")["customerId"] for path, id in made.items()}
+
+
+def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
+    boss.sign_in()
+    mark = uuid4().hex[:6]
+    one = boss.post(
+        "/v1/customers", {"displayName": f"北京市{mark}软件股份有限公司", "phone": "010 6288 0001"}
+    )["id"]
+    found = boss.post(
+        "/v1/customers:findDuplicates", {"customer": {"displayName": f"{mark}软件（上海）有限公司"}}
+    )
+    assert [twin["customer"]["id"] for twin in found["duplicates"]] == [one]
+    # It is created all the same, by somebody in a hurry.
+    lead = boss.post("/v1/leads", {"name": "李娜", "companyName": f"{mark}软件", "phone": "010 6288 0001"})
+    converted = boss.post(f"/v1/leads/{lead['id']}:convert", {"opportunity": {"name": "deal"}})
+    two, contact = converted["customerId"], converted["contactId"]
+    found = boss.get(f"/v1/customers/{two}:findDuplicates")
+    reasons = [reason["kind"] for reason in found["duplicates"][0]["reasons"]]
+    assert [twin["customer"]["id"] for twin in found["duplicates"]] == [one]
+    assert reasons == ["DUPLICATE_REASON_KIND_CORE_NAME"]
+    product = boss.post("/v1/products", {"name": mark, "listPrice": {"currencyCode": "CNY", "units": "7"}})[
+        "id"
+    ]
+    order = {"customerId": two, "lines": [{"productId": product, "quantity": "1"}]}
+    task = {
+        "customerId": two,
+        "subject": "call",
+        "kind": "ACTIVITY_KIND_TASK",
+        "dueTime": "2026-12-01T09:00:00Z",
+    }
+    campaign = boss.post("/v1/campaigns", {"name": mark, "channel": "CAMPAIGN_CHANNEL_EMAIL"})["id"]
+    made = {
+        "leads": lead["id"], "contacts": contact, "conversions": converted["id"],
+        "orders": boss.post("/v1/orders", order)["id"], "activities": boss.post("/v1/activities", task)["id"],
+        "tickets": boss.post("/v1/tickets", {"customerId": two, "contactId": contact, "subject": "help"})["id"],
+        "opportunities": converted["opportunityId"],
+        "campaignMembers": boss.post("/v1/campaignMembers", {"campaignId": campaign, "customerId": two})["id"],
+    }  # fmt: skip
+    boss.post(f"/v1/orders/{made['orders']}:place")
+    eventually(lambda: boss.get(f"/v1/customers/{two}/value").get("orderCount") == 1)
+
+    merge = boss.post(
+        f"/v1/customers/{one}:merge", {"mergedIds": [two], "fieldChoices": {"displayName": one}}
+    )
+    eventually(lambda: set(_references(boss, made).values()) == {one})
+    gone = boss.ask("GET", f"/v1/customers/{two}:view360", expect=404)
+    assert (gone["reason"], gone["metadata"]["survivorId"]) == ("CUSTOMER_MERGED", one)
+    view = eventually(lambda: _whole(boss.get(f"/v1/customers/{one}:view360")))
+    assert view["sections"]["customers"]["value"]["orderCount"] == 1
+    assert boss.get(f"/v1/opportunities/{made['opportunities']}")["customerName"].startswith("北京市")
+
+    boss.post(f"/v1/merges/{merge['id']}:undo")
+    eventually(lambda: set(_references(boss, made).values()) == {two})
+    assert boss.get(f"/v1/customers/{two}")["displayName"] == f"{mark}软件"
+    eventually(lambda: boss.get(f"/v1/customers/{two}/value").get("orderCount") == 1)
+    assert boss.get(f"/v1/customers/{one}/value").get("orderCount", 0) == 0
+
+    # Thrown away by mistake, and brought back.
+    boss.ask("DELETE", f"/v1/customers/{two}")
+    assert two in [item["id"] for item in boss.get("/v1/trash")["items"]]
+    boss.ask("GET", f"/v1/contacts/{contact}", expect=404)
+    eventually(
+        lambda: (
+            boss.http.get(f"/v1/campaignMembers/{made['campaignMembers']}", headers=boss.headers).status_code
+            == 404
+        )
+    )
+    boss.post(f"/v1/trash/{two}:restore")
+    eventually(
+        lambda: (
+            boss.http.get(f"/v1/campaignMembers/{made['campaignMembers']}", headers=boss.headers).status_code
+            == 200
+        )
+    )
+    assert set(_references(boss, made).values()) == {two}
+
+
+def _whole(view: Any) -> Any:
+    sections = view["sections"]
+    counts = [
+        len(sections.get("sales", {}).get("orders", [])),
+        len(sections.get("servicedesk", {}).get("tickets", [])),
+    ]
+    return view if counts == [1, 1] and len(sections.get("leads", {}).get("leads", [])) == 1 else None
