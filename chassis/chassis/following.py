@@ -3,13 +3,9 @@
 The other service tells which records went into which, and when that was undone. Here is kept who went where and what was moved
 for it, so that everything comes to the same end when events come late, twice, or those of different survivors in another order::
 
-    FOLLOWS = Following("customer", Reference(Order, "customer_id", move_order), ...)
-
-    @SUBSCRIPTIONS.on(customers.CustomerMerged)
-    async def customer_merged(event, tx, envelope):
-        await FOLLOWS.merged(tx, UUID(event.merge_id), Target(UUID(event.customer_id), name), ids)
-
-    jobs={**FOLLOWS.jobs}                        # in the composition; install_following_tables() in a migration
+    CUSTOMERS = Following("customer", Reference(Order, "customer_id", move_order), ...)    # and CONTACTS
+    hear_merges(SUBSCRIPTIONS, CUSTOMERS, CONTACTS)              # in listens.py
+    jobs={**CUSTOMERS.jobs, **CONTACTS.jobs}                     # in the composition; install_following_tables() in a migration
 
 A record that is written while the merge is heard of, by somebody who had asked before whether the other one is there, is found by
 a look some time later; a handler that takes a reference out of an event calls `follow` after it.
@@ -21,10 +17,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from kehu.customers.v1 import events_pb2 as events
 from sqlalchemy import select, text
 from sqlmodel import col
 
 from chassis.database import Transaction
+from chassis.events.event import Envelope
+from chassis.events.subscriptions import Subscriptions
 from chassis.records import Record
 
 _LATER = timedelta(seconds=60)
@@ -177,3 +176,31 @@ class Following:
         """The job."""
         async with call.database.transaction(call.who, origin="event") as tx:
             await self.follow(tx, [UUID(id) for id in payload["ids"]])
+
+
+def hear_merges(subscriptions: Subscriptions, customers: Following, contacts: Following) -> None:
+    """Lets these follow what customers tells of merges and of their undoing."""
+
+    @subscriptions.on(events.CustomerMerged)
+    async def customer_merged(event: events.CustomerMerged, tx: Transaction, envelope: Envelope) -> None:
+        survivor = Target(UUID(event.customer_id), event.customer.display_name)
+        gone = [UUID(id) for id in event.merged_customer_ids]
+        await customers.merged(tx, UUID(event.merge_id), survivor, gone)
+
+    @subscriptions.on(events.CustomerUnmerged)
+    async def customer_unmerged(event: events.CustomerUnmerged, tx: Transaction, envelope: Envelope) -> None:
+        survivor = Target(UUID(event.customer_id), event.customer.display_name)
+        restored = [Target(UUID(one.id), one.display_name) for one in event.restored_customers]
+        await customers.unmerged(tx, UUID(event.merge_id), survivor, restored)
+
+    @subscriptions.on(events.ContactMerged)
+    async def contact_merged(event: events.ContactMerged, tx: Transaction, envelope: Envelope) -> None:
+        survivor = Target(UUID(event.contact_id), event.contact.display_name)
+        gone = [UUID(id) for id in event.merged_contact_ids]
+        await contacts.merged(tx, UUID(event.merge_id), survivor, gone)
+
+    @subscriptions.on(events.ContactUnmerged)
+    async def contact_unmerged(event: events.ContactUnmerged, tx: Transaction, envelope: Envelope) -> None:
+        survivor = Target(UUID(event.contact_id), event.contact.display_name)
+        restored = [Target(UUID(one.id), one.display_name) for one in event.restored_contacts]
+        await contacts.unmerged(tx, UUID(event.merge_id), survivor, restored)

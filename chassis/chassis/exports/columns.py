@@ -93,6 +93,10 @@ class Column:
         return None
 
 
+CREATE_TIME = Column("createTime", "Created", "创建时间", "created_at")
+RECORD_ID = Column("recordId", "Record id", "记录标识", "id")
+
+
 @dataclass(frozen=True)
 class Derived(Column):
     """What `read` makes of the column's value."""

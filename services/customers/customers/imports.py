@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlmodel import col
 
-from chassis.custom_fields.definitions import taken
 from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
 from chassis.errors import Invalid
@@ -185,11 +184,10 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
             continue
         customer = await tx.get(Customer, customer_id, right="customers")
         try:
-            columns = await taken(tx, Contact.record_type, _contact_columns(values))
+            contact = await introduce(tx, customer, _contact_columns(values))
         except Invalid as problem:
             out.append(refused_by(problem))
             continue
-        contact = await introduce(tx, customer, columns)
         found.note(values, contact.id)
         there |= {(customer_id, values[name]): contact.id for name in ("email", "phone") if values.get(name)}
         out.append(created(contact.id))
@@ -229,7 +227,7 @@ async def _changed_contact(tx: Transaction, id: UUID, values: dict[str, Any], *,
     if fill:
         given = {name: given[name] for name in ("phones", "emails")} | lacking(contact, given)
     try:
-        await change_contact(tx, contact, await taken(tx, Contact.record_type, given, contact.custom_fields))
+        await change_contact(tx, contact, given)
     except Invalid as problem:
         return refused_by(problem)
     await tx.session.flush()

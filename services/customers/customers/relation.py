@@ -23,8 +23,6 @@ from chassis.visibility import covers
 from customers.customer import Customer, change_customer
 from customers.errors import customer_not_found, relation_exists
 
-TYPES = ("SUPPLIER", "PARTNER", "PARENT", "COMPETITOR")
-
 
 class CustomerRelation(Owned, table=True):
     """A relation other than that of parent and child.

@@ -68,11 +68,10 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
                 out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
             else:
                 try:
-                    columns = await taken(tx, Lead.record_type, _columns(values))
+                    lead = await capture(tx, _columns(values), owner, handling)
                 except Invalid as problem:
                     out.append(refused_by(problem))
                     continue
-                lead = await capture(tx, columns, owner, handling)
                 found.note(values, lead.id)
                 given.append(str(lead.id))
                 await remind(tx, lead)

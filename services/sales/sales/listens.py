@@ -10,7 +10,7 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import Target
+from chassis.following import hear_merges
 from chassis.rpc import Call
 from sales import merged
 from sales.activity import follow_lead
@@ -48,29 +48,4 @@ async def name_customer(payload: Mapping[str, Any], call: Call) -> None:
             await rename(tx, id, known)
 
 
-@SUBSCRIPTIONS.on(customers.CustomerMerged)
-async def customer_merged(event: customers.CustomerMerged, tx: Transaction, envelope: Envelope) -> None:
-    survivor = Target(UUID(event.customer_id), event.customer.display_name)
-    gone = [UUID(id) for id in event.merged_customer_ids]
-    await merged.CUSTOMERS.merged(tx, UUID(event.merge_id), survivor, gone)
-
-
-@SUBSCRIPTIONS.on(customers.CustomerUnmerged)
-async def customer_unmerged(event: customers.CustomerUnmerged, tx: Transaction, envelope: Envelope) -> None:
-    survivor = Target(UUID(event.customer_id), event.customer.display_name)
-    restored = [Target(UUID(one.id), one.display_name) for one in event.restored_customers]
-    await merged.CUSTOMERS.unmerged(tx, UUID(event.merge_id), survivor, restored)
-
-
-@SUBSCRIPTIONS.on(customers.ContactMerged)
-async def contact_merged(event: customers.ContactMerged, tx: Transaction, envelope: Envelope) -> None:
-    survivor = Target(UUID(event.contact_id), event.contact.display_name)
-    gone = [UUID(id) for id in event.merged_contact_ids]
-    await merged.CONTACTS.merged(tx, UUID(event.merge_id), survivor, gone)
-
-
-@SUBSCRIPTIONS.on(customers.ContactUnmerged)
-async def contact_unmerged(event: customers.ContactUnmerged, tx: Transaction, envelope: Envelope) -> None:
-    survivor = Target(UUID(event.contact_id), event.contact.display_name)
-    restored = [Target(UUID(one.id), one.display_name) for one in event.restored_contacts]
-    await merged.CONTACTS.unmerged(tx, UUID(event.merge_id), survivor, restored)
+hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)

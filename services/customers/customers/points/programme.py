@@ -23,7 +23,6 @@ from customers.months import months_later
 
 _NAMES = UUID("6f1c5d0e-0a52-4f0b-9b0e-6a3f6f0f7d11")
 AFTER_DELIVERY, AT_PLACING = "AFTER_DELIVERY", "AT_PLACING"
-EARN_MOMENTS = (AFTER_DELIVERY, AT_PLACING)
 MOST_POINTS = 10**15
 """The most points that are counted for one order or on one card."""
 

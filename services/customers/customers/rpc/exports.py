@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from chassis.exports.columns import Amount, Choice, Column, Derived, Reference
+from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Derived, Reference
 from chassis.exports.rpc import Exporter, Exports
 from chassis.principal import Act
 from chassis.rpc import Call
@@ -87,12 +87,12 @@ EXPORTS = Exports(
             Reference("owner", "Owner", "负责人", "owner_id"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
-            Column("createTime", "Created", "创建时间", "created_at"),
+            CREATE_TIME,
             Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
             Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
             Column("lastDealTime", "Last deal", "最近成交时间", "last_deal_time"),
             Column("lastServiceTime", "Last service", "最近服务时间", "last_service_time"),
-            Column("recordId", "Record id", "记录标识", "id"),
+            RECORD_ID,
         ),
         names={"customer": _names},
         importer=imports.CUSTOMERS,
@@ -116,8 +116,8 @@ EXPORTS = Exports(
             Column("primary", "Primary", "首要联系人", "primary"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
-            Column("createTime", "Created", "创建时间", "created_at"),
-            Column("recordId", "Record id", "记录标识", "id"),
+            CREATE_TIME,
+            RECORD_ID,
         ),
         names={"customer": _names},
         importer=imports.CONTACTS,

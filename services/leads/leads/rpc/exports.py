@@ -1,6 +1,6 @@
 """Leads as files."""
 
-from chassis.exports.columns import Amount, Choice, Column, Reference
+from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Reference
 from chassis.exports.rpc import Exporter, Exports
 from leads.imports import LEADS as IMPORTER
 from leads.rpc.leads import LEADS
@@ -42,10 +42,10 @@ EXPORTS = Exports(
             Reference("owner", "Owner", "负责人", "owner_id"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
-            Column("createTime", "Created", "创建时间", "created_at"),
+            CREATE_TIME,
             Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
             Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
-            Column("recordId", "Record id", "记录标识", "id"),
+            RECORD_ID,
         ),
         importer=IMPORTER,
     )

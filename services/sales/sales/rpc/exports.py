@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from chassis.exports.columns import Amount, Cell, Choice, Column, Reference, Style
+from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Cell, Choice, Column, Reference, Style
 from chassis.exports.rpc import Exporter, Exports
 from sales import imports
 from sales.rpc.opportunities import OPPORTUNITIES
@@ -55,8 +55,8 @@ EXPORTS = Exports(
             Column("competitor", "Competitor", "竞争对手", "competitor"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
-            Column("createTime", "Created", "创建时间", "created_at"),
-            Column("recordId", "Record id", "记录标识", "id"),
+            CREATE_TIME,
+            RECORD_ID,
         ),
         importer=imports.OPPORTUNITIES,
     ),
@@ -73,8 +73,8 @@ EXPORTS = Exports(
             Column("taxPercent", "Tax percent", "税率", "tax_percent"),
             Choice("status", "Status", "状态", "status", _STATUSES),
             Column("description", "Description", "说明", "description"),
-            Column("createTime", "Created", "创建时间", "created_at"),
-            Column("recordId", "Record id", "记录标识", "id"),
+            CREATE_TIME,
+            RECORD_ID,
         ),
         importer=imports.PRODUCTS,
     ),
@@ -99,8 +99,8 @@ EXPORTS = Exports(
             Column("deliveryAddress", "Delivery address", "收货地址", "delivery_address"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
-            Column("createTime", "Created", "创建时间", "created_at"),
-            Column("recordId", "Record id", "记录标识", "id"),
+            CREATE_TIME,
+            RECORD_ID,
         ),
     ),
 )
