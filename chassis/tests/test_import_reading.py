@@ -1,16 +1,20 @@
 """Files of rows: what is read, and how what cannot be read is refused."""
 
 import asyncio
+import contextlib
 import io
 import json
 import random
+import signal
 import threading
 import zipfile
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -253,6 +257,49 @@ async def test_broken_workbooks_are_refused() -> None:
             await read_workbook(bytes(broken[: chance.randrange(50, len(broken) + 1)]))
         except Invalid as refused:
             assert refused.reason in ("FILE_EMPTY", "FILE_NOT_READABLE")
+
+
+@cache
+def large_workbook() -> bytes:
+    out = io.BytesIO()
+    book = new_book(out)
+    sheet = book.add_worksheet()
+    for number in range(30_001):
+        sheet.write_row(number, 0, [f"{number} {column}" for column in range(10)])
+    book.close()
+    return out.getvalue()
+
+
+def readers() -> list[psutil.Process]:
+    """The children that read workbooks; the run has others."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "chassis.imports.workbook" in child.cmdline():
+                found.append(child)
+    return found
+
+
+async def ended_by(signals: list[signal.Signals]) -> Sheet:
+    """What is read of a workbook, large enough to keep them busy, whose readers are ended so, one after the other."""
+    reading = asyncio.create_task(read_workbook(large_workbook()))
+    ended: set[int] = set()
+    while len(ended) < len(signals) and not reading.done():
+        for child in await asyncio.to_thread(readers):
+            if child.pid not in ended:
+                child.send_signal(signals[len(ended)])
+                ended.add(child.pid)
+                break
+        await asyncio.sleep(0)
+    return await reading
+
+
+async def test_a_reader_ended_by_another_is_no_fault_of_the_workbook() -> None:
+    assert (await ended_by([signal.SIGKILL])).total == 30_000
+    for signals in ([signal.SIGKILL, signal.SIGKILL], [signal.SIGABRT]):
+        with pytest.raises(Invalid) as refused:
+            await ended_by(signals)
+        assert refused.value.reason == "FILE_NOT_READABLE"
 
 
 FIELDS = (

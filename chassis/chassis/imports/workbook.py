@@ -10,6 +10,8 @@ standard output.
 
 import asyncio
 import contextlib
+import logging
+import signal
 import sys
 import zlib
 from datetime import date, datetime, time, timedelta
@@ -19,33 +21,58 @@ import orjson
 
 from chassis.imports.reading import MOST_COLUMNS, MOST_ROWS, Packer, Sheet, unreadable
 
+_log = logging.getLogger(__name__)
+
 _MEMORY = 1536 * 1024 * 1024
 _SECONDS = 40
 _MOST_UNPACKED = 400 * 1024 * 1024
 _MOST_ENTRIES = 2000
 _MOST_LINE = 64 * 1024 * 1024
+_LIMITED = {-signal.SIGXCPU, -signal.SIGABRT}
+"""How a child ends that came to its limits: Rust aborts when it gets no memory."""
+_ATTEMPTS = 2
+"""A child that ended in another way says nothing about its workbook: the machine may have been short of memory itself."""
 
 _TOO_MUCH = (
     "asks for more memory or time than an import may take: save the rows alone in a new workbook, or as CSV"
 )
 
 
+class _Ended(Exception):
+    """The child ended before it had said everything."""
+
+
 async def read_workbook(content: bytes, sheet: str = "") -> Sheet:
     """Reads one sheet of a workbook; the first unless `sheet` names one. Raises Invalid when it cannot be
     read."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return await _read(content, sheet)
+        except _Ended as ended:
+            _log.warning("a workbook's reader ended: %s", ended, extra={"attempt": attempt})
+    raise unreadable(_TOO_MUCH)
+
+
+async def _read(content: bytes, sheet: str) -> Sheet:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "chassis.imports.workbook", sheet,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         limit=_MOST_LINE,
     )  # fmt: skip
-    assert child.stdin is not None and child.stdout is not None
+    assert child.stdin is not None and child.stdout is not None and child.stderr is not None
     try:
         async with asyncio.timeout(_SECONDS + 5):
             feeding = asyncio.create_task(_feed(child.stdin, content))
             try:
                 return await _taken(child.stdout, sheet)
+            except EOFError:
+                why = (await child.stderr.read(2000)).decode(errors="replace").strip()
+                code = await child.wait()
             finally:
                 feeding.cancel()
+        if code in _LIMITED:
+            raise unreadable(_TOO_MUCH)
+        raise _Ended(f"exit status {code}; {why[-500:]}")
     except TimeoutError:
         raise unreadable(_TOO_MUCH) from None
     finally:
@@ -71,7 +98,7 @@ async def _taken(stream: asyncio.StreamReader, sheet: str) -> Sheet:
         except ValueError:
             raise unreadable(_TOO_MUCH) from None
         if not line.endswith(b"\n"):
-            raise unreadable(_TOO_MUCH)
+            raise EOFError
         said = orjson.loads(line)
         if isinstance(said, list):
             for cells in said:  # pyright: ignore[reportUnknownVariableType]
@@ -93,7 +120,7 @@ def _limit() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS + 5))  # at the second it is SIGKILL
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
