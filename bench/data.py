@@ -37,10 +37,20 @@ def company(number: int) -> str:
     return f"{name}{TRADES[number // 14_400 % 12]}有限公司 {number}"
 
 
-def customers_file(rows: int, first: int = 0) -> bytes:
-    """A CSV of companies, numbered from `first`."""
-    lines = [f"{company(n)},{'ABC'[n % 3]},138{n:08d},{TRADES[n % 12]}" for n in range(first, first + rows)]
-    return ("Name,Level,Phone,Industry\n" + "\n".join(lines)).encode()
+SEATS = {
+    "recordType": "customer", "key": "seats", "labelZh": "席位", "labelEn": "Seats",
+    "kind": "CUSTOM_FIELD_KIND_NUMBER", "filterable": True,
+}  # fmt: skip
+"""A custom field that customers may have: 0 to 999, as many customers have each."""
+
+
+def customers_file(rows: int, first: int = 0, seats: bool = False) -> bytes:
+    """A CSV of companies, numbered from `first`; with values of the custom field `SEATS` if so said."""
+    lines = [
+        f"{company(n)},{'ABC'[n % 3]},138{n:08d},{TRADES[n % 12]}" + (f",{n % 1000}" if seats else "")
+        for n in range(first, first + rows)
+    ]
+    return ("Name,Level,Phone,Industry" + (",Seats" if seats else "") + "\n" + "\n".join(lines)).encode()
 
 
 def leads_file(rows: int) -> bytes:

@@ -34,6 +34,12 @@ def _calls(ids: list[str], full: list[str], last: int) -> dict[str, Call]:
         "list 50 of a level": lambda http, n: http.get(
             "/v1/customers?pageSize=50&filter=level%20%3D%20%22CUSTOMER_LEVEL_A%22"
         ),
+        "list 50 of a custom field": lambda http, n: http.get(
+            f"/v1/customers?pageSize=50&filter=customFields.seats%20%3D%20{n % 1000}"
+        ),
+        "list 50 by a custom field": lambda http, n: http.get(
+            "/v1/customers?pageSize=50&orderBy=customFields.seats%20desc"
+        ),
         "search, one hit": lambda http, n: http.get(f"/v1/customers?query=138{some(n):08d}"),
         "search, a name": lambda http, n: http.get(f"/v1/customers?query={quote(data.company(some(n)))}"),
         "search, a frequent word": lambda http, n: http.get("/v1/customers?query=" + quote("科技")),
@@ -59,11 +65,14 @@ async def measure(here: Stand, said: argparse.Namespace) -> dict[str, Any]:
     full: list[str] = []
     have = 0
     calls: dict[str, Call] = {}
+    await here.pool[0].post("/v1/customers/customFields", data.SEATS)
     for size in sizes:
         while have < size:
             more = min(_BATCH, size - have)
             here.sign_in()
-            took = await data.load(here.pool[0], "customer", data.customers_file(more, first=have))
+            took = await data.load(
+                here.pool[0], "customer", data.customers_file(more, first=have, seats=True)
+            )
             have += more
             print(f"{have} customers, the last {more} at {more / took:.0f} rows/s", flush=True)
         await here.at_rest()
