@@ -16,6 +16,7 @@ from chassis.custom_fields.definition import Definition, Kind
 from chassis.custom_fields.given import COLUMN, PREFIX
 from chassis.mapping import plain_decimal
 from chassis.money import Money, digits, from_units
+from chassis.value_lists.kinds import Lists
 
 Cell = str | int | Decimal | date | datetime | None
 """What a cell holds. Times have no zone any more: they are those of the style's."""
@@ -36,6 +37,8 @@ class Style:
     zone: tzinfo = UTC
     names: dict[str, dict[UUID, str]] = field(default_factory=dict[str, dict[UUID, str]])
     """Names by kind and id, of what the rows at hand refer to."""
+    lists: Lists | None = None
+    """The tenant's lists, where columns are `Listed`."""
 
     def said(self, english: str, chinese: str) -> str:
         """The one in the file's language; the other where there is none."""
@@ -120,6 +123,20 @@ class Choice(Column):
         if style.fields or value not in self.labels:
             return [style.cell(value)]
         return [style.said(*self.labels[value])]
+
+
+@dataclass(frozen=True)
+class Listed(Column):
+    """A value of one of the tenant's lists, by its name."""
+
+    list_key: str = ""
+
+    def cells(self, row: Any, style: Style) -> list[Cell]:
+        """The name, for programs the key."""
+        value = row[self.column]
+        if not value or style.fields or style.lists is None:
+            return [style.cell(value)]
+        return [style.lists.by_key[self.list_key].name(value, chinese=style.chinese)]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kehu.identity.v1 import person_service_pb2, session_pb2, session_service_pb
 from chassis.custom_fields.definitions import definitions_now
 from chassis.database import Database
 from chassis.errors import Invalid, Problem, Unavailable
-from chassis.exports.columns import PEOPLE, Column, Names, Style, own_columns
+from chassis.exports.columns import PEOPLE, Column, Listed, Names, Style, own_columns
 from chassis.exports.files import CSV, XLSX, CsvWriter, Writer, XlsxWriter
 from chassis.exports.log import LEASE, SUCCEEDED, Export, begin, told
 from chassis.fields import Field, Kind
@@ -29,6 +29,7 @@ from chassis.owners import LOOK_UP
 from chassis.principal import Act, Reach, Rights
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face, need
+from chassis.value_lists.value_list import ValueLists
 
 RIGHT = "exports"
 _ODD = re.compile(r"[^\w -]")
@@ -54,7 +55,7 @@ _LOG = Listing(
 @dataclass(frozen=True)
 class Exporter:
     """A list that can go out as a file. `names` find the names of what references of a kind refer to; those of people are
-    found by themselves. Raises ValueError when a column stands twice or its names cannot be found."""
+    found by themselves. Raises ValueError when a column stands twice, or its names or its list cannot be found."""
 
     listing: Listing
     title_en: str
@@ -62,6 +63,7 @@ class Exporter:
     columns: tuple[Column, ...]
     names: Mapping[str, Names] = field(default_factory=dict[str, Names])
     importer: Importer | None = None
+    value_lists: ValueLists | None = None
 
     def __post_init__(self) -> None:
         fields = [column.field for column in self.columns]
@@ -70,6 +72,10 @@ class Exporter:
         lost = {column.refers_to for column in self.columns} - {"", PEOPLE, *self.names}
         if lost:
             raise ValueError(f"{self.record_type}: nothing finds the names of {', '.join(sorted(lost))}")
+        known = self.value_lists.by_key if self.value_lists else {}
+        unlisted = {column.list_key for column in self.columns if isinstance(column, Listed)} - known.keys()
+        if unlisted:
+            raise ValueError(f"{self.record_type}: there is no list {', '.join(sorted(unlisted))}")
 
     @property
     def record_type(self) -> str:
@@ -130,6 +136,8 @@ class Exports:
             need(call.who, right, Act.READ)
             call = _narrowed(call, right)
         style = await _style(request, call)
+        if exporter.value_lists is not None:
+            style.lists = await exporter.value_lists.now(call.database, call.who)
         columns = _chosen(exporter, await _columns(exporter, call), request.columns, style)
         listed = exporter.listing.all(call, request)
         nothing: list[Any] = []
@@ -283,9 +291,15 @@ def _taken_back(exporter: Exporter, column: Column) -> bool:
     return exporter.importer is not None and (own or column.field in exporter.importable)
 
 
+def _goes_along(exporter: Exporter, column: Column) -> bool:
+    """Whether a file for programs has it unasked: whatever an import takes back, also in another company, where other people
+    work."""
+    return _taken_back(exporter, column) and not (column.refers_to == PEOPLE and column in exporter.columns)
+
+
 def _chosen(exporter: Exporter, there: Sequence[Column], wanted: Sequence[str], style: Style) -> list[Column]:
     if not wanted:
-        return [column for column in there if not style.fields or _taken_back(exporter, column)] or list(
+        return [column for column in there if not style.fields or _goes_along(exporter, column)] or list(
             there
         )
     by_field = {column.field: column for column in there}

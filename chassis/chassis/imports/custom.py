@@ -139,7 +139,16 @@ def _id(text: str) -> str | None:
 
 
 async def find_people(call: Call, wanted: Sequence[str]) -> dict[str, Found | Refused]:
-    """Active people by e-mail address or by their name."""
+    """The ids of active people by e-mail address or by their name."""
+    found = await people_found(call, wanted)
+    return {
+        text: replace(one, value=one.value.id) if isinstance(one, Found) else one
+        for text, one in found.items()
+    }
+
+
+async def people_found(call: Call, wanted: Sequence[str]) -> dict[str, Found | Refused]:
+    """Active people, as identity's cards, by e-mail address or by their name."""
     emails = [text for text in wanted if "@" in text]
     names = [text for text in wanted if "@" not in text]
     answer = await call.ask(
@@ -148,11 +157,11 @@ async def find_people(call: Call, wanted: Sequence[str]) -> dict[str, Found | Re
         person_service_pb2.LookUpPeopleResponse,
     )
     active = [p for p in answer.people if p.status == person_pb2.PERSON_STATUS_ACTIVE]
-    by_email = {person.email.lower(): person.id for person in active}
+    by_email = {person.email.lower(): person for person in active}
     found: dict[str, Found | Refused] = {
         text: Found(by_email[text.lower()]) for text in emails if text.lower() in by_email
     }
-    return {**found, **by_name(names, [(person.display_name, person.id) for person in active], "person")}
+    return {**found, **by_name(names, [(person.display_name, person) for person in active], "person")}
 
 
 def gathered(importer: Importer, values: Mapping[str, Any]) -> tuple[dict[str, Any], set[tuple[str, str]]]:

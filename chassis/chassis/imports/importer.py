@@ -48,16 +48,28 @@ from uuid import UUID
 
 from chassis import texts
 from chassis.custom_fields.switch import CustomFields
-from chassis.database import Transaction
+from chassis.database import Database, Transaction
 from chassis.imports.mapping import Target
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.reading import Row
 from chassis.imports.refused import SKIPPED, Problem, restored
 from chassis.imports.tables import CREATE, MERGE, UPDATE
-from chassis.imports.values import Amount, Day, Gone, Moment, Reference, Refused, date_order, shown
+from chassis.imports.values import (
+    Amount,
+    Day,
+    Gone,
+    Listed,
+    Moment,
+    Phone,
+    Reference,
+    Refused,
+    date_order,
+    shown,
+)
 from chassis.owners import Owner
 from chassis.principal import Principal
 from chassis.records import Record
+from chassis.value_lists.value_list import ValueLists
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +186,7 @@ Save = Callable[[Transaction, list[ImportRow], Options], Awaitable[Sequence[Outc
 
 @dataclass(frozen=True)
 class Importer:
-    """Rows of one kind. Raises ValueError when a Reference has no resolver or a field stands twice."""
+    """Rows of one kind. Raises ValueError when a Reference has no resolver, a Listed no list, or a field stands twice."""
 
     record_type: str
     right: str
@@ -184,6 +196,10 @@ class Importer:
     custom_fields: CustomFields | None = None
     """For records that have them: columns can then be mapped to custom fields, `row.values` has `custom_fields` as a caller
     would write them, and `chassis.custom_fields.definitions.taken` says whether they are fit."""
+    value_lists: ValueLists | None = None
+    """For records with listed values: where the values of targets that are `Listed` come from."""
+    country: Callable[[Database, Principal], Awaitable[str]] | None = None
+    """By whose rules telephone numbers without a country code are read; None means those of China."""
     undo: Undo | None = None
     """Without it, imports cannot be undone."""
     progressed: type[ImportProgressed] | None = None
@@ -198,6 +214,10 @@ class Importer:
                 raise ValueError(
                     f"{self.record_type}.{target.field}: there is no resolver '{target.value.resolver}'"
                 )
+            if isinstance(target.value, Listed) and (
+                self.value_lists is None or target.value.list_key not in self.value_lists.by_key
+            ):
+                raise ValueError(f"{self.record_type}.{target.field}: no list '{target.value.list_key}'")
 
 
 @dataclass(slots=True)
@@ -211,6 +231,17 @@ class Draft:
     @property
     def fit(self) -> bool:
         return all(problem.repaired for problem in self.problems)
+
+
+def at_home_in(importer: Importer, country: str) -> Importer:
+    """The importer that reads telephone numbers by the rules of that country."""
+    targets = (
+        replace(target, value=replace(target.value, region=country))
+        if isinstance(target.value, Phone)
+        else target
+        for target in importer.targets
+    )
+    return replace(importer, targets=tuple(targets))
 
 
 def orders_of(importer: Importer, mapping: Mapping[int, str], rows: Iterable[Row]) -> dict[str, str]:

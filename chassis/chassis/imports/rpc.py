@@ -17,13 +17,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.imports.v1 import imports_pb2 as pb
 
 from chassis.custom_fields.definitions import definitions, definitions_now
-from chassis.database import Transaction
+from chassis.database import Database, Transaction
 from chassis.errors import IdempotencyKeyReused, Invalid, NotFound
 from chassis.events.event import enum_prefix
 from chassis.fields import Field, Kind
 from chassis.ids import new_id, parse_id
 from chassis.imports.custom import with_custom_fields
-from chassis.imports.importer import Importer, Options
+from chassis.imports.importer import Importer, Options, at_home_in
+from chassis.imports.listed import with_value_lists
 from chassis.imports.mapping import Target, checked
 from chassis.imports.reading import unpack
 from chassis.imports.refused import kept_csv, refused_csv
@@ -50,7 +51,7 @@ from chassis.imports.undoing import ImportNotUndone, Undoing, expiry, kept_recor
 from chassis.imports.words import choice_of, unknown, with_words
 from chassis.listing import Listing
 from chassis.owners import Owner, owner_for
-from chassis.principal import Act, Reach
+from chassis.principal import Act, Principal, Reach
 from chassis.records import etag
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face, need
@@ -290,17 +291,27 @@ class Imports:
         return self._whole(run, await self._whole_importer(call, run["kind"]))
 
     async def _whole_importer(self, call: Call, kind: str) -> Importer:
-        """The importer with the tenant's own fields."""
-        importer = self._importers[kind]
+        """The importer with the tenant's own country, values and fields."""
+        importer = await self._at_home(call.database, call.who, kind)
+        if importer.value_lists is not None:
+            importer = with_value_lists(importer, await importer.value_lists.now(call.database, call.who))
         if importer.custom_fields is None:
             return importer
         return with_custom_fields(importer, await definitions_now(call.database, call.who, kind))
 
     async def _importer_in(self, tx: Transaction, kind: str) -> Importer:
-        importer = self._importers[kind]
+        importer = await self._at_home(tx.database, tx.who, kind)
+        if importer.value_lists is not None:
+            importer = with_value_lists(importer, await importer.value_lists.within(tx))
         if importer.custom_fields is None:
             return importer
         return with_custom_fields(importer, await definitions(tx, kind))
+
+    async def _at_home(self, database: Database, who: Principal, kind: str) -> Importer:
+        importer = self._importers[kind]
+        if importer.country is None:
+            return importer
+        return at_home_in(importer, await importer.country(database, who))
 
     async def _locked(self, tx: Transaction, id: str, expected: str) -> ImportRun:
         rights = {kind: importer.right for kind, importer in self._importers.items()}

@@ -8,10 +8,10 @@ it.
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -108,6 +108,50 @@ class Phone:
         return Read(number)
 
 
+@cache
+def _countries() -> Mapping[str, str]:
+    """Codes of countries by the names that phonenumbers has for them, in English and Chinese, and the code itself."""
+    from phonenumbers.geodata.locale import LOCALE_DATA
+
+    def called(names: Mapping[str, str], language: str) -> str:
+        name = names.get(language, "")
+        return names[name[1:]] if name.startswith("*") else name  # one language may refer to another
+
+    named = {
+        _folded(name): code
+        for code, names in LOCALE_DATA.items()
+        for language in ("en", "zh")
+        if (name := called(names, language))
+    }
+    return {**named, **{code.casefold(): code for code in LOCALE_DATA}, **_ALSO}
+
+
+_ALSO = {
+    "usa": "US",
+    "uk": "GB",
+    "great britain": "GB",
+    "prc": "CN",
+    "中华人民共和国": "CN",
+    "uae": "AE",
+    "holland": "NL",
+}
+
+
+@dataclass(frozen=True)
+class Country:
+    """A country by its code, or its name in English or Chinese; the value is the ISO 3166 code of two letters."""
+
+    @property
+    def description(self) -> str:
+        return "Country, as CN, 中国 or China."
+
+    def read(self, text: str) -> Read:
+        code = _countries().get(_folded(text))
+        if code is None:
+            raise Refused("COUNTRY_UNKNOWN", f"{shown(text)} is no country: write its code, as CN or DE")
+        return Read(code)
+
+
 @dataclass(frozen=True)
 class Email:
     """An e-mail address; the value is in lower case."""
@@ -131,10 +175,13 @@ class Choice:
     choices: Mapping[Any, Sequence[str]]
     words: tuple[tuple[str, str], ...] = ()
     """What further texts mean, by the one who imports; an empty value means none."""
+    others: int = 0
+    """Other texts of at most so many characters are taken as they are; 0 takes none."""
 
     @property
     def description(self) -> str:
-        return "One of: " + ", ".join(str(value) for value in self.choices) + "."
+        known = ", ".join(str(value) for value in self.choices)
+        return f"One of: {known}; or another text." if self.others else f"One of: {known}."
 
     @cached_property
     def _exact(self) -> dict[str, Any]:
@@ -155,12 +202,32 @@ class Choice:
         exact = self._exact.get(_folded(text))
         if exact is not None:
             return Read(exact)
+        if self.others:
+            return Text(self.others).read(text)
         loose = self._loose.get(_loose(text), set())
         if len(loose) == 1:
             value = next(iter(loose))
             return Read(value, f"{shown(text)} was taken for '{value}'")
         known = ", ".join(str(value) for value in list(self.choices)[:30])
         raise Refused("CHOICE_UNKNOWN", f"{shown(text)} is none of: {known}")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A value of one of the tenant's lists; `ways` are further ways of writing those that every tenant has. Only once the lists
+    are known (see `listed`) it can be read."""
+
+    list_key: str
+    ways: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    longest: int = 100
+    """Characters of a text that is taken as it is, by a list that accepts others."""
+
+    @property
+    def description(self) -> str:
+        return f"A value of the list {self.list_key}."
+
+    def read(self, text: str) -> Read:
+        raise TypeError(f"the list {self.list_key} is not known yet")
 
 
 def _folded(text: str) -> str:

@@ -105,6 +105,18 @@ class OneList:
     def _shown(self) -> str:
         return ", ".join([value.key for value in self.values if not value.retired][:30]) or "none"
 
+    def name(self, key: str, *, chinese: bool) -> str:
+        """What people call a value that a record holds; the key itself when the list has it no longer."""
+        found = self._by_key.get(key)
+        if found is None:
+            return key
+        first, second = (found.name_zh, found.name_en) if chinese else (found.name_en, found.name_zh)
+        return first or second or key
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, Offered]:
+        return {value.key: value for value in self.values}
+
 
 @dataclass(frozen=True)
 class Lists:

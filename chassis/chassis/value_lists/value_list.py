@@ -15,9 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
-from chassis.database import Transaction
+from chassis.database import Database, Transaction
 from chassis.errors import Invalid, NotFound, Precondition, Violation
 from chassis.events.event import Event
+from chassis.principal import Principal
 from chassis.records import Record
 from chassis.texts import line, same
 from chassis.value_lists.kinds import ListKind, Lists, Offered, Used, lists_of
@@ -86,9 +87,8 @@ class ValueBuiltIn(Precondition):
 
 _ALONE = text("SELECT pg_advisory_xact_lock(value_lists_lock())")
 _VERSION = text("SELECT value_lists_version() AS version")
-_ROWS = text(
-    "SELECT list_key, accepts_others, items::text AS items FROM value_lists WHERE deleted_at IS NULL"
-)
+_READ = "SELECT list_key, accepts_others, items::text AS items FROM value_lists WHERE deleted_at IS NULL"
+_ROWS = text(_READ)
 _COUNT = text(
     "INSERT INTO value_list_sets (tenant_id, version) VALUES (:tenant, 1)"
     " ON CONFLICT (tenant_id) DO UPDATE SET version = value_list_sets.version + 1"
@@ -111,13 +111,15 @@ class ValueLists:
         version: int = (await tx.session.execute(_VERSION)).scalar_one()
         known = tx.database.known_lists.get(tx.who.tenant_id)
         if known is None or known.version != version:
-            rows = [
-                {**row, "items": orjson.loads(row["items"])} for row in (await tx.session.execute(_ROWS)).mappings()
-            ] if version else []  # fmt: skip
-            known = lists_of(self.kinds, version, rows)
+            rows = (await tx.session.execute(_ROWS)).mappings() if version else ()
+            known = lists_of(self.kinds, version, [_row(row) for row in rows])
             tx.database.remember_lists(tx.who.tenant_id, known)
         tx.lists = known
         return known
+
+    async def now(self, database: Database, who: Principal) -> Lists:
+        """The lists as they are now, for reading."""
+        return lists_of(self.kinds, 0, [_row(row) for row in await database.read(who, _READ)])
 
     async def locked(self, tx: Transaction, id: UUID, etag: str) -> tuple[ListKind, ValueList]:
         """The list of that id, with nobody else writing values or changing lists. One that is as it came is no row yet.
@@ -166,6 +168,10 @@ class ValueLists:
             ),
             on=row,
         )  # fmt: skip
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return {**row, "items": orjson.loads(row["items"])}
 
 
 async def _check_gone(tx: Transaction, kind: ListKind, row: ValueList, stay: set[str]) -> None:

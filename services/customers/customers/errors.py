@@ -212,6 +212,15 @@ class MergeSurvivorGone(Precondition):
         super().__init__("The survivor was deleted, or merged itself, since: undo that first.")
 
 
+class ImportGaveAway(Precondition):
+    """An import has given a customer to somebody: that is not undone."""
+
+    reason = "MOVED_ON"
+
+    def __init__(self) -> None:
+        super().__init__("The import has given the customer to another owner: give it back yourself.")
+
+
 def merged(kind: str, id: object, survivor_id: object) -> NotFound:
     """The record went into another."""
     problem = NotFound(kind, id)

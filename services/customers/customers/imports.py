@@ -28,9 +28,23 @@ from chassis.imports.importer import (
     updated,
 )
 from chassis.imports.mapping import Target
+from chassis.imports.owners import OWNER, owners_under
+from chassis.imports.people import FIRST_NAME, LAST_NAME, whole_name
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
-from chassis.imports.values import Amount, Choice, Email, Number, Phone, Reference, Refused, Tags, Text
+from chassis.imports.values import (
+    Amount,
+    Choice,
+    Country,
+    Email,
+    Listed,
+    Number,
+    Phone,
+    Reference,
+    Refused,
+    Tags,
+    Text,
+)
 from chassis.principal import Act
 from chassis.rpc import Call
 from chassis.visibility import visible, visible_text
@@ -40,18 +54,32 @@ from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
     Customer,
     CustomerDeleted,
+    assign_customer,
     change_customer,
     check_no_children,
     checked,
     enrolled,
     told,
 )
-from customers.errors import CustomerCircle, CustomerTouched
+from customers.errors import CustomerCircle, CustomerTouched, ImportGaveAway
 from customers.points.cards import has_card
-from customers.profile import by_entries
+from customers.profile import by_entries, home_country_of
+from customers.value_lists import VALUE_LISTS
 
 _KIND = Choice({"COMPANY": ("company", "公司", "企业"), "PERSON": ("person", "consumer", "个人")})
-_LEVEL = Choice({"A": (), "B": (), "C": (), "D": ()})
+_SOURCE = Listed("source", {
+    "WEB_FORM": ("web", "website", "网站"), "PHONE": ("call", "phone", "电话"), "EMAIL": ("mail", "email"),
+    "ADVERTISEMENT": ("ad", "ads"), "SEARCH": ("搜索", "百度"), "SOCIAL_MEDIA": ("social",), "EXHIBITION": ("fair", "trade show"),
+    "COLD_CALL": ("陌拜",), "PURCHASED_LIST": ("list",),
+})  # fmt: skip
+_STAGE = Listed("stage", {
+    "PROSPECT": ("潜在", "prospective"), "ACTIVE": ("活跃", "customer"), "DORMANT": ("沉睡", "inactive"), 
+    "LOST": ("流失", "churned"),
+})  # fmt: skip
+_ROLE = Choice({
+    "DECIDER": ("决策者", "decision maker"), "INFLUENCER": ("影响者",), "USER": ("使用者", "end user"),
+    "OPPONENT": ("反对者",),
+})  # fmt: skip
 
 
 async def save_customers(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
@@ -75,7 +103,7 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
             except Invalid as problem:
                 out.append(refused_by(problem))
                 continue
-            customer = enrolled(tx, columns, options.owner(tx.who))
+            customer = enrolled(tx, columns, values.get("owner", options.owner(tx.who)))
             found.note(values, customer.id)
             out.append(created(customer.id))
     return out
@@ -87,18 +115,28 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: b
     await tx.session.flush()
     customer = await tx.get(Customer, id, right="customers")
     version = customer.version
-    given = lacking(customer, _customer_columns(values)) if fill else _customer_columns(values)
+    given = _customer_columns(values)
+    if fill:
+        given = lacking(customer, given)
+    elif "address" in given:
+        given["address"] = {**customer.address, **given["address"]}
     try:
         await change_customer(tx, customer, given)
     except Invalid as problem:
         return refused_by(problem)
     except CustomerCircle as problem:
         return refused(problem.reason, problem.message, "parent")
+    if "owner" in values and not (fill and customer.owner_id):
+        await assign_customer(tx, customer, values["owner"])
     await tx.session.flush()
     return unchanged(id) if customer.version == version else updated(id)
 
 
 async def _change_customer_back(tx: Transaction, customer: Customer, values: dict[str, Any]) -> None:
+    """Gives a customer the values it had before an import. Raises ImportGaveAway when the import has given it to somebody, and
+    with it its contacts."""
+    if values.keys() & {"owner_id", "team_id"}:
+        raise ImportGaveAway
     await change_customer(tx, customer, by_entries(customer, values))
 
 
@@ -126,7 +164,12 @@ async def _remove_customer(tx: Transaction, customer: Customer) -> None:
 _NAMES = {
     "displayName": "display_name", "industry": "industry", "region": "region", "level": "level", "phone": "phone",
     "email": "email", "website": "website", "kind": "kind", "externalKey": "external_key", "notes": "notes", "tags": "tags",
-    "parent": "parent_customer_id",
+    "parent": "parent_customer_id", "size": "size", "stage": "stage", "source": "source", "taxNumber": "tax_number",
+    "registrationNumber": "registration_number", "needs": "needs",
+}  # fmt: skip
+_ADDRESS = {
+    "countryCode": "country_code", "province": "province", "city": "city", "district": "district", "street": "street",
+    "postalCode": "postal_code",
 }  # fmt: skip
 
 
@@ -138,6 +181,9 @@ def _customer_columns(values: dict[str, Any]) -> dict[str, Any]:
     if "annualRevenue" in values:
         columns["annual_revenue"] = values["annualRevenue"].minor
         columns["annual_revenue_currency"] = values["annualRevenue"].currency
+    address = {part: values[name] for name, part in _ADDRESS.items() if name in values}
+    if address:
+        columns["address"] = address
     if COLUMN in values:
         columns[COLUMN] = values[COLUMN]
     return columns
@@ -177,6 +223,9 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
         todo = decided(options, found.keyed(values), alike, values)
         if isinstance(todo, Outcome):
             out.append(todo)
+            continue
+        if not _name(values):
+            out.append(refused("REQUIRED", "a contact needs a name", "displayName"))
             continue
         if todo[1] is not None:
             out.append(await _changed_contact(tx, todo[1], values, fill=todo[0] is Do.FILL))
@@ -234,11 +283,16 @@ async def _changed_contact(tx: Transaction, id: UUID, values: dict[str, Any], *,
     return unchanged(id) if contact.version == version else updated(id)
 
 
+def _name(values: dict[str, Any]) -> str:
+    return str(values.get("displayName") or whole_name(values))
+
+
 def _contact_columns(values: dict[str, Any]) -> dict[str, Any]:
-    columns: dict[str, Any] = {"display_name": values["displayName"]}
+    columns: dict[str, Any] = {"display_name": _name(values)}
     for name, column in (
         ("title", "title"),
         ("department", "department"),
+        ("decisionRole", "decision_role"),
         ("notes", "notes"),
         ("externalKey", "external_key"),
     ):
@@ -263,23 +317,50 @@ CUSTOMERS = Importer(
             required=True,
         ),
         Target("kind", "Kind", _KIND, aliases=("类型",)),
-        Target("industry", "Industry", Text(100), aliases=("行业", "sector")),
-        Target("region", "Region", Text(100), aliases=("地区", "office location", "country")),
-        Target("level", "Level", _LEVEL, aliases=("等级", "级别")),
+        OWNER,
+        Target("industry", "Industry", Listed("industry"), aliases=("行业", "sector")),
+        Target("size", "Size", Listed("size"), aliases=("规模", "company size")),
+        Target("region", "Region", Listed("region"), aliases=("地区", "区域", "office location")),
+        Target("level", "Level", Listed("level"), aliases=("等级", "级别", "客户级别", "rating")),
+        Target("stage", "Stage", _STAGE, aliases=("阶段", "关系阶段", "客户阶段", "relationship stage")),
+        Target("source", "Source", _SOURCE, aliases=("来源", "客户来源", "lead source")),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "mobile")),
-        Target("email", "E-mail", Email(), aliases=("邮箱", "email")),
-        Target("website", "Website", Text(2048), aliases=("网站", "url")),
+        Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "email address")),
+        Target("website", "Website", Text(2048), aliases=("网站", "网址", "url", "domain name")),
+        Target("countryCode", "Country", Country(), aliases=("国家", "billing country", "country code")),
+        Target("province", "Province", Text(100), aliases=("省份", "省", "state", "billing state")),
+        Target("city", "City", Text(100), aliases=("城市", "市", "billing city")),
+        Target("district", "District", Text(100), aliases=("区县", "区")),
+        Target("street", "Street", Text(300), aliases=("地址", "详细地址", "address", "billing street")),
+        Target(
+            "postalCode", "Postal code", Text(20), aliases=("邮编", "邮政编码", "zip", "billing postal code")
+        ),
         Target("employeeCount", "Employees", Number(), aliases=("员工人数", "employees")),
         Target("yearEstablished", "Year established", Number(), aliases=("成立年份", "year established")),
-        Target("annualRevenue", "Annual revenue", Amount(), aliases=("年收入", "revenue")),
-        Target("parent", "Parent", Reference("customer", "customer"), aliases=("母公司", "subsidiary of")),
+        Target("annualRevenue", "Annual revenue", Amount(), aliases=("年收入", "revenue", "arr")),
+        Target(
+            "parent",
+            "Parent",
+            Reference("customer", "customer"),
+            aliases=("母公司", "subsidiary of", "parent account"),
+        ),
+        Target(
+            "taxNumber",
+            "Tax number",
+            Text(50),
+            aliases=("税号", "统一社会信用代码", "纳税人识别号", "vat number", "tax id"),
+        ),
+        Target("registrationNumber", "Registration number", Text(50), aliases=("注册号", "工商注册号")),
+        Target("needs", "Needs", Text(10000, several_lines=True), aliases=("需求", "客户需求")),
         Target("tags", "Tags", Tags(), aliases=("标签",)),
-        Target("externalKey", "External key", Text(100), aliases=("编号", "id")),
-        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注",)),
+        Target("externalKey", "External key", Text(100), aliases=("编号", "id", "external id")),
+        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "description", "描述")),
     ),
     save=save_customers,
     custom_fields=CUSTOM_FIELDS,
-    resolvers={"customer": find_customers},
+    value_lists=VALUE_LISTS,
+    country=home_country_of,
+    resolvers={"customer": find_customers, **owners_under("customers")},
     undo=Undo(Customer, _remove_customer, _change_customer_back),
     progressed=ImportProgressed,
 )
@@ -287,7 +368,9 @@ CONTACTS = Importer(
     record_type="contact",
     right="customers",
     targets=(
-        Target("displayName", "Name", Text(200), aliases=("姓名", "联系人"), required=True),
+        Target("displayName", "Name", Text(200), aliases=("姓名", "联系人", "full name")),
+        LAST_NAME,
+        FIRST_NAME,
         Target(
             "customer",
             "Customer",
@@ -295,15 +378,17 @@ CONTACTS = Importer(
             aliases=("客户", "公司", "account", "company"),
             required=True,
         ),
-        Target("title", "Title", Text(100), aliases=("职位", "职务")),
+        Target("title", "Title", Text(100), aliases=("职位", "职务", "job title", "job position")),
         Target("department", "Department", Text(100), aliases=("部门",)),
+        Target("decisionRole", "Decision role", _ROLE, aliases=("决策角色", "角色", "role")),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "mobile")),
-        Target("email", "E-mail", Email(), aliases=("邮箱", "email")),
-        Target("externalKey", "External key", Text(100), aliases=("编号", "id")),
-        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注",)),
+        Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "email address")),
+        Target("externalKey", "External key", Text(100), aliases=("编号", "id", "external id")),
+        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "description", "描述")),
     ),
     save=save_contacts,
     custom_fields=CUSTOM_FIELDS,
+    country=home_country_of,
     resolvers={"customer": find_customers},
     undo=Undo(Contact, dismiss, _change_contact_back),
     progressed=ImportProgressed,

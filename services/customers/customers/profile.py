@@ -21,6 +21,7 @@ from chassis import texts
 from chassis.database import Database, Transaction
 from chassis.errors import Invalid
 from chassis.phones import normalised_phone
+from chassis.principal import Principal
 
 DEFAULT_COUNTRY = "CN"
 Entries = list[dict[str, Any]]
@@ -290,6 +291,12 @@ async def home_country(tx: Transaction) -> str:
         country = (await tx.session.execute(_HOME)).scalar_one_or_none() or DEFAULT_COUNTRY
         known[tx.who.tenant_id] = time.monotonic() + _KNOWN_FOR, country
     return country
+
+
+async def home_country_of(database: Database, who: Principal) -> str:
+    """The same for reading."""
+    rows = await database.read(who, "SELECT country_code FROM tenant_countries")
+    return rows[0]["country_code"] if rows and rows[0]["country_code"] else DEFAULT_COUNTRY
 
 
 async def keep_home_country(tx: Transaction, country: str, version: int, event_id: Any) -> None:

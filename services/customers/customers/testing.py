@@ -16,6 +16,7 @@ from kehu.customers.v1 import (
     points_pb2,
     points_service_pb2,
 )
+from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.sales.v1 import opportunity_pb2, order_pb2
 
@@ -32,6 +33,22 @@ MEMBERSHIP = "kehu.customers.v1.MembershipService/"
 POINTS = "kehu.customers.v1.PointsService/"
 CUSTOMERS = "kehu.customers.v1.CustomerService/"
 PRODUCT = str(uuid4())
+
+COLLEAGUE = person_service_pb2.PersonCard(
+    id=str(new_id()), display_name="李雷", email="li@own.example", status=person_pb2.PERSON_STATUS_ACTIVE
+)
+
+
+def look_up_people(asked: Any) -> person_service_pb2.LookUpPeopleResponse:
+    """Whoever is asked for by id; by name or e-mail address there is one."""
+    known = [
+        COLLEAGUE if id == COLLEAGUE.id
+        else person_service_pb2.PersonCard(id=id, email=f"{id}@own.example", status=person_pb2.PERSON_STATUS_ACTIVE)
+        for id in asked.ids
+    ]  # fmt: skip
+    if COLLEAGUE.display_name in asked.names or COLLEAGUE.email in asked.emails:
+        known.append(COLLEAGUE)
+    return person_service_pb2.LookUpPeopleResponse(people=known)
 
 
 def day(value: date) -> Date:

@@ -65,6 +65,8 @@ async def test_customers_and_contacts_go_from_one_company_to_another(
         service, here, display_name="某子公司", kind=customer_pb2.CUSTOMER_KIND_COMPANY,
         phone="138 0000 1234",
         level=customer_pb2.CUSTOMER_LEVEL_A, employee_count=12, tags=["重点", "VIP"], notes="一\n二", external_key="K1",
+        industry="finance", source=customer_pb2.CUSTOMER_SOURCE_REFERRAL, tax_number="91110000100001X",
+        address=customer_pb2.Address(country_code="CN", city="北京", street="复兴路 1 号"), needs="ERP",
     )  # fmt: skip
     await contact(
         service, here, customer_id=child, display_name="张三", title="经理",
@@ -77,6 +79,13 @@ async def test_customers_and_contacts_go_from_one_company_to_another(
         ended = await imported(service, there, kind, content)
         assert ended.refused_rows == ended.repaired_rows == 0
         assert await file(service, there, kind, **asked) == content
+    # Another company has other people: who owns a record goes along only when asked for.
+    told = table(await file(service, here, "customer", columns=["owner", "source"], **asked))
+    assert told == [["owner", "source"], [f"{here.person_id}@own.example", "REFERRAL"]]
+    read = table(
+        await file(service, here, "customer", columns=["industry", "source", "city"], language_code="zh")
+    )
+    assert read[1] == ["金融业", "转介绍", "北京"]
 
     people = table(await file(service, here, "contact", language_code="zh-CN", time_zone="Asia/Shanghai",
                               columns=["displayName", "customer", "phone", "otherPhones", "primary"]))  # fmt: skip

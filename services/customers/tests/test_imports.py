@@ -1,17 +1,27 @@
 """Importing customers and contacts: who is there already, and how an import is taken back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
 from kehu.imports.v1 import imports_pb2 as pb
+from kehu.valuelists.v1 import value_lists_pb2 as lists_pb
 
+from chassis.ids import new_id
+from chassis.imports.importer import Importer
+from chassis.imports.mapping import proposal
+from chassis.principal import Reach, Rights
 from chassis.testing import Harness, eventually
-from customers.testing import CUSTOMERS, Company
+from customers import imports
+from customers.profile import keep_home_country
+from customers.testing import COLLEAGUE, CUSTOMERS, Company
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONTACTS = "kehu.customers.v1.ContactService/"
+LISTS = "kehu.customers.v1.ValueListService/"
 IMPORTS = "kehu.customers.v1.ImportService/"
 SKIP, MERGE = pb.DUPLICATE_POLICY_SKIP, pb.DUPLICATE_POLICY_MERGE
 
@@ -122,3 +132,124 @@ async def test_cards_of_a_phone_become_contacts(service: Harness, company: Compa
     card = "BEGIN:VCARD\nVERSION:3.0\nFN:张三\nORG:北京用友\nTEL:13800001234\nTITLE:经理\nEND:VCARD\n"
     run = await imported(company, "contact", card, "phone.vcf")
     assert run.created_rows == 1 and (await contacts(company))["张三"].title == "经理"
+
+
+async def test_a_whole_address_book_comes_in(service: Harness, company: Company) -> None:
+    """Owners, values of the tenant's lists and addresses, as another system writes them."""
+    run = await imported(
+        company, "customer",
+        "名称,负责人,行业,规模,级别,关系阶段,来源,国家,省份,城市,地址,邮编,税号,需求\n"
+        "甲,李雷,金融业,大型,A 级,成交客户,电话,中国,广东,深圳,深南大道 1 号,518000,9144,ERP\n"
+        "乙,LI@own.example,Finance,,b,潜在,,de,,Köln,,,,\n"
+        "丙,,渔业,,,,,,,,,,,\n"
+        "丁,韩梅梅,,,,,,,,,,,,\n"
+        "戊,,,,Z,,,,,,,,,\n"
+        "己,,,,,,,Atlantis,,,,,,\n",
+    )  # fmt: skip
+    assert (run.created_rows, run.refused_rows) == (3, 3)
+    found = await customers(company)
+    first, second, third = found["甲"], found["乙"], found["丙"]
+    assert first.owner_id == second.owner_id == COLLEAGUE.id and third.owner_id == str(company.who.person_id)
+    assert (first.industry, second.industry, third.industry) == ("finance", "finance", "渔业")
+    assert (first.size, first.level, second.level) == (
+        customer_pb2.CUSTOMER_SIZE_LARGE, customer_pb2.CUSTOMER_LEVEL_A, customer_pb2.CUSTOMER_LEVEL_B,
+    )  # fmt: skip
+    assert (first.stage, first.source) == (
+        customer_pb2.CUSTOMER_STAGE_ACTIVE, customer_pb2.CUSTOMER_SOURCE_PHONE,
+    )  # fmt: skip
+    assert first.address == customer_pb2.Address(
+        country_code="CN", province="广东", city="深圳", street="深南大道 1 号", postal_code="518000"
+    )
+    assert (first.tax_number, first.needs, second.address.country_code) == ("9144", "ERP", "DE")
+    refused = pb.GetRefusedRowsRequest(id=run.id)
+    file = await company.service.ask(company.who, IMPORTS + "GetRefusedRows", refused, HttpBody)
+    assert all(
+        one in file.data.decode() for one in ("no person '韩梅梅'", "'Z' is none of: A", "is no country")
+    )
+
+
+async def test_a_changed_list_says_what_a_file_may_hold(service: Harness, company: Company) -> None:
+    lists: Any = await company.service.ask(
+        company.who,
+        LISTS + "ListValueLists",
+        lists_pb.ListValueListsRequest(),
+        lists_pb.ListValueListsResponse,
+    )
+    level = next(one for one in lists.value_lists if one.key == "level")
+    level.values.add(key="vip", name_zh="战略级", name_en="Strategic")
+    change = lists_pb.UpdateValueListRequest(value_list=level, update_mask=FieldMask(paths=["values"]))
+    await company.service.ask(company.who, LISTS + "UpdateValueList", change, lists_pb.ValueList)
+    run = await imported(company, "customer", "Name,Level\n甲,战略级\n乙,strategic\n")
+    assert run.refused_rows == 0 and {one.level_key for one in (await customers(company)).values()} == {"vip"}
+
+
+async def test_owners_change_with_the_row_and_no_further_than_rights_reach(
+    service: Harness, company: Company
+) -> None:
+    await imported(company, "customer", "编号,Name,City,Street\nK1,甲,北京,一号\n")
+    run = await imported(
+        company, "customer", "编号,Name,City,负责人\nK1,甲,上海,李雷\n", mode=pb.IMPORT_MODE_UPSERT
+    )
+    assert run.updated_rows == 1
+    found = (await customers(company))["甲"]
+    assert (found.owner_id, found.address.city, found.address.street) == (COLLEAGUE.id, "上海", "一号")
+    # With the customer its contacts were given away: that is not put back silently.
+    ended = await undone(company, run.id)
+    assert (ended.undone_records, ended.kept_records) == (0, 1)
+    seller = replace(company.who, rights={"customers": Rights(Reach.OWN, Reach.OWN)}, person_id=new_id())
+    run = await imported(Company(service, seller), "customer", "Name,负责人\n乙,李雷\n丙,\n")
+    assert (run.created_rows, run.refused_rows) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("importer", "headers", "fields"),
+    [
+        (
+            imports.CUSTOMERS,
+            "ID,Name,Website,Email,Phone,Industry,Description,Billing Address Street,Billing Address City,"
+            "Billing Address State,Billing Address Country,Billing Address Postal Code,Assigned User",
+            "externalKey,displayName,website,email,phone,industry,notes,street,city,province,countryCode,postalCode,owner",
+        ),
+        (
+            imports.CUSTOMERS,
+            "ID,Name,Office Phone,Email Address,Annual Revenue,Employees,Billing Street,Billing Country,Assigned to",
+            "externalKey,displayName,phone,email,annualRevenue,employeeCount,street,countryCode,owner",
+        ),
+        (
+            imports.CUSTOMERS, "External ID,Name,Email,Phone,Street,City,Zip,Country,Tax ID,Salesperson,Tags,Notes",
+            "externalKey,displayName,email,phone,street,city,postalCode,countryCode,taxNumber,owner,tags,notes",
+        ),
+        (
+            imports.CUSTOMERS, "Id,Name,Domain Name,Employees,ARR,Account Owner",
+            "externalKey,displayName,website,employeeCount,annualRevenue,owner",
+        ),
+        (
+            imports.CONTACTS, "ID,First Name,Last Name,Account Name,Job Title,Department,Email Address,Mobile,Description",
+            "externalKey,firstName,lastName,customer,title,department,email,phone,notes",
+        ),
+        (
+            imports.CONTACTS, "External ID,Name,Company Name,Job Position,Email,Phone,Notes",
+            "externalKey,displayName,customer,title,email,phone,notes",
+        ),
+        (imports.CONTACTS, "姓名,客户名称,职务,部门,手机号码,电子邮箱", "displayName,customer,title,department,phone,email"),
+    ],
+)  # fmt: skip
+async def test_headers_of_other_systems_are_recognised(importer: Importer, headers: str, fields: str) -> None:
+    found = proposal(headers.split(","), importer.targets)
+    assert [found.get(column) for column in range(len(found))] == fields.split(",")
+
+
+async def test_first_and_last_names_become_one(service: Harness, company: Company) -> None:
+    await company.customer("甲")
+    run = await imported(
+        company, "contact", "Customer,Last name,First name\n甲,张,三\n甲,Smith,Bob\n甲,欧阳,\n甲,,\n"
+    )
+    assert (run.created_rows, run.refused_rows) == (3, 1)
+    assert set(await contacts(company)) == {"张三", "Bob Smith", "欧阳"}
+
+
+async def test_numbers_are_read_as_at_home(service: Harness, company: Company) -> None:
+    async with service.running.database.transaction(company.who) as tx:
+        await keep_home_country(tx, "DE", 1, new_id())
+    await imported(company, "customer", "Name,Phone\nA GmbH,030 901820\n")
+    assert (await customers(company))["A GmbH"].phone == "+4930901820"

@@ -133,6 +133,15 @@ class RulesChanged(Conflict):
         super().__init__("The rules of assignment have just changed: ask again.", retry_after=0.1)
 
 
+class ImportGaveAway(Precondition):
+    """An import has given a lead to somebody: that is not undone."""
+
+    reason = "MOVED_ON"
+
+    def __init__(self) -> None:
+        super().__init__("The import has given the lead to another owner: give it back yourself.")
+
+
 def default_rule_exists() -> AlreadyExists:
     """The tenant has a default rule of assignment."""
     return AlreadyExists("DEFAULT_RULE_EXISTS", "there is a default rule already", field="rule.defaultRule")

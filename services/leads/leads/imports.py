@@ -22,15 +22,17 @@ from chassis.imports.importer import (
     updated,
 )
 from chassis.imports.mapping import Target
+from chassis.imports.owners import OWNER, owners_under
+from chassis.imports.people import FIRST_NAME, LAST_NAME, whole_name
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
 from leads.assignment import JOB
 from leads.cadence import remind
 from leads.custom_fields import CUSTOM_FIELDS
-from leads.errors import LeadConverted, LeadConverting
+from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotAssignable
 from leads.handling import Handling, hold
-from leads.lead import Lead, capture, change_lead
+from leads.lead import Lead, assign_lead, capture, change_lead
 from leads.lead_events import LeadDeleted, told
 
 _SOURCE = Choice({
@@ -64,16 +66,17 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
             elif todo[1] is not None:
                 out.append(await _changed(tx, todo[1], handling, values, fill=todo[0] is Do.FILL))
                 found.note(values, todo[1])
-            elif not values.get("name") and not values.get("companyName"):
+            elif not (values.get("name") or whole_name(values)) and not values.get("companyName"):
                 out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
             else:
                 try:
-                    lead = await capture(tx, _columns(values), owner, handling)
+                    lead = await capture(tx, _columns(values), values.get("owner", owner), handling)
                 except Invalid as problem:
                     out.append(refused_by(problem))
                     continue
                 found.note(values, lead.id)
-                given.append(str(lead.id))
+                if "owner" not in values:
+                    given.append(str(lead.id))
                 await remind(tx, lead)
                 out.append(created(lead.id))
     # Whoever imports for somebody else has said whose they are.
@@ -96,9 +99,13 @@ async def _changed(
     except Invalid as problem:
         return refused_by(problem)
     try:
+        if "owner" in values and not (fill and lead.owner_id):
+            assign_lead(tx, lead, handling, values["owner"])
         await change_lead(tx, lead, handling, columns)
     except (LeadConverting, LeadConverted) as problem:
         return refused(problem.reason, problem.message)
+    except LeadNotAssignable as problem:
+        return refused(problem.reason, problem.message, "owner")
     await tx.session.flush()
     return unchanged(id) if lead.version == version else updated(id)
 
@@ -111,12 +118,16 @@ async def _remove(tx: Transaction, lead: Lead) -> None:
 
 
 async def _change(tx: Transaction, lead: Lead, values: dict[str, Any]) -> None:
-    """Gives a lead back what it was before an import."""
+    """Gives a lead back what it was before an import. Raises ImportGaveAway when the import has given it to somebody."""
+    if values.keys() & {"owner_id", "team_id"}:
+        raise ImportGaveAway
     await change_lead(tx, lead, await hold(tx), values)
 
 
 def _columns(values: dict[str, Any]) -> dict[str, Any]:
     columns = {column: values[name] for name, column in _COLUMNS.items() if name in values}
+    if "name" not in columns and (name := whole_name(values)):
+        columns["name"] = name
     if "estimatedAmount" in values:
         columns["estimated_amount"] = values["estimatedAmount"].minor
         columns["estimated_amount_currency"] = values["estimatedAmount"].currency
@@ -129,7 +140,9 @@ LEADS = Importer(
     record_type="lead",
     right="leads",
     targets=(
-        Target("name", "Name", Text(200), aliases=("姓名", "联系人", "contact", "full name")),
+        Target("name", "Name", Text(200), aliases=("姓名", "联系人", "contact", "full name", "contact name")),
+        LAST_NAME,
+        FIRST_NAME,
         Target(
             "companyName",
             "Company",
@@ -139,18 +152,25 @@ LEADS = Importer(
         Target("title", "Title", Text(100), aliases=("职位", "职务", "job title")),
         Target("department", "Department", Text(100), aliases=("部门",)),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "手机号", "mobile", "tel")),
-        Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "mail")),
+        Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "mail", "email address")),
         Target("industry", "Industry", Text(100), aliases=("行业", "sector")),
         Target("region", "Region", Text(100), aliases=("地区", "省份", "区域")),
         Target("address", "Address", Text(500), aliases=("地址",)),
-        Target("source", "Source", _SOURCE, aliases=("来源", "线索来源")),
+        Target("source", "Source", _SOURCE, aliases=("来源", "线索来源", "lead source")),
+        OWNER,
         Target("estimatedAmount", "Estimated amount", Amount(), aliases=("预计金额", "amount")),
         Target("tags", "Tags", Tags(), aliases=("标签",)),
-        Target("externalKey", "External key", Text(100), aliases=("编号", "id")),
-        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "remark")),
+        Target("externalKey", "External key", Text(100), aliases=("编号", "id", "external id")),
+        Target(
+            "notes",
+            "Notes",
+            Text(10000, several_lines=True),
+            aliases=("备注", "remark", "description", "描述"),
+        ),
     ),
     save=save,
     custom_fields=CUSTOM_FIELDS,
+    resolvers=owners_under("leads"),
     undo=Undo(Lead, _remove, _change),
     progressed=ImportProgressed,
 )

@@ -29,11 +29,11 @@ from chassis.imports.importer import (
     updated,
 )
 from chassis.imports.mapping import Target
+from chassis.imports.owners import OWNER, owners_under
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
 from chassis.imports.tables import SKIP
 from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text
-from chassis.owners import reaches
 from chassis.rpc import Call
 from sales.custom_fields import CUSTOM_FIELDS
 from sales.errors import ImportMovedOn, OpportunityClosed
@@ -52,7 +52,7 @@ from sales.opportunity import (
 )
 from sales.pipeline import Stage, stages_for
 from sales.product import Product, change_product, offer, withdraw
-from sales.rpc.peers import customers_named, people_named
+from sales.rpc.peers import customers_named
 
 _ENDS = {"won": WON, "赢单": WON, "lost": LOST, "输单": LOST}
 
@@ -142,15 +142,6 @@ async def find_products(call: Call, names: Sequence[str]) -> dict[str, Found | R
         call.who, "SELECT name, id FROM products WHERE deleted_at IS NULL AND status = 'ACTIVE'"
     )
     return dict(by_name(names, [(row["name"], (row["id"], row["name"])) for row in rows], "product"))
-
-
-async def find_people(call: Call, names: Sequence[str]) -> dict[str, Found | Refused]:
-    """People by name, to whom the person who imports may give opportunities."""
-    found = dict(by_name(names, await people_named(call, names), "person"))
-    for name, one in found.items():
-        if isinstance(one, Found) and not reaches(call.who, "opportunities", one.value):
-            found[name] = Refused("OWNER_OUT_OF_REACH", f"your rights do not reach {name}")
-    return found
 
 
 async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
@@ -343,19 +334,21 @@ OPPORTUNITIES = Importer(
             required=True,
         ),
         Target("product", "Product", Reference("product", "product"), aliases=("产品",)),
-        Target("owner", "Owner", Reference("person", "person"), aliases=("负责人", "sales agent", "销售")),
+        OWNER,
         Target("stage", "Stage", Text(100), aliases=("阶段", "deal stage", "status")),
         Target("amount", "Amount", Amount(), aliases=("金额", "close value", "value")),
         Target("engageDate", "Engage date", Day(), aliases=("接触日期", "start date")),
         Target("expectedCloseDate", "Expected close date", Day(), aliases=("预计成交日期",)),
         Target("closeDate", "Close date", Day(), aliases=("成交日期",)),
         Target("lossReason", "Loss reason", _LOSS_REASON, aliases=("输单原因", "lost reason")),
-        Target("externalKey", "External key", Text(100), aliases=("编号", "opportunity id", "id")),
-        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "remark")),
+        Target(
+            "externalKey", "External key", Text(100), aliases=("编号", "opportunity id", "id", "external id")
+        ),
+        Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "remark", "description")),
     ),
     save=save_opportunities,
     custom_fields=CUSTOM_FIELDS,
-    resolvers={"customer": find_customers, "product": find_products, "person": find_people},
+    resolvers={"customer": find_customers, "product": find_products, **owners_under("opportunities")},
     undo=Undo(Opportunity, drop, _put_back),
     progressed=ImportProgressed,
 )

@@ -17,7 +17,7 @@ from customers.duplicates import (
     customer_traits,
     customers_like,
 )
-from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, DEFAULT_COUNTRY, Way, tidied, tidy_value
+from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way, home_country_of, tidied, tidy_value
 from customers.rpc.contacts import CONTACTS, contact_messages
 from customers.rpc.customers import CUSTOMERS
 from customers.rpc.messages import contact_values, customer_card, customer_values
@@ -52,8 +52,7 @@ async def _contacts(call: Call, found: Duplicates) -> pb.ContactDuplicates:
 
 async def _as_kept(call: Call, values: dict[str, Any], ways: Sequence[Way], resource: str) -> dict[str, Any]:
     """What a caller wrote, by column, with numbers and addresses as they would be kept."""
-    rows = await call.database.read(call.who, "SELECT country_code FROM tenant_countries")
-    country = rows[0]["country_code"] if rows else DEFAULT_COUNTRY
+    country = await home_country_of(call.database, call.who)
     out = dict(values)
     for way in ways:
         entries = list(values[way.name])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Derived, Reference
+from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Derived, Listed, Reference
 from chassis.exports.rpc import Exporter, Exports
 from chassis.principal import Act
 from chassis.rpc import Call
@@ -12,27 +12,20 @@ from customers import imports
 from customers.contact import Entries
 from customers.rpc.contacts import CONTACTS
 from customers.rpc.customers import CUSTOMERS
+from customers.value_lists import VALUE_LISTS
 
 _KINDS = {"COMPANY": ("Company", "企业"), "PERSON": ("Person", "个人")}
-_SIZES = {
-    "MICRO": ("Micro", "微型"),
-    "SMALL": ("Small", "小型"),
-    "MEDIUM": ("Medium", "中型"),
-    "LARGE": ("Large", "大型"),
-}
-_STAGES = {
-    "PROSPECT": ("Prospect", "潜在"), "ACTIVE": ("Active", "活跃"), "DORMANT": ("Dormant", "沉睡"), "LOST": ("Lost", "流失"),
-}  # fmt: skip
-_SOURCES = {
-    "WEB_FORM": ("Web form", "网站"), "PHONE": ("Phone", "电话"), "EMAIL": ("E-mail", "邮件"), "REFERRAL": ("Referral", "转介绍"),
-    "ADVERTISEMENT": ("Advertisement", "广告"), "SEARCH": ("Search", "搜索"), "SOCIAL_MEDIA": ("Social media", "社交媒体"),
-    "EXHIBITION": ("Exhibition", "展会"), "PARTNER": ("Partner", "伙伴"), "COLD_CALL": ("Cold call", "陌拜"),
-    "PURCHASED_LIST": ("Purchased list", "购买名单"), "OTHER": ("Other", "其他"),
-}  # fmt: skip
 _ROLES = {
     "DECIDER": ("Decider", "决策者"), "INFLUENCER": ("Influencer", "影响者"), "USER": ("User", "使用者"),
     "OPPONENT": ("Opponent", "反对者"),
 }  # fmt: skip
+
+
+_ADDRESS = (
+    ("countryCode", "Country", "国家", "country_code"), ("province", "Province", "省份", "province"),
+    ("city", "City", "城市", "city"), ("district", "District", "区县", "district"), ("street", "Street", "地址", "street"),
+    ("postalCode", "Postal code", "邮编", "postal_code"),
+)  # fmt: skip
 
 
 async def _names(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
@@ -53,6 +46,10 @@ def _known(number: int) -> int | None:
     return number or None
 
 
+def _part(key: str) -> Callable[[Mapping[str, str]], str | None]:
+    return lambda address: address.get(key)
+
+
 def _first(key: str) -> Callable[[Entries], str | None]:
     return lambda entries: entries[0][key] if entries else None
 
@@ -69,12 +66,12 @@ EXPORTS = Exports(
         (
             Column("displayName", "Name", "客户名称", "display_name"),
             Choice("kind", "Kind", "类型", "kind", _KINDS),
-            Column("industry", "Industry", "行业", "industry"),
-            Choice("size", "Size", "规模", "size", _SIZES),
-            Column("region", "Region", "地区", "region"),
-            Column("level", "Level", "等级", "level"),
-            Choice("stage", "Stage", "阶段", "stage", _STAGES),
-            Choice("source", "Source", "来源", "source", _SOURCES),
+            Listed("industry", "Industry", "行业", "industry", "industry"),
+            Listed("size", "Size", "规模", "size", "size"),
+            Listed("region", "Region", "地区", "region", "region"),
+            Listed("level", "Level", "等级", "level", "level"),
+            Listed("stage", "Stage", "阶段", "stage", "stage"),
+            Listed("source", "Source", "来源", "source", "source"),
             Column("phone", "Phone", "电话", "phone"),
             Column("email", "E-mail", "邮箱", "email"),
             Column("website", "Website", "网站", "website"),
@@ -84,6 +81,9 @@ EXPORTS = Exports(
             Reference("parent", "Parent", "母公司", "parent_customer_id", kind="customer"),
             Column("registrationNumber", "Registration number", "注册号", "registration_number"),
             Column("tags", "Tags", "标签", "tags"),
+            Column("taxNumber", "Tax number", "税号", "tax_number"),
+            *(Derived(name, en, zh, "address", _part(key)) for name, en, zh, key in _ADDRESS),
+            Column("needs", "Needs", "需求", "needs"),
             Reference("owner", "Owner", "负责人", "owner_id"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
@@ -96,6 +96,7 @@ EXPORTS = Exports(
         ),
         names={"customer": _names},
         importer=imports.CUSTOMERS,
+        value_lists=VALUE_LISTS,
     ),
     Exporter(
         CONTACTS,

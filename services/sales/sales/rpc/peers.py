@@ -1,12 +1,10 @@
-"""Customers and people as sales needs them, asked of the services that keep them."""
+"""Customers as sales needs them, asked of the service that keeps them."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
 from kehu.customers.v1 import customer_service_pb2 as pb
-from kehu.identity.v1 import person_pb2, person_service_pb2
 
-from chassis.owners import LOOK_UP, Owner
 from chassis.principal import Act
 from chassis.rpc import Call
 from chassis.visibility import Holder, covers
@@ -37,18 +35,4 @@ async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, U
         (card.display_name, UUID(card.id))
         for card in answer.customers
         if covers(Holder.told(card.owner_id, card.team_id), call.who, "customers", Act.READ)
-    ]
-
-
-async def people_named(call: Call, names: Sequence[str]) -> list[tuple[str, Owner]]:
-    """The active people with these names, as owners."""
-    answer = await call.ask(
-        LOOK_UP,
-        person_service_pb2.LookUpPeopleRequest(names=names),
-        person_service_pb2.LookUpPeopleResponse,
-    )
-    return [
-        (card.display_name, Owner(UUID(card.id), UUID(card.team_id) if card.team_id else None))
-        for card in answer.people
-        if card.status == person_pb2.PERSON_STATUS_ACTIVE
     ]
