@@ -197,6 +197,25 @@ async def test_a_workbook_is_read_as_a_person_would_type_it() -> None:
     assert refused.value.violations[0].field == "sheet"
 
 
+async def test_a_title_above_the_head_is_none() -> None:
+    out = io.BytesIO()
+    book = new_book(out)
+    for name, rows in {
+        "titled": (["2026 秋季展会名单"], [], ["姓名", "电话", "公司"], ["张三", "1", "甲"]),
+        "one column": (["姓名"], ["张三"], ["李四"]),
+        "two columns": (["姓名"], ["张三", "1"]),
+    }.items():
+        sheet = book.add_worksheet(name)
+        for number, cells in enumerate(rows):
+            sheet.write_row(number, 0, cells)
+    book.close()
+    found = await read_workbook(out.getvalue())
+    assert (found.header, found.total, found.first[0].number) == (["姓名", "电话", "公司"], 1, 4)
+    assert found.samples == [["张三"], ["1"], ["甲"]]
+    assert (await read_workbook(out.getvalue(), "one column")).total == 2
+    assert (await read_workbook(out.getvalue(), "two columns")).header == ["姓名"]
+
+
 def corners() -> bytes:
     out = io.BytesIO()
     book = new_book(out)

@@ -22,6 +22,8 @@ MOST_ROWS = 200_000
 MOST_COLUMNS = 500
 MOST_CELL = 32_767
 """Characters in a cell: what spreadsheets allow."""
+_LEAST_HEAD = 3
+"""Cells that a head has below a title."""
 MOST_CHARACTERS = 120_000_000
 """Characters of all cells: what one import may hold in memory at the most is a small part of it, see
 `Packer`."""
@@ -79,9 +81,13 @@ def unpack(packed: bytes, skip: int = 0) -> Iterator[Row]:
 
 
 class Packer:
-    """Takes the rows of a file one by one, checks the limits, and packs them."""
+    """Takes the rows of a file one by one, checks the limits, and packs them.
 
-    def __init__(self) -> None:
+    With `titled`, a single cell above the head is the sheet's title, as people write one, and no head.
+    """
+
+    def __init__(self, *, titled: bool = False) -> None:
+        self._titled = titled
         self.header: list[str] | None = None
         self.total = 0
         self.first: list[Row] = []
@@ -113,7 +119,7 @@ class Packer:
                 )
         if self._characters > MOST_CHARACTERS:
             raise unreadable(f"holds more than {MOST_CHARACTERS:,} characters: split it")
-        if self.header is None:
+        if self.header is None or (not self.total and self._is_title(cells)):
             self.header = [texts.line(cell)[:200] for cell in cells]
             self.samples = [[] for _ in cells]
             return
@@ -129,6 +135,11 @@ class Packer:
                 if len(sample) < 5 and value and value not in sample:
                     sample.append(value)
         self._parts.append(self._zip.compress(orjson.dumps((self._number, cells)) + b"\n"))
+
+    def _is_title(self, cells: list[str]) -> bool:
+        """Whether what was taken for the head stands above it."""
+        above = [cell for cell in self.header or () if cell]
+        return self._titled and len(above) == 1 and sum(1 for cell in cells if cell.strip()) >= _LEAST_HEAD
 
     def finish(
         self, encoding: str = "", delimiter: str = "", sheet: str = "", sheets: Iterable[str] = ()

@@ -90,7 +90,7 @@ async def _feed(stream: asyncio.StreamWriter, content: bytes) -> None:
 
 
 async def _taken(stream: asyncio.StreamReader, sheet: str) -> Sheet:
-    packer = Packer()
+    packer = Packer(titled=True)
     sheets: list[str] = []
     while True:
         try:
