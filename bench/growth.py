@@ -45,6 +45,12 @@ def _calls(ids: list[str], full: list[str], last: int) -> dict[str, Call]:
         "search, a frequent word": lambda http, n: http.get("/v1/customers?query=" + quote("科技")),
         "search, a common place": lambda http, n: http.get("/v1/customers?query=" + quote("上海")),
         "search, initials": lambda http, n: http.get("/v1/customers?query=bjhhkj"),
+        "search across, one hit": lambda http, n: http.get(f"/v1/search?q=138{some(n):08d}"),
+        "search across, a name": lambda http, n: http.get(f"/v1/search?q={quote(data.company(some(n)))}"),
+        "search across, a frequent word": lambda http, n: http.get("/v1/search?q=" + quote("科技")),
+        "search across, customers only": lambda http, n: http.get(
+            f"/v1/search?q=138{some(n):08d}&types=customer"
+        ),
         "duplicates of a new one": lambda http, n: http.post(
             "/v1/customers:findDuplicates",
             {"customer": {"displayName": data.company(some(n)), "phone": f"138{some(n):08d}"}},
@@ -88,9 +94,9 @@ async def measure(here: Stand, said: argparse.Namespace) -> dict[str, Any]:
             here.sign_in()
             p50 = [await _p50(here, call, said.seconds) for _ in range(said.rounds)]
             found.setdefault(name, []).append(statistics.median(p50))
-    print(f"\n{'p50, ms':<26}" + "".join(f"{size:>12,}" for size in sizes) + "      last / first")
+    print(f"\n{'p50, ms':<32}" + "".join(f"{size:>12,}" for size in sizes) + "      last / first")
     for name, spent in found.items():
-        print(f"{name:<26}" + "".join(f"{p50:>12.2f}" for p50 in spent) + f"{spent[-1] / spent[0]:>14.2f} ×")
+        print(f"{name:<32}" + "".join(f"{p50:>12.2f}" for p50 in spent) + f"{spent[-1] / spent[0]:>14.2f} ×")
     if said.folder:
         await plans(here, calls, said.folder)
     return {

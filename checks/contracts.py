@@ -16,13 +16,14 @@ from kehu_local.composition import GATEWAY, MEMBERS, OPERATOR
 
 RIGHTS = frozenset({
     "people", "customers", "leads", "opportunities", "products", "orders", "campaigns", "tickets", "reports", "settings",
-    "exports",
+    "exports", "privacy",
 })  # fmt: skip
 CALLERS = frozenset({*(member.domain for member in MEMBERS), GATEWAY, OPERATOR})
 
 MOST_SECONDS = {"facet": 1.0, "read": 30.0, "write": 60.0, "stream": 600.0}
-"""The longest deadline of each class of method. A part of the customer view may not hold up the whole; what takes longer
-than a minute is a job, and not a call; a stream gives its answer all the while."""
+"""The longest deadline of each class of method. A part of the customer view or of search across may not hold up
+the whole; what takes longer than a minute is a job, and not a call; a stream gives its answer, or takes what it is
+asked, all the while."""
 LEAST_SECONDS = 0.1
 
 _HTTP: Any = annotations_pb2.http
@@ -75,9 +76,9 @@ def out_of_time(methods: Iterable[MethodDescriptor]) -> Iterator[str]:
 
 
 def _class_of(method: MethodDescriptor) -> str:
-    if method.name == "GetCustomerFacet":
+    if method.name in ("GetCustomerFacet", "SearchRecords"):
         return "facet"
-    if method.server_streaming:
+    if method.server_streaming or method.client_streaming:
         return "stream"
     reads = method.GetOptions().Extensions[rules_pb2.access].act == rules_pb2.ACT_READ
     return "read" if reads else "write"

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from chassis.migrations import migrate_async
+from checks import personal
 from kehu_local import databases
 from kehu_local.composition import MEMBERS, Member
 from kehu_local.postgres import Postgres
@@ -168,6 +169,7 @@ async def all_faults(server: str, secret: str) -> list[str]:
         connection = await asyncpg.connect(await migrated(server, secret, member))
         try:
             found += await faults(connection, member.domain)
+            found += await personal.faults(connection, member)
         finally:
             await connection.close()
     return found

@@ -21,6 +21,7 @@ PEERS = {
     "grpc_health": "services of the suite",
     "grpc_reflection": "services of the suite",
     "nats": "the broker",
+    "obstore": "the store of files",
     "opentelemetry": "the collector named by the operator",
     "sqlalchemy": "the own database",
 }
@@ -52,6 +53,9 @@ EXCEPT = {
         "chassis.imports.workbook",
         "create_subprocess_exec",
     ): "reads a workbook in a process of its own, which opens nothing",
+    ("chassis.imap", "imaplib"): "speaks over a connection that chassis.egress has opened",
+    ("chassis.imap", "socket"): "names the kind of that connection",
+    ("chassis.imap", "ssl"): "encrypts that connection",
     ("gateway.connections", "socket"): "sets how a connection that came in ends, and opens none",
     ("kehu_local.*", "*"): "starts servers on the operator's machine, and is no part of a service",
     ("*.testing", "*"): "serves tests, and is imported by nothing that runs",

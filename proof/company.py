@@ -50,21 +50,34 @@ _BY_PREFIX = {
     "/v1/customers/customFields/": "customer_custom_field_id", "/v1/leads/customFields/": "lead_custom_field_id",
     "/v1/sales/customFields/": "product_custom_field_id",
     "/v1/customers/valueLists/": "customer_value_list_id",
+    "/v1/customers/bulkEdits/": "customer_bulk_edit_id", "/v1/leads/bulkEdits/": "lead_bulk_edit_id",
+    "/v1/sales/bulkEdits/": "product_bulk_edit_id",
+    "/v1/customers/savedViews/": "customer_saved_view_id", "/v1/leads/savedViews/": "lead_saved_view_id",
+    "/v1/sales/savedViews/": "order_saved_view_id", "/v1/servicedesk/savedViews/": "ticket_saved_view_id",
+    **{
+        f"/v1/{domain}/{papers}s/": f"{domain}_{papers}_id"
+        for domain in ("customers", "leads", "sales", "servicedesk") for papers in ("note", "attachment")
+    },
     "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
     "/v1/membershipCards/": "card_id", "/v1/customerRelations/": "customer_relation_id",
+    "/v1/leadMerges/": "lead_merge_id", "/v1/mailCaptures/": "mail_capture_id",
     "/v1/merges/": "merge_id", "/v1/trash/": "trash_item_id",
+    "/v1/erasures/": "erasure_id", "/v1/partners/": "partner_id", "/v1/competitors/": "competitor_id",
     "/v1/leads/": "lead_id", "/v1/leads/imports/": "lead_import_id", "/v1/opportunities/": "opportunity_id",
     "/v1/orders/": "order_id", "/v1/people/": "person_id", "/v1/products/": "product_id", "/v1/roles/": "role_id",
     "/v1/sales/imports/": "sales_import_id", "/v1/sessions/": "session_id", "/v1/teams/": "team_id",
-    "/v1/segments/": "segment_id", "/v1/tickets/": "ticket_id",
+    "/v1/segments/": "segment_id", "/v1/tickets/": "ticket_id", "/v1/notifications/": "notification_id",
 }  # fmt: skip
 _BY_SERVICE = {
+    "NotificationService": "notification_id",
     "AbsenceService": "absence_id", "AssignmentService": "assignment_rule_id",
-    "CadenceService": "cadence_id", "ScoreService": "score_rule_id",
+    "CadenceService": "cadence_id", "ScoreService": "score_rule_id", "CleaningService": "lead_id",
+    "MailCaptureService": "mail_capture_id",
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
     "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
     "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",
     "RelationService": "customer_relation_id", "MergeService": "merge_id", "TrashService": "trash_item_id",
+    "PrivacyService": "erasure_id", "PartnerService": "partner_id", "CompetitorService": "competitor_id",
     "WebFormService": "form_id", "LeadService": "lead_id",
     "OpportunityService": "opportunity_id", "OrderService": "order_id", "PersonService": "person_id",
     "ProductService": "product_id", "RoleService": "role_id", "SegmentService": "segment_id", "SessionService": "session_id",
@@ -93,7 +106,11 @@ def record_for(world: World, service: str, domain: str) -> str:
         return world.ids[f"{imported(domain)}_custom_field_id"]
     if name == "ValueListService":
         return world.ids[f"{imported(domain)}_value_list_id"]
-    if name == "HistoryService":
+    if name == "BulkEditService":
+        return world.ids[f"{imported(domain)}_bulk_edit_id"]
+    if name == "SavedViewService":
+        return world.ids[f"{changing(domain)}_saved_view_id"]
+    if name in ("HistoryService", "NoteService", "AttachmentService"):
         return world.ids[f"{changing(domain)}_id"]
     return world.ids[_BY_SERVICE.get(name, "customer_id")]
 
@@ -136,6 +153,13 @@ def furnished(owner: Any, mark: str = MARK) -> World:
         text = {"kind": "CUSTOM_FIELD_KIND_TEXT", "filterable": True}
         own = {"recordType": kind, "key": "own", "labelEn": f"{mark} own", **text}
         make(f"{kind}_custom_field_id", f"/v1/{domain}/customFields", own)
+    for domain in ("customers", "leads", "sales", "servicedesk"):
+        shared = {
+            "recordType": changing(domain),
+            "displayName": mark,
+            "sharing": "SAVED_VIEW_SHARING_EVERYONE",
+        }
+        make(f"{changing(domain)}_saved_view_id", f"/v1/{domain}/savedViews", shared)
     ids["customer_value_list_id"] = owner.get("/v1/customers/valueLists")["valueLists"][0]["id"]
     known = {"displayName": f"{mark} customer", "customFields": {"own": f"{mark} value"}}
     make("customer_id", "/v1/customers", known)
@@ -157,6 +181,9 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     ids["trash_item_id"] = binned
     make("merge_id", f"/v1/customers/{ids['merged_id']}:merge", {"mergedIds": [gone]})
     make("card_id", "/v1/membershipCards", customer)
+    make("partner_id", "/v1/partners", {**customer, "type": "supplier", "notes": mark})
+    rival = {"displayName": f"{mark} rival", "customerId": ids["customer_id"], "products": [{"name": mark}]}
+    make("competitor_id", "/v1/competitors", rival)
     make("segment_id", "/v1/segments", {"displayName": f"{mark} segment"})
     owner.post(f"/v1/segments/{ids['segment_id']}:addCustomers", {"customerIds": [ids["customer_id"]]})
     price = {"currencyCode": "CNY", "units": "7"}
@@ -165,6 +192,9 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     due = "2026-12-01T09:00:00Z"
     task = {**customer, "subject": f"{mark} task", "kind": "ACTIVITY_KIND_TASK", "dueTime": due}
     make("activity_id", "/v1/activities", task)
+    owner.post(
+        "/v1/activities", {**task, "subject": f"{mark} overdue task", "dueTime": "2020-01-01T09:00:00Z"}
+    )
     lines = [{"productId": ids["product_id"], "quantity": "1"}]
     make("order_id", "/v1/orders", {**customer, "notes": mark, "lines": lines})
     make("ticket_id", "/v1/tickets", {**customer, "subject": f"{mark} ticket"})
@@ -179,13 +209,26 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     won = owner.post("/v1/leads", {"name": f"{mark} converted", "companyName": mark})
     ids["conversion_id"] = owner.post(f"/v1/leads/{won['id']}:convert")["id"]
     make("lead_id", "/v1/leads", {"name": f"{mark} lead", "companyName": mark})
+    make("merged_lead_id", "/v1/leads", {"name": f"{mark} twin", "companyName": mark})
+    twice = owner.post("/v1/leads", {"name": f"{mark} twice", "utm": {"campaign": mark}})["id"]
+    box = {"name": f"{mark} box", "host": "mail.invalid", "userName": mark, "folder": mark}
+    make("mail_capture_id", "/v1/mailCaptures", box)
+    make("lead_merge_id", f"/v1/leads/{ids['merged_lead_id']}:merge", {"mergedIds": [twice]})
+    passing = owner.post("/v1/leads", {"name": f"{mark} passing"})["id"]
+    make("erasure_id", "/v1/erasures", {"recordType": "lead", "recordId": passing})
     asleep = {"name": mark, "condition": f'region = "{mark}"'}  # about none of the leads there are
     make("assignment_rule_id", "/v1/assignmentRules", {**asleep, "personIds": [ids["person_id"]]})
     make("score_rule_id", "/v1/scoreRules", {**asleep, "points": 1})
     make("cadence_id", "/v1/cadences", {**asleep, "steps": [{"channel": "CONTACT_CHANNEL_PHONE"}]})
     away = {"fromTime": "2020-01-01T00:00:00Z", "untilTime": "2020-01-02T00:00:00Z", "note": mark}
     make("absence_id", "/v1/absences", away)
+    for domain in ("customers", "leads", "sales", "servicedesk"):
+        _furnish_papers(world, domain, mark)
     for domain, kind in _IMPORTED.items():
+        # Too long a text: the one record is refused, and stands in the file of those that were.
+        change = {"values": {"customFields": {"own": mark * 30}}}
+        edit = {"recordType": kind, "ids": [ids[f"{kind}_id"]], "change": change}
+        make(f"{kind}_bulk_edit_id", f"/v1/{domain}/bulkEdits", edit)
         file = {"file": ("a.csv", f"Name,{mark}\n{mark} imported,\n".encode(), "text/csv")}
         made = owner.ask("POST", f"/v1/{domain}/imports", data={"recordType": kind}, files=file)
         ids[f"{'sales' if domain == 'sales' else kind}_import_id"] = made["id"]
@@ -193,7 +236,32 @@ def furnished(owner: Any, mark: str = MARK) -> World:
         sent = {"recordType": kind, "format": "EXPORT_FORMAT_CSV", "filter": f'{field} != "{mark}"'}
         file = owner.http.post(f"/v1/{domain}/exports", json=sent, headers=owner.headers)
         assert file.status_code == 200 and mark.encode() in file.content, file.text[:200]
+    ids["notification_id"] = _told(owner)
+    until = time.monotonic() + 180
+    while owner.get(f"/v1/erasures/{ids['erasure_id']}")["state"] != "ERASURE_STATE_SUCCEEDED":
+        assert time.monotonic() < until, "the erasure does not come to its end"
+        time.sleep(0.2)  # nothing tells of it but the record itself
     return world
+
+
+def _told(owner: Any) -> str:
+    """The id of a notification of that person, who is told of something soon."""
+    until = time.monotonic() + 60
+    while not (told := owner.get("/v1/notifications").get("notifications")):
+        assert time.monotonic() < until, "nobody is told of a task that is overdue"
+        time.sleep(0.1)
+    return told[0]["id"]
+
+
+def _furnish_papers(world: World, domain: str, mark: str) -> None:
+    """A note and a file on the record whose history is asked for."""
+    kind = changing(domain)
+    on = {"recordType": kind, "recordId": world.ids[f"{kind}_id"]}
+    note = world.owner.post(f"/v1/{domain}/notes", {**on, "text": mark})
+    world.ids[f"{domain}_note_id"] = note["id"]
+    file = {"file": (f"{mark}.txt", mark.encode(), "text/plain")}
+    made = world.owner.ask("POST", f"/v1/{domain}/attachments", data=on, files=file)
+    world.ids[f"{domain}_attachment_id"] = made["id"]
 
 
 class Rows:

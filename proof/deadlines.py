@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gateway import view360
+from gateway import search, view360
 from gateway.contracts import load
 from gateway.routes import routes
 from gateway.templates import Tree, parse
@@ -42,6 +42,9 @@ class Deadlines:
         customer = contracts.named("kehu.customers.v1.CustomerService.GetCustomer")
         assert customer is not None
         self._tree.add(parse(view360.PATH), "GET", customer.deadline)
+        self._tree.add(
+            parse(search.PATH), "GET", max(one.deadline for one in contracts.methods if one.searched)
+        )
 
     def of(self, method: str, path: str) -> float:
         """Seconds. Raises KeyError for what is no route."""

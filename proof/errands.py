@@ -78,8 +78,15 @@ def _customer_member(boss: Person, on: Ground) -> Request:
     return f"/v1/campaigns/{on.campaign}:addMembers", {"customerIds": [on.customer]}
 
 
+def _transfer(boss: Person, on: Ground) -> Request:
+    return "/v1/customers:transfer", {
+        "ids": [on.customer], "ownerId": on.colleague, "validateOnly": True, "withOpportunities": True,
+    }  # fmt: skip
+
+
 ERRANDS: Mapping[tuple[str, str], Callable[[Person, Ground], Request]] = {
     ("customers", "identity"): _owned("/v1/customers", "displayName"),
+    ("customers", "sales"): _transfer,
     ("leads", "identity"): _owned("/v1/leads", "name"),
     ("marketing", "identity"): _owned("/v1/campaigns", "name", channel="CAMPAIGN_CHANNEL_EMAIL"),
     ("sales", "identity"): _opportunity,

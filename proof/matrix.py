@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import grpc
 from kehu.rules.v1 import rules_pb2
@@ -54,7 +54,7 @@ class Owned(Enum):
 
     NOBODY = "records of this kind have no owner: any reach reads or writes all"
     OWNER = "owner and team of the record"
-    MAKER = "imports: one's own, and those of others with the write reach ALL"
+    MAKER = "imports and bulk edits: one's own, and those of others with the write reach ALL"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,10 @@ def owned(method: Method) -> Owned:
     if method.access.right == "settings":
         return Owned.NOBODY  # they are the company's, whatever record a change of them is about
     match method.service.rpartition(".")[2]:
-        case "ImportService":
+        case "BulkEditService" if method.name == "PreviewBulkEdit":
+            # It looks at the records themselves, and those of sales have no owner.
+            return Owned.NOBODY if method.domain == "sales" else Owned.OWNER
+        case "ImportService" | "BulkEditService":
             return Owned.MAKER
         case "ReportService" if method.name != "GetFreshness":
             return Owned.OWNER
@@ -123,8 +126,16 @@ def owned(method: Method) -> Owned:
             | "RelationService"
             | "DuplicateService"
             | "TrashService"
+            | "ShareService"
+            | "PoolService"
+            | "TransferService"
+            | "ContactViewService"
         ):
             return Owned.OWNER  # the customer's, or those of both customers
+        case "SearchService":
+            return Owned.NOBODY if method.domain == "identity" else Owned.OWNER
+        case "NoteService" | "AttachmentService":
+            return Owned.OWNER  # the record's that they are on
         case "ExportService":
             return Owned.OWNER  # the records' that are exported, and who exported them
         case "HistoryService":
@@ -143,12 +154,16 @@ UNOWNED = frozenset(
 """Resources whose records nobody owns, as the contracts have it."""
 
 
+OF_ONE_RECORD = frozenset({"ListChanges", "ListNotes", "ListAttachments"})
+"""Lists of what belongs to one record, which is named in the query."""
+
+
 def names_record(method: Method) -> bool:
     """Whether a call is about one record that the world has, rather than about a list or something new."""
     route = ROUTES.get(method.path)
     if route is None:
         return False
-    return "{" in route.template.text or method.name == "ListChanges"
+    return "{" in route.template.text or method.name in OF_ONE_RECORD
 
 
 def _act(method: Method) -> Act:
@@ -164,6 +179,27 @@ def _with_people(act: Act, otherwise: Outcome) -> Callable[[Actor], Outcome]:
 
 def _anybody(actor: Actor) -> Outcome:
     return Outcome.ALLOWED
+
+
+def _with_view(domain: str, name: str) -> Callable[[Actor], Outcome]:
+    """The world's view is its owner's and shared with everyone: whoever may read such records sees it, and whoever may write all
+    of them changes it."""
+    right = f"{changing(domain)}s"
+
+    def decide(actor: Actor) -> Outcome:
+        if actor.reach(right, Act.READ) is Reach.NONE:
+            return {"CreateSavedView": Outcome.DENIED, "ListSavedViews": Outcome.EMPTY}.get(
+                name, Outcome.HIDDEN
+            )
+        own = name not in ("UpdateSavedView", "DeleteSavedView")
+        return Outcome.REACHED if own or actor.reach(right, Act.WRITE) is Reach.ALL else Outcome.BARRED
+
+    return decide
+
+
+def _own_inbox(outcome: Outcome) -> Callable[[Actor], Outcome]:
+    """An inbox is its person's: none of the callers is that person, and no right opens it."""
+    return lambda actor: outcome
 
 
 SIGNED_IN: Mapping[str, Callable[[Actor], Outcome]] = {
@@ -183,15 +219,41 @@ SIGNED_IN: Mapping[str, Callable[[Actor], Outcome]] = {
         f"kehu.{domain}.v1.CustomFieldService.{name}": _anybody
         for domain in ("customers", "leads", "sales") for name in ("GetCustomField", "ListCustomFields")
     },
+    **{
+        f"kehu.{domain}.v1.SavedViewService.{name}": _with_view(domain, name)
+        for domain in ("customers", "leads", "sales", "servicedesk")
+        for name in (
+            "GetSavedView", "ListSavedViews", "CreateSavedView", "UpdateSavedView", "DeleteSavedView", "CountSavedView",
+            "MakeDefaultSavedView", "ClearDefaultSavedView",
+        )
+    },
     "kehu.customers.v1.ValueListService.GetValueList": _anybody,
     "kehu.customers.v1.ValueListService.ListValueLists": _anybody,
     **{f"kehu.{domain}.v1.ExportService.ListExportColumns": _anybody for domain in ("customers", "leads", "sales")},
+    **{
+        f"kehu.notifications.v1.NotificationService.{name}": _own_inbox(Outcome.HIDDEN)
+        for name in ("GetNotification", "MarkRead", "MarkUnread", "ArchiveNotification", "UnarchiveNotification")
+    },
+    **{
+        f"kehu.notifications.v1.NotificationService.{name}": _own_inbox(Outcome.EMPTY)
+        for name in ("ListNotifications", "CountUnread", "GetNotificationPreferences")
+    },
+    "kehu.notifications.v1.NotificationService.MarkAllRead": _anybody,
+    "kehu.notifications.v1.NotificationService.UpdateNotificationPreferences": _anybody,
 }  # fmt: skip
 """Methods that anybody signed in may call, with what their comments say of records that are others'."""
 
 RIGHTS_BY_TYPE = {
     "kehu.sales.v1.HistoryService": "orders",
     "kehu.sales.v1.ImportService": "products",
+    "kehu.sales.v1.BulkEditService": "products",
+    "kehu.customers.v1.SearchService": "customers",
+    "kehu.identity.v1.SearchService": "people",
+    "kehu.leads.v1.SearchService": "leads",
+    "kehu.sales.v1.SearchService": "orders",
+    "kehu.servicedesk.v1.SearchService": "tickets",
+    "kehu.sales.v1.NoteService": "orders",
+    "kehu.sales.v1.AttachmentService": "orders",
 }
 """Services whose methods anybody signed in may call, since the right depends on the record type; here on that of the world."""
 
@@ -335,32 +397,65 @@ class Said:
     asked: bytes
 
 
+_EDITED = {"customer": "notes", "lead": "notes", "product": "description"}
+"""A field by record type."""
+
+
 def request_for(method: Method, world: World, caller: Caller) -> Any:
     """A request of that method about the world's record, such that nothing but a lack of rights can stand in its way: what is
     given away is given to the caller, and of a record nothing is changed that names another."""
     request: Any = request_of(method, world.ids, _record(method, world))
     fields = request.DESCRIPTOR.fields_by_name
     if "record_type" in fields:
-        importing = method.name == "CreateImport"
+        importing = method.name in ("CreateImport", "PreviewBulkEdit", "CreateBulkEdit")
         request.record_type = imported(method.domain) if importing else changing(method.domain)
     if method.name == "CreateExport":
         # How the company calls its own fields everybody there may read; what stands in them is the question.
         request.columns.append(
             {"lead": "name", "customer": "displayName", "order": "notes"}[request.record_type]
         )
+    if method.name == "CreateNote":
+        kind = changing(method.domain)
+        request.note.record_type, request.note.record_id = kind, world.ids[f"{kind}_id"]
+    if method.name == "CreateAttachment":
+        request.filename, request.content, request.complete = "else.txt", b"Somebody", True
     if "owner_id" in fields and caller.principal is not None:
         request.owner_id = str(caller.principal.person_id)
     if "etag" in fields:
         request.etag = STALE
+    if method.name in ("ShareCustomer", "UnshareCustomer") and caller.principal is not None:
+        request.person_id = str(caller.principal.person_id)
+    if method.name == "TransferCustomers":
+        request.ids.append(world.ids["customer_id"])
+        request.validate_only = True  # whoever may give it away would take it from those who come behind
+    if method.service == "kehu.customers.v1.PrivacyService" and "record_type" in fields:
+        request.record_type, request.record_id = "contact", world.ids["contact_id"]
+    if method.name == "CreateErasure":
+        # Who may is told that a company is no person: nobody is to be gone for those who come after.
+        request.erasure.record_type, request.erasure.record_id = "customer", world.ids["customer_id"]
+    if method.name == "CreatePartner":
+        request.partner.type = "supplier"  # a value of the list
     if method.name == "CreateAbsence":
         request.absence.until_time.seconds += 3600  # it ends after it begins
     if method.name == "CreateCampaignMember":
         request.campaign_member.lead_id = (
             ""  # a member is a lead or a customer, and the customer is the more telling one
         )
+    if method.name in ("PreviewBulkEdit", "CreateBulkEdit"):
+        # Looked at are all records; what is started finds none to change.
+        request.filter = f"createTime {'>' if method.name == 'PreviewBulkEdit' else '<'} 2001-01-01"
+        request.change.values.struct_value.update({_EDITED[request.record_type]: "changed"})
+    if method.name == "CreateSavedView":
+        request.saved_view.record_type = changing(method.domain)
+        request.saved_view.display_name = f"{caller.actor.name} {uuid4()}"  # nobody has two views of one name
     if method.name == "MergeContacts":
         request.merged_ids[:] = [world.ids["merged_contact_id"]]
-    if method.name == "CreateLead":
+    if method.name == "MergeLeads":
+        request.merged_ids[:] = [world.ids["merged_lead_id"]]
+    if method.name == "CleanLeads":
+        for step in request.steps:
+            step.lead_id, step.etag = world.ids["lead_id"], STALE
+    if method.name in ("CreateLead", "CaptureLead"):
         request.lead.name = "Somebody"
     if method.name.startswith("Update"):
         _only_changes(getattr(request, request.DESCRIPTOR.fields[0].name))
@@ -390,13 +485,16 @@ def by_route(cast: Cast, method: Method, caller: Caller) -> Said:
     sent: dict[str, Any] = {}
     if route.is_upload:
         sent = {
-            "data": {"recordType": request.record_type},
+            "data": {"recordType": request.record_type}
+            | ({"recordId": request.record_id} if method.takes_parts else {}),
             "files": {"file": (request.filename, request.content, "text/csv")},
         }
     elif route.binding.body:
         sent = {"json": body_of(route, request)}
-    elif method.name == "ListChanges":
+    elif method.name in OF_ONE_RECORD:
         sent = {"params": {"recordType": request.record_type, "recordId": request.record_id}}
+    elif method.name == "ListCustomersByContact":
+        sent = {"params": {"view": "CONTACT_VIEW_NOT_CONTACTED_LAST_WEEK"}}
     elif "etag" in request.DESCRIPTOR.fields_by_name:
         sent = {"headers": {"if-match": f'"{STALE}"'}}
     headers = {**caller.headers, **sent.pop("headers", {})}
@@ -418,6 +516,8 @@ def by_port(cast: Cast, method: Method, caller: Caller) -> Said:
     request = request_for(method, cast.world, caller)
     channel = cast.channels[method.domain]
     make = channel.unary_stream if method.streams else channel.unary_unary
+    if method.takes_parts:
+        make = channel.stream_unary
     call = make(method.path, request_serializer=method.request.SerializeToString)
     metadata: list[tuple[str, str]] = []
     if caller.principal is not None:
@@ -425,7 +525,8 @@ def by_port(cast: Cast, method: Method, caller: Caller) -> Said:
         metadata = [("authorization", f"Bearer {issuer.issue(caller.principal)}")]
     asked = request.SerializeToString()
     try:
-        said = call(request, metadata=metadata, timeout=20, wait_for_ready=True)
+        sent = iter([request]) if method.takes_parts else request
+        said = call(sent, metadata=metadata, timeout=20, wait_for_ready=True)
         return Said(200, b"".join(said) if method.streams else said, asked)
     except grpc.RpcError as error:
         failed: Any = error

@@ -36,7 +36,8 @@ def request_of(method: Method, ids: Mapping[str, str], id: str) -> Message:
     _fill(message, {**others, "id": id, "record_id": id}, whole=False)
     if method.name.startswith("Create"):
         for field in message.DESCRIPTOR.fields:
-            if field.message_type is not None and field.message_type.full_name.startswith("kehu."):
+            own = field.message_type is not None and field.message_type.full_name.startswith("kehu.")
+            if own and not field.is_repeated:
                 _fill(getattr(message, field.name), ids, whole=True)
     return message
 

@@ -72,8 +72,9 @@ def _numbered(kind: str) -> str:
 
 def count_steps() -> None:
     """Puts steps around everything that leaves a trace outside the process."""
-    serve, commit, ask = (
+    serve, take, commit, ask = (
         chassis.rpc.server.serve_call,
+        chassis.rpc.server.serve_upload,
         chassis.database.__dict__["_unbroken"],
         chassis.rpc.call.ask,
     )
@@ -84,6 +85,10 @@ def count_steps() -> None:
     async def served(method: Any, *rest: Any) -> Any:
         _call.set((method.name, Counter()))
         return await serve(method, *rest)
+
+    async def taken(method: Any, *rest: Any) -> Any:
+        _call.set((method.name, Counter()))
+        return await take(method, *rest)
 
     async def committed(work: Any, *rest: Any) -> None:
         name = _numbered("commit")
@@ -110,6 +115,7 @@ def count_steps() -> None:
         return refusals
 
     chassis.rpc.server.serve_call = served
+    chassis.rpc.server.serve_upload = taken
     setattr(chassis.database, "_unbroken", committed)  # noqa: B010 (private to its module)
     chassis.rpc.call.ask = asked
     broker._send, broker.publish = sent, published
@@ -427,7 +433,7 @@ _TOUCH = text("UPDATE leads SET updated_at = clock_timestamp() WHERE id = :id")
 def shows_everything(service: Service) -> None:
     """Lists and gets that forget whose the records are."""
 
-    def everything(*who_and_what: Any, first: int) -> tuple[str, list[object]]:
+    def everything(*who_and_what: Any, first: int, shares: Any = None) -> tuple[str, list[object]]:
         return "true", []
 
     chassis.listing.visible_text = everything

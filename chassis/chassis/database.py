@@ -40,7 +40,9 @@ from chassis.events.event import Catalog, Event, OwnedEvent
 from chassis.history import stamp
 from chassis.ids import new_id
 from chassis.principal import Act, Principal
-from chassis.records import EPOCH, Owned, Record, RecordT, etag
+from chassis.records import EPOCH, Owned, Record, RecordT, Shareable, etag
+from chassis.shares.entries import lasts
+from chassis.shares.index import keep_shares
 from chassis.value_lists.kinds import Lists
 from chassis.visibility import covers, visible, visible_text
 
@@ -77,6 +79,7 @@ class Transaction:
         self._events: list[tuple[UUID, Event, Record]] = []
         self._history: list[dict[str, Any]] = []
         self._customized: list[tuple[Record, bool]] = []
+        self._shared: list[Shareable] = []
         self.seen: frozenset[tuple[str, str]] = frozenset()
         """Record type and id of what the request's custom fields refer to, as far as the caller may see it."""
         self.definitions: dict[str, Definitions] = {}
@@ -87,8 +90,9 @@ class Transaction:
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
         self._created = stamp(
-            session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history, self._customized
-        )
+            session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history, self._customized,
+            self._shared,
+        )  # fmt: skip
 
     def add(self, row: Record) -> None:
         """Takes a new row in, stamped with the tenant, the caller and the time."""
@@ -152,11 +156,20 @@ class Transaction:
         return None if row is None or row.deleted_at is not None else row
 
     async def get(
-        self, table: type[RecordT], id: UUID, *, right: str, act: Act = Act.WRITE, lock: bool = True
+        self,
+        table: type[RecordT],
+        id: UUID,
+        *,
+        right: str,
+        act: Act = Act.WRITE,
+        lock: bool = True,
+        shares: bool = True,
     ) -> RecordT:
-        """The row of that id, locked until the end of the transaction, if the caller may do that with it.
+        """The row of that id, locked until the end of the transaction, if the caller may do that with it; without `shares`, by a
+        right of their own.
 
-        Raises NotFound when there is none or the caller may not even read it, Denied when reading is all the caller may.
+        Raises NotFound when there is none or the caller may not even read it, Denied when reading, or what a share lets
+        them do, is all the caller may.
         """
         row = await self.find(table, id, lock=lock)
         if row is None or not (covers(row, self.who, right, Act.READ) or covers(row, self.who, right, act)):
@@ -165,6 +178,8 @@ class Transaction:
             raise Denied(
                 f"You may see this {table.record_type} but not change it.", reason="RECORD_READ_ONLY"
             )
+        if not shares and not covers(row, self.who, right, act, shares=False):
+            raise shared_only(table.record_type)
         return row
 
     def check_etag(self, row: Record, expected: str) -> None:
@@ -199,6 +214,23 @@ class Transaction:
         if due_at is None or due_at <= self.now:
             self.after_commit.append(self.database.jobs_waiting.set)
 
+    def mark(self) -> tuple[int, int]:
+        """Where it stands, for `take_back`."""
+        return len(self._events), len(self._history)
+
+    def take_back(self, row: Record, mark: tuple[int, int]) -> bool:
+        """Drops what was set in a row since that mark by a use case that has failed, so that others of the transaction can be
+        kept. False when something was recorded or written of it: then only the end of the transaction takes it back."""
+        events, written = mark
+        if len(self._events) > events or any(one["record_id"] == row.id for one in self._history[written:]):
+            return False
+        self.session.expunge(row)
+        return True
+
+    async def dequeue(self, kind: str, key: str) -> None:
+        """Takes a job back that waits, if it is there."""
+        await self.session.execute(_NO_JOB, {"kind": kind, "key": key})
+
     async def changes(self) -> list[dict[str, Any]]:
         """What the history will say of this transaction as it stands now, as rows of its table."""
         await self.session.flush()
@@ -210,6 +242,9 @@ class Transaction:
         if self._customized:
             await keep_index(self, self._customized)
             self._customized.clear()
+        if self._shared:
+            await keep_shares(self, self._shared)
+            self._shared.clear()
         if self._history:
             await self._write_rows(_HISTORY, self._history)
             self._history.clear()
@@ -251,6 +286,10 @@ class Transaction:
             headers["kehu-owner"] = str(holder.owner_id) if holder.owner_id is not None else "none"
             if holder.team_id is not None:
                 headers["kehu-team"] = str(holder.team_id)
+        if wire.personal and isinstance(event, OwnedEvent):
+            headers["kehu-for"] = str(event.owner_id)
+        if isinstance(on, Shareable) and on.shared_with:
+            headers["kehu-shared"] = ",".join(one["to"] for one in on.shared_with if lasts(one, self.now))
         parent = telemetry.traceparent()
         if parent:
             headers["traceparent"] = parent
@@ -258,6 +297,14 @@ class Transaction:
             "tenant_id": self.who.tenant_id, "id": id, "tenant": self.who.tenant, "subject": subject, "type": wire.type,
             "record_id": on.id, "headers": headers, "data": wire.encode(event).decode(), "created_at": self.now,
         }  # fmt: skip
+
+
+def shared_only(record_type: str) -> Denied:
+    """What one has by a share is no right to dispose of the record."""
+    return Denied(
+        f"This {record_type} is shared with you: only whoever has a right to it of their own may do this.",
+        reason="SHARED_ONLY",
+    )
 
 
 @dataclass(frozen=True)
@@ -320,6 +367,7 @@ _JOB = text(
     " ON CONFLICT (tenant_id, kind, key) DO UPDATE"
     " SET due_at = excluded.due_at, state = 'waiting', payload = excluded.payload, attempts = 0"
 )
+_NO_JOB = text("DELETE FROM jobs WHERE kind = :kind AND key = :key AND state = 'waiting'")
 _WAKE_RELAY = text("SELECT pg_notify('kehu_outbox', '')")
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from chassis.custom_fields.given import COLUMN as CUSTOM
 from chassis.ids import new_id
 from chassis.principal import Principal
-from chassis.records import Customized, Record
+from chassis.records import Customized, Record, Shareable
 
 LISTED = "listed"
 """Where an entry, until it is written, has the changes of columns that the history tells entry by entry."""
@@ -81,13 +81,21 @@ def _changed(row: Record) -> bool:
     return any(a.history.has_changes() for a in cast("Iterable[Any]", inspect(row).attrs))
 
 
+def _shared_otherwise(row: Shareable) -> bool:
+    attributes = inspect(row).attrs
+    if attributes["shared_with"].history.has_changes():
+        return True
+    return bool(row.shared_with) and attributes["deleted_at"].history.has_changes()
+
+
 def stamp(
     session: Session, who: Principal, now: datetime, origin: str, trace_id: str, out: list[dict[str, Any]],
-    customized: list[tuple[Record, bool]],
+    customized: list[tuple[Record, bool]], shared: list[Shareable],
 ) -> Callable[[Record], dict[str, Any]]:  # fmt: skip
     """Makes the session stamp and count every write of a Record, and note it in `out` for the history table.
 
-    Records whose custom fields were written go into `customized`, each with whether it is a new one.
+    Records whose custom fields were written go into `customized`, each with whether it is a new one; those that were shared
+    with others or no longer are, and shared ones that were deleted or restored, into `shared`.
 
     Returns what makes the entry of a row that is created past the session.
     """
@@ -111,6 +119,8 @@ def stamp(
             changes, listed = _changes(row)
             if isinstance(row, Customized) and any(name.startswith(CUSTOM) for name in changes):
                 customized.append((row, False))
+            if isinstance(row, Shareable) and _shared_otherwise(row):
+                shared.append(row)
             row.version += 1
             row.updated_at = now
             row.updated_by = who.person_id

@@ -3,7 +3,7 @@
 history_face("kehu.leads.v1.HistoryService", {"lead": Kept(Lead, "leads")})
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,22 +17,27 @@ from chassis.ids import parse_id
 from chassis.listing import DEFAULT_PAGE, MOST_PAGE
 from chassis.mapping import to_timestamp
 from chassis.principal import NOBODY, Act
-from chassis.records import Owned, Record
+from chassis.records import Owned, Record, Shareable
 from chassis.rpc import Call, Face
-from chassis.visibility import Holder, covers
+from chassis.visibility import Shares, visible_text
 from chassis.wire import camel
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A table whose history is kept, and the right by which its records are read. `right` None: anybody of the tenant."""
+    """A table whose history is kept, and the right by which its records are read. `right` None: anybody of the tenant, or
+    whom `seen` lets see them."""
 
     table: type[Record]
     right: str | None
+    shares: Shares | None = None
+    """By which shares they are read, too; those of a Shareable table are its own."""
+    seen: Callable[[Call, UUID], Awaitable[None]] | None = None
+    """`async (call, id)`, which raises NotFound for whoever may not read the record: for records that are read by rules of
+    their own."""
 
 
-_OWNED = "SELECT owner_id, team_id FROM {table} WHERE id = $1"
-_PLAIN = "SELECT id FROM {table} WHERE id = $1"
+_ONE = "SELECT FROM {table} AS t WHERE t.id = $1 AND "
 _PAGE = (
     "SELECT id, record_type, record_id, version, action, changes, at, by, by_name FROM history"
     " WHERE record_type = $1 AND record_id = $2 AND (at, id) < ($3, $4) ORDER BY at DESC, id DESC LIMIT $5"
@@ -49,22 +54,22 @@ def history_face(service: str, kept: Mapping[str, Kept]) -> Face:
     """The face of that HistoryService, by record type."""
     face = Face(service)
     # Table names come from the classes of the service, never from a request.
-    sql = {
-        name: (_OWNED if issubclass(one.table, Owned) else _PLAIN).replace(
-            "{table}", str(vars(one.table)["__tablename__"])
-        )
-        for name, one in kept.items()
-    }
+    sql = {name: _ONE.replace("{table}", str(vars(one.table)["__tablename__"])) for name, one in kept.items()}
 
     async def list_changes(request: pb.ListChangesRequest, call: Call) -> pb.ListChangesResponse:
         if request.record_type not in kept:
             known = ", ".join(kept)
             raise Invalid("recordType", f"is not kept here; there are: {known}", reason="RECORD_TYPE_UNKNOWN")
         id = parse_id(request.record_id, "recordId")
-        rows = await call.database.read(call.who, sql[request.record_type], id)
-        right = kept[request.record_type].right
-        if not rows or not _may_read(call, rows[0], right):
+        one = kept[request.record_type]
+        rule, values = _rule(call, one)
+        if not await call.database.read(call.who, sql[request.record_type] + rule, id, *values):
             raise NotFound(request.record_type, id)
+        if one.seen is not None:
+            try:
+                await one.seen(call, id)
+            except NotFound:
+                raise NotFound(request.record_type, id) from None
         binding = orjson.dumps(
             ["history", str(call.who.tenant_id), str(call.who.person_id), request.record_type, str(id)]
         )
@@ -81,11 +86,13 @@ def history_face(service: str, kept: Mapping[str, Kept]) -> Face:
     return face
 
 
-def _may_read(call: Call, row: Any, right: str | None) -> bool:
-    if right is None:
-        return True
-    holder = Holder(row["owner_id"], row["team_id"]) if "owner_id" in row else object()
-    return covers(holder, call.who, right, Act.READ)
+def _rule(call: Call, kept: Kept) -> tuple[str, list[object]]:
+    """Who may read that history: whoever may read the record, also when it is deleted."""
+    if kept.right is None:
+        return "true", []
+    columns = ("owner_id", "team_id") if issubclass(kept.table, Owned) else (None, None)
+    own = Shares(kept.table.record_type) if issubclass(kept.table, Shareable) else None
+    return visible_text(call.who, kept.right, Act.READ, *columns, first=2, shares=kept.shares or own)
 
 
 _LATEST = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
@@ -110,17 +117,18 @@ def _change(row: Any) -> pb.Change:
     )
     to_timestamp(message.change_time, row["at"])
     for column, (old, new) in sorted(row["changes"].items()):
-        message.fields.add(field=_field(column), old_value=_text(old), new_value=_text(new))
+        message.fields.add(field=field_named(column), old_value=value_told(old), new_value=value_told(new))
     return message
 
 
-def _field(column: str) -> str:
+def field_named(column: str) -> str:
     """The name as messages have it; behind a dot stands the key of a list's entry, which is data."""
     name, dot, key = column.partition(".")
     return camel(name) + dot + key
 
 
-def _text(value: Any) -> str:
+def value_told(value: Any) -> str:
+    """A value as the history shows it: a text, or JSON of what is none."""
     if value is None:
         return ""
     return value if isinstance(value, str) else orjson.dumps(value).decode()

@@ -59,8 +59,8 @@ from chassis.hits import Way
 from chassis.ids import parse_id
 from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
 from chassis.principal import Act, Principal
-from chassis.records import Owned, Record
-from chassis.visibility import seen_also, visible_text
+from chassis.records import Owned, Record, Shareable
+from chassis.visibility import Shares, seen_also, visible_text
 
 DEFAULT_PAGE = 50
 MOST_PAGE = 200
@@ -176,6 +176,7 @@ class Listing:
         most_page: int = MOST_PAGE,
         seen_through: tuple[str, str] | None = None,
         narrowings: Mapping[str, str] | None = None,
+        shares: Shares | None = None,
     ) -> None:
         """`right` names the kind of right that decides which rows are seen; None shows all of the tenant's
         (the caller narrows with `where`). `columns` are those of the answer; left out, all but the search
@@ -184,7 +185,8 @@ class Listing:
 
         `seen_through` names a table with owner and team of its own, and its column that holds a row's id: a row is seen by
         whoever may see one of its entries there, too. `narrowings` are further names for `where`, as conditions in which {}
-        stands for the value."""
+        stands for the value. `shares` names the records whose shares let their rows here be seen, too; those of a
+        Shareable table are its own."""
         described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
         existing = {str(column.name) for column in described.columns}
         used = {f.column for f in fields.values()} | {
@@ -193,6 +195,7 @@ class Listing:
         missing = (used | set(columns or ())) - existing
         if missing:
             raise ValueError(f"{table.__name__} has no column {', '.join(sorted(missing))}")
+        self.row = table
         self.table = str(described.name)
         self.record_type = table.record_type or table.__name__.lower()
         self.right = right
@@ -209,6 +212,7 @@ class Listing:
         self._most_page = most_page
         self._through = seen_through
         self._narrowings = dict(narrowings or {})
+        self._shares = shares or (Shares(self.record_type) if issubclass(table, Shareable) else None)
         self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._filters: OrderedDict[tuple[str, int], Sql] = OrderedDict()
         self._orders: dict[str, tuple[Key, ...]] = {}
@@ -366,16 +370,40 @@ class Listing:
         """Raises Invalid naming filter unless it is one for this list."""
         self._filter(filter, 1, await self._custom_of(call, filter))
 
-    async def count(self, call: Caller, filter: str, where: Mapping[str, Value | None] | None = None) -> int:
-        """How many rows there are for the caller that pass the filter, see `page`. Raises Invalid naming filter."""
+    def understand(self, custom: Definitions | None, *, filter: str = "", order_by: str = "") -> None:
+        """Raises Invalid naming filter or orderBy unless this list understands them, with these custom fields."""
+        if filter.strip():
+            self._filter(filter, 1, custom if PREFIX in filter else None)
+        if order_by.strip():
+            self._ordered(order_by.strip(), custom)
+
+    async def count(
+        self, call: Caller, filter: str, where: Mapping[str, Value | None] | None = None, *, most: int = 0
+    ) -> int:
+        """How many rows there are for the caller that pass the filter, see `page`; with `most`, counting ends there. Raises
+        Invalid naming filter."""
         custom = await self._custom_of(call, filter)
         asked = _Asked(call.who, filter, dict(where or {}), None, custom)
         args: list[object] = []
         conditions = self._such(asked, args)
         wanted = self._filter(filter, len(args) + 1, custom)
         such = " AND ".join([*conditions, wanted.text])
-        sql = f"SELECT count(*) AS many FROM {self.table} AS t WHERE {such}"  # noqa: S608 (declared columns, fixed words, numbered places)
-        return int((await call.database.read(call.who, sql, *args, *wanted.values))[0]["many"])
+        args += wanted.values
+        rows = f"{self.table} AS t WHERE {such}"
+        if most:
+            args.append(most)
+            rows = f"(SELECT FROM {rows} LIMIT ${len(args)}) AS counted"
+        sql = f"SELECT count(*) AS many FROM {rows}"  # noqa: S608 (declared columns, fixed words, numbered places)
+        return int((await call.database.read(call.who, sql, *args))[0]["many"])
+
+    def ids(self, who: Principal, filter: str, custom: Definitions | None, args: list[object]) -> str:
+        """The statement that reads the ids of the rows for that caller that pass the filter, to which further conditions on `t`
+        may be added; its values go behind those in `args`. Raises Invalid naming filter."""
+        conditions = self._such(_Asked(who, filter, {}, None, custom), args)
+        wanted = self._filter(filter, len(args) + 1, custom if PREFIX in filter else None)
+        args += wanted.values
+        such = " AND ".join([*conditions, wanted.text])
+        return f"SELECT t.id FROM {self.table} AS t WHERE {such}"  # noqa: S608 (declared columns, fixed words, numbered places)
 
     async def _custom_of(self, call: Caller, text: str) -> Definitions | None:
         if not self.has_custom_fields or PREFIX not in text:
@@ -456,7 +484,8 @@ class Listing:
         if self.right is None:
             return "true"
         owner, team = (self._owner, self._team) if self._owned else (None, None)
-        text, values = visible_text(who, self.right, Act.READ, owner, team, first=len(args) + 1)
+        first = len(args) + 1
+        text, values = visible_text(who, self.right, Act.READ, owner, team, first=first, shares=self._shares)
         args += values
         return text if self._through is None else seen_also(text, *self._through)
 

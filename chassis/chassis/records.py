@@ -117,6 +117,17 @@ class Customized(SQLModel):
     """Values by key, as they stand on the wire."""
 
 
+Entries = list[dict[str, Any]]
+"""The entries of a list that a row holds."""
+
+
+class Shareable(SQLModel):
+    """A record that may be shared with others than its owner and their team, see `chassis.shares`."""
+
+    shared_with: Entries = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
+    """With whom, in the order in which it was first shared."""
+
+
 RecordT = TypeVar("RecordT", bound=Record)
 """Any record class, for functions that give back what they were asked for."""
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from alembic import op
 from sqlalchemy import text
 
-from chassis.search import widened
+from chassis.search import terms, widened
 
 TENANT = "nullif(current_setting('kehu.tenant', true), '')::uuid"
 """The tenant of the running transaction; NULL, and so no row at all, when none was set."""
@@ -93,6 +93,36 @@ def _widen_records(table: str) -> None:
         ]
         connection.execute(change, wide)
         last = {"tenant": found[-1].tenant_id, "id": found[-1].id}
+
+
+def find_by_tags(table: str) -> None:
+    """For searchable tables whose records were not found by their tags before: those that have some are found by them now."""
+    owner = owner_role()
+    if op.get_context().as_sql:  # where the SQL is only written down, there are no records to look at
+        return
+    op.execute(f"CREATE POLICY widening ON {table} FOR UPDATE TO {owner} USING (true) WITH CHECK (true)")
+    connection = op.get_bind()
+    rows = text(
+        f"SELECT tenant_id, id, search, search_text, tags FROM {table}"  # noqa: S608 (a table's name from a migration)
+        " WHERE tags <> '{}' AND (tenant_id, id) > (:tenant, :id) ORDER BY tenant_id, id LIMIT 5000"
+    )
+    change = text(
+        f"UPDATE {table} SET search = :search, search_text = :text WHERE tenant_id = :tenant AND id = :id"  # noqa: S608 (likewise)
+    )
+    last = {"tenant": UUID(int=0), "id": UUID(int=0)}
+    while found := connection.execute(rows, last).all():
+        widened_by: list[dict[str, object]] = []
+        for row in found:
+            tags = terms(texts=row.tags)
+            lines = dict.fromkeys([*row.search_text.split("\n"), *tags.text.split("\n")])
+            lines.pop("", None)
+            grams = sorted({*row.search, *tags.grams})
+            widened_by.append(
+                {"tenant": row.tenant_id, "id": row.id, "search": grams, "text": "\n".join(lines)}
+            )
+        connection.execute(change, widened_by)
+        last = {"tenant": found[-1].tenant_id, "id": found[-1].id}
+    op.execute(f"DROP POLICY widening ON {table}")
 
 
 def _search_function(table: str) -> None:
@@ -228,6 +258,15 @@ _TABLES = (
 )
 
 
+def install_home_country() -> None:
+    """What `chassis.home` keeps: the tenant's country."""
+    op.execute(
+        "CREATE TABLE tenant_countries (tenant_id uuid NOT NULL, country_code text NOT NULL, version integer NOT NULL,"
+        " event_id uuid NOT NULL, PRIMARY KEY (tenant_id))"
+    )
+    protect("tenant_countries")
+
+
 def install_following_tables() -> None:
     """What `chassis.following` keeps: which records of others were merged, and what was moved for it."""
     op.execute(
@@ -245,3 +284,18 @@ def install_following_tables() -> None:
     op.execute("CREATE INDEX moved_references_row ON moved_references (tenant_id, row_id)")
     protect("merged_records")
     protect("moved_references")
+
+
+def install_shares(*tables: str) -> None:
+    """What `chassis.shares` keeps: the index of shares, and the column of each of these tables that holds them."""
+    op.execute(
+        "CREATE TABLE shares (tenant_id uuid NOT NULL, record_type text NOT NULL, record_id uuid NOT NULL,"
+        " grantee_id uuid NOT NULL, writes boolean NOT NULL, until_time timestamptz,"
+        " PRIMARY KEY (tenant_id, grantee_id, record_type, record_id))"
+    )
+    op.execute("CREATE INDEX shares_record ON shares (tenant_id, record_type, record_id)")
+    protect("shares")
+    for table in tables:
+        if not table.isidentifier():
+            raise ValueError(f"{table!r} is no table name")
+        op.execute(f"ALTER TABLE {table} ADD COLUMN shared_with jsonb NOT NULL DEFAULT '[]'")

@@ -52,6 +52,26 @@ class Settings(BaseSettings):
     max_message_bytes: int = 32 * 1024 * 1024
     outbox_retention_days: int = 14
     """How long sent events are kept for publishing again; the inbox keeps its marks as long and a week more."""
+    files_url: str = "var/files"
+    """Where files on records are kept: a folder, or `s3://bucket/prefix`. The same for all services and replicas."""
+    max_file_bytes: int = Field(default=50 * 1024 * 1024, ge=1, le=10 * 1024**3)
+    """Bytes of a file on a record; the gateway is told the same."""
+    allowed_file_types: str = ""
+    """Endings of names (`.pdf`) and content types (`image/png`, `image/*`), joined by commas: no others are taken. Empty means
+    all that are not forbidden."""
+    forbidden_file_types: str = (
+        ".exe,.dll,.com,.scr,.pif,.msi,.msp,.bat,.cmd,.ps1,.psm1,.vbs,.vbe,.jse,.wsf,.wsh,.hta,.cpl,.lnk,.reg,.jar,.apk,.iso,.img,"
+        "application/x-msdownload,application/x-executable,application/x-mach-binary,application/java-vm"
+    )
+    """The same for what is not taken, whatever is allowed."""
+    secret_keys: SecretStr = SecretStr("")
+    """Keys, separated by commas, that seal secrets of others (`chassis.sealed`); the first seals, all open. The same for all
+    replicas of a service. Without one, such secrets cannot be kept."""
+    egress_networks: str = ""
+    """Networks that are not the open internet and may be reached all the same at addresses that users write, separated by commas,
+    as `10.1.0.0/16`."""
+    erasure_pause_seconds: float = Field(default=60.0, ge=0)
+    """Seconds between the two rounds of an erasure: what services had told each other before has arrived by then."""
     default_region: str = "CN"
     """Region of phone numbers that are written without a country code (ISO 3166)."""
 

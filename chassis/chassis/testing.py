@@ -1,7 +1,7 @@
 """A service under test: real database, real broker, real gRPC, on free ports of the loopback interface."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ A = TypeVar("A", bound=Message)
 
 RIGHTS = (
     "people", "customers", "leads", "opportunities", "products", "orders", "campaigns", "tickets", "reports", "settings",
-    "exports",
+    "exports", "privacy",
 )  # fmt: skip
 ISSUERS = (
     "identity",
@@ -39,6 +39,7 @@ ISSUERS = (
     "marketing",
     "servicedesk",
     "analytics",
+    "notifications",
     "operator",
 )
 EVERYTHING = {right: Rights(Reach.ALL, Reach.ALL) for right in RIGHTS}
@@ -133,6 +134,34 @@ class Harness:
         except grpc.aio.AioRpcError as error:
             raise problem_of(error) from error
 
+    def uploading(
+        self,
+        who: Principal | None,
+        method: str,
+        parts: AsyncIterable[Message] | Iterable[Message],
+        answer: type[Message],
+    ) -> Any:
+        """The running call of a method that is asked in parts."""
+        channel: Any = self.channel
+        call = channel.stream_unary(
+            "/" + method, request_serializer=_written, response_deserializer=answer.FromString
+        )
+        metadata = [("authorization", f"Bearer {self.token(who)}")] if who else []
+        return call(parts, metadata=metadata, timeout=60)
+
+    async def upload(
+        self,
+        who: Principal | None,
+        method: str,
+        parts: AsyncIterable[Message] | Iterable[Message],
+        answer: type[A],
+    ) -> A:
+        """What such a call answers. Raises the Problem the service answers with."""
+        try:
+            return await self.uploading(who, method, parts, answer)
+        except grpc.aio.AioRpcError as error:
+            raise problem_of(error) from error
+
     def opened(self, who: Principal | None, method: str, request: Message, part: type[A]) -> Any:
         """The running call of a method that answers in parts."""
         channel: Any = self.channel
@@ -150,6 +179,10 @@ class Harness:
             return [one async for one in self.opened(who, method, request, part)]
         except grpc.aio.AioRpcError as error:
             raise problem_of(error) from error
+
+
+def _written(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 @dataclass(frozen=True)
@@ -182,6 +215,7 @@ async def running_service(
         page_token_key=SecretStr("a secret of this run of tests"),
         addresses=addresses or {},
         acquire_timeout=5.0,
+        files_url=str(keys.folder / "files"),
     )
     running = Running(service, settings)
     await running.start()

@@ -6,6 +6,11 @@ import unicodedata
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060\ufffe\uffff]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_END = re.compile(r"\r\n?")
+_NARROW = {
+    code: code - 0xFEE0
+    for code in range(0xFF01, 0xFF5F)
+    if chr(code - 0xFEE0).isalnum() or chr(code - 0xFEE0) in "&@.-+#_/'*%="
+} | {0x3000: " "}  # fmt: skip
 _LOCAL = re.compile(r"[^\s@\"(),:;<>\[\]\\\x00-\x1f\x7f]{1,64}")
 _LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?")
 
@@ -20,11 +25,28 @@ def line(text: str) -> str:
     return _SPACES.sub(" ", _CONTROL.sub("", unicodedata.normalize("NFC", text).replace("\n", " "))).strip()
 
 
+def narrow(text: str) -> str:
+    """A name in one line, with Latin letters, digits and the signs between them in half width.
+
+    `Ｋｅｈｕ（北京）　１号` becomes `Kehu（北京） 1号`. Brackets and punctuation stay as wide as written: the
+    registers of companies write them so. Doing it again changes nothing.
+    """
+    return line(text.translate(_NARROW))
+
+
 def lines(text: str) -> str:
     """A text of several lines: as `line`, but line ends are kept, as \\n."""
     unified = _LINE_END.sub("\n", unicodedata.normalize("NFC", text))
     cleaned = _SPACES.sub(" ", _CONTROL.sub("", unified))
     return "\n".join(part.strip(" ") for part in cleaned.split("\n")).strip()
+
+
+def prose(text: str) -> str:
+    """A text as somebody wrote it: indentation and empty lines stay, line ends become \\n, and control and invisible
+    characters, trailing white space and what stands around the whole are left out."""
+    unified = _LINE_END.sub("\n", unicodedata.normalize("NFC", text))
+    cleaned = _CONTROL.sub("", unified)
+    return "\n".join(part.rstrip() for part in cleaned.split("\n")).strip("\n").rstrip()
 
 
 def same(text: str) -> str:

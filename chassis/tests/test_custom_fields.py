@@ -141,7 +141,7 @@ def test_some_changes_lose_nothing() -> None:
 
 
 _OWN = ("phones", "emails", "addresses", "accounts", "size_key", "level_key", "stage_key", "source_key")
-CUSTOMER = Mapping(customer_pb2.Customer, skip=["address", "contact_count", *_OWN])
+CUSTOMER = Mapping(customer_pb2.Customer, skip=["address", "contact_count", "shares", *_OWN])
 
 
 def given_by(paths: list[str] | None, **custom: Any) -> Any:

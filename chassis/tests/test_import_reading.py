@@ -200,11 +200,12 @@ async def test_a_workbook_is_read_as_a_person_would_type_it() -> None:
 async def test_a_title_above_the_head_is_none() -> None:
     out = io.BytesIO()
     book = new_book(out)
-    for name, rows in {
-        "titled": (["2026 秋季展会名单"], [], ["姓名", "电话", "公司"], ["张三", "1", "甲"]),
-        "one column": (["姓名"], ["张三"], ["李四"]),
-        "two columns": (["姓名"], ["张三", "1"]),
-    }.items():
+    sheets: dict[str, list[list[str]]] = {
+        "titled": [["2026 秋季展会名单"], [], ["姓名", "电话", "公司"], ["张三", "1", "甲"]],
+        "one column": [["姓名"], ["张三"], ["李四"]],
+        "two columns": [["姓名"], ["张三", "1"]],
+    }
+    for name, rows in sheets.items():
         sheet = book.add_worksheet(name)
         for number, cells in enumerate(rows):
             sheet.write_row(number, 0, cells)

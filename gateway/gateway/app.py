@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from chassis.principal import GATEWAY, Issuer, Verifier
 from gateway import contracts as contract_set
-from gateway import openapi, view360
+from gateway import openapi, search, view360
 from gateway import stream as streams
 from gateway.access_log import AccessLog
 from gateway.backends import Backends
@@ -59,6 +59,7 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
     limits = Limits.standard(
         rate=settings.rate_per_second, door_rate=settings.door_rate_per_minute,
         places=settings.max_concurrent_requests, seats=settings.seats, streams=settings.max_streams,
+        file_bytes=settings.max_file_bytes,
     )  # fmt: skip
     if settings.token_key is None:
         raise SystemExit("KEHU_TOKEN_KEY must name the gateway's private key")
@@ -70,7 +71,10 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
     live = streams.Streams(settings, sessions, limits)
     life.ends.append(live.end)
     view = view360.View360(contracts, backends, sessions, limits, settings.facet_deadline)
-    more: list[tuple[str, str, Served]] = [("GET", view360.PATH, view), ("GET", streams.PATH, live)]
+    found_across = search.SearchAcross(contracts, backends, sessions, limits, settings.facet_deadline)
+    more: list[tuple[str, str, Served]] = [
+        ("GET", view360.PATH, view), ("GET", search.PATH, found_across), ("GET", streams.PATH, live),
+    ]  # fmt: skip
     tree: Tree[Served] = tree_of(found, backends, sessions, limits, more)
     log = AccessLog() if settings.access_log else AccessLog(out=None)
 
@@ -84,7 +88,7 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
         log.flush()
 
     app = FastAPI(title="Kehu", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    text = orjson.dumps(openapi.document(contracts, found, view360.PATH))
+    text = orjson.dumps(openapi.document(contracts, found, view360.PATH, search.PATH))
     _pages(app, text)
     _health(app, backends, live, life)
     return Edge(

@@ -87,7 +87,13 @@ class Backends:
             self._links[domain] = Link(channel)
             for method in methods:
                 kinds: Any = channel
-                make = kinds.unary_stream if method.streams else kinds.unary_unary
+                make = (
+                    kinds.unary_stream
+                    if method.streams
+                    else kinds.stream_unary
+                    if method.takes_parts
+                    else kinds.unary_unary
+                )
                 self._calls[method.path] = make(
                     method.path,
                     request_serializer=method.request.SerializeToString,
@@ -161,6 +167,19 @@ class Backends:
             running.cancel()
             raise
         return running, first
+
+    async def taking(self, method: Method, metadata: Metadata) -> Any:
+        """The running call of an RPC that is asked in parts: `write` gives it a part, `done_writing` says that this was all, and
+        awaiting it gives the answer; `cancel` ends it.
+
+        Raises Refusal when the service is not installed; what fails later is raised by those.
+        """
+        make = self._calls.get(method.path)
+        if make is None:
+            raise not_installed(method.domain)
+        left = method.deadline + _GRACE
+        left -= await self._links[method.domain].reached(min(PATIENCE, left / 2))
+        return make(timeout=left, metadata=metadata)
 
 
 def not_installed(domain: str) -> Refusal:

@@ -161,6 +161,26 @@ class Binding:
         except Refused as refused:
             raise invalid(refused) from None
 
+    def bind_file(self, exchange: Exchange, texts: list[tuple[str, str]], filename: str) -> Message:
+        """The first part of a request that is sent in parts: all but the bytes. What is said may stand in the query as well."""
+        document = self._form(texts)
+        for name, text in forms.pairs(exchange.query, "query") if exchange.query else ():
+            place = self._known(name)
+            if place is None:
+                raise Invalid(_shown(name), "is not a query parameter of this request: check its name")
+            _add(document, place, text, name)
+        for name in ("content", "complete"):
+            if name in document:
+                raise Invalid(name, "is said by the file itself: send it as the last part, with a name")
+        document["filename"] = document.get("filename") or filename.replace("\\", "/").rsplit("/", 1)[-1]
+        if b"idempotency-key" in exchange.headers:
+            key = exchange.headers[b"idempotency-key"].decode("latin-1")
+            _set(document, ("requestId",), key, "the header Idempotency-Key")
+        try:
+            return wire.build(self._kind, document)
+        except Refused as refused:
+            raise invalid(refused) from None
+
     def _body(self, exchange: Exchange, body: bytes) -> Document:
         kind = media_type(exchange)
         if not self.body:

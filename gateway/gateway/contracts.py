@@ -41,6 +41,10 @@ class Method:
     """Its google.api.http rule and that rule's additional bindings; empty for RPCs without REST."""
     streams: bool = False
     """Whether its answer comes in parts, which are a file."""
+    searched: tuple[str, ...] = ()
+    """The kinds of record that it looks through, when it is a part of search across."""
+    takes_parts: bool = False
+    """Whether it is asked in parts, which are a file."""
 
     @property
     def reads(self) -> bool:
@@ -113,6 +117,8 @@ def _methods(service: ServiceDescriptor) -> Iterator[Method]:
             deadline=deadline_of(method),
             rules=tuple(_http_rules(options)),
             streams=method.server_streaming,
+            searched=tuple(options.Extensions[rules_pb2.searched]),
+            takes_parts=method.client_streaming,
         )
 
 

@@ -90,10 +90,16 @@ def _headers(part: Any) -> Headers:
     name = str(part.filename) or "download"
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_. ") else "_" for c in name)
     spelled = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-    return [
+    headers: Headers = [
         (b"content-type", str(part.content_type or "application/octet-stream").encode("latin-1", "ignore")),
         (b"content-disposition", spelled.encode()),
         (b"cache-control", b"no-store"),
         # A proxy that waits for the end would hold the file, and the client without a sign of life.
         (b"x-accel-buffering", b"no"),
+        # Whatever a file holds, no browser runs it where the suite is.
+        (b"content-security-policy", b"sandbox; default-src 'none'; frame-ancestors 'none'"),
     ]
+    size = getattr(part, "size_bytes", 0)
+    if size:
+        headers.append((b"content-length", str(size).encode()))
+    return headers

@@ -91,7 +91,7 @@ class Exchange:
         """
         declared = self.headers.get(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            await self._let_go()
+            await self.let_go()
             raise _too_large(limit)
         if declared == b"0" or (declared is None and b"transfer-encoding" not in self.headers):
             return b""
@@ -116,7 +116,7 @@ class Exchange:
                     if size > limit:
                         chunks.clear()
                         if message.get("more_body", False):
-                            await self._let_go()
+                            await self.let_go()
                         raise _too_large(limit)
                     chunks.append(chunk)
                     if not message.get("more_body", False):
@@ -126,7 +126,7 @@ class Exchange:
             text = f"The body did not arrive within {BODY_SECONDS:.0f} seconds."
             raise Refusal(408, "BODY_TOO_SLOW", text, extra=((b"connection", b"close"),)) from None
 
-    async def _let_go(self) -> None:
+    async def let_go(self) -> None:
         """Reads on for a while and keeps nothing: a client that is still sending would lose the answer to the reset of
         the connection."""
         left = _LET_GO_BYTES

@@ -17,6 +17,10 @@ UPLOAD_BYTES = 32 * 1024 * 1024
 MAX_UPLOADS = 8
 """Bodies above JSON_BYTES in work at once: they are held in memory."""
 
+FILE_BYTES = 50 * 1024 * 1024
+"""Of a file that is passed on as it comes, unless the operator says otherwise."""
+MAX_ARRIVALS = 32
+"""Such files on their way in at once. Of each no more than a part is in memory."""
 MAX_DOWNLOADS = 32
 """Files on their way out at once. Of each no more than a part is in memory."""
 
@@ -104,6 +108,8 @@ class Limits:
     uploads: Gate
     streams: Gate
     downloads: Gate
+    arrivals: Gate
+    file_bytes: int
     seats_each: int
     """Seats at each service."""
     _seats: dict[str, Seats] = field(default_factory=dict[str, Seats])
@@ -122,7 +128,16 @@ class Limits:
             raise too_busy() from None
 
     @classmethod
-    def standard(cls, *, rate: float, door_rate: float, places: int, seats: int, streams: int) -> "Limits":
+    def standard(
+        cls,
+        *,
+        rate: float,
+        door_rate: float,
+        places: int,
+        seats: int,
+        streams: int,
+        file_bytes: int = FILE_BYTES,
+    ) -> "Limits":
         """Limits with bursts of two seconds for callers and of a minute for the doors.
 
         `rate` in requests a second, `door_rate` in requests a minute.
@@ -137,5 +152,7 @@ class Limits:
             downloads=Gate(
                 MAX_DOWNLOADS, "TOO_BUSY", "Too many files are being sent at the moment. Try again."
             ),
+            arrivals=Gate(MAX_ARRIVALS, "TOO_BUSY", "Too many files are coming in at the moment. Try again."),
+            file_bytes=file_bytes,
             seats_each=seats,
         )

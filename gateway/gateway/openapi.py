@@ -4,6 +4,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from kehu.rules.v1 import rules_pb2
+from kehu.search.v1 import search_pb2
 
 from chassis.validation import keywords
 from chassis.validation.rules import REQUIRED, behaviors, is_map
@@ -104,6 +105,19 @@ class Document:
                 schema["required"] = left
         return reference
 
+    def form(self, route: Route) -> dict[str, Any]:
+        """The schema of a form whose last part is a file: what is said of it, in the order in which it has to come."""
+        descriptor = descriptor_of(route.method.request)
+        said = [
+            f for f in descriptor.fields if f.name not in ("content", "complete", "filename", "request_id")
+        ]
+        file = {"type": "string", "contentMediaType": "*/*", "description": "The file, as the last part."}
+        return {
+            "type": "object",
+            "properties": {**{f.json_name: self.field(f) for f in said}, "file": file},
+            "required": [*(f.json_name for f in said if REQUIRED in behaviors(f)), "file"],
+        }
+
     def _resolved(self, reference: dict[str, Any]) -> dict[str, Any]:
         return self.schemas[reference["$ref"].rpartition("/")[2]]
 
@@ -159,7 +173,7 @@ class Document:
             schema["description"] = comment
 
 
-def document(contracts: Contracts, routes: list[Route], view360: str) -> dict[str, Any]:
+def document(contracts: Contracts, routes: list[Route], view360: str, search: str) -> dict[str, Any]:
     """The whole document."""
     made = Document(contracts)
     paths: dict[str, dict[str, Any]] = {}
@@ -169,6 +183,7 @@ def document(contracts: Contracts, routes: list[Route], view360: str) -> dict[st
         if paths.setdefault(path, {}).setdefault(route.http_method.lower(), operation) is not operation:
             raise ValueError(f"two methods are served by {route.http_method} {path}")
     paths[view360] = {"get": _view360()}
+    paths[search] = {"get": _search(made, contracts)}
     paths["/v1/events:stream"] = {"get": _stream()}
     return {
         "openapi": "3.1.0",
@@ -259,7 +274,12 @@ def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, 
     }
     if method.access.public:
         operation["security"] = []
-    if binding.body:
+    if method.takes_parts:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": made.form(route)}},
+        }
+    elif binding.body:
         content: dict[str, Any] = {"application/json": {"schema": made.request(route)}}
         if binding.takes_file:
             content["multipart/form-data"] = {
@@ -353,6 +373,46 @@ def _view360() -> dict[str, Any]:
         ],
         "responses": _responses(good),
         "x-kehu-access": {"act": "read", "right": "customers"},
+    }
+
+
+def _search(made: Document, contracts: Contracts) -> dict[str, Any]:
+    types = [kind for method in contracts.methods for kind in method.searched]
+    texts = {name: {"type": "string"} for name in ("service", "reason", "detail")}
+    missing = {
+        "type": "object",
+        "properties": {**texts, "types": {"type": "array", "items": {"type": "string"}}},
+    }
+    schema = {
+        "type": "object",
+        "properties": {
+            "groups": {"type": "array", "items": made.message(search_pb2.SearchGroup.DESCRIPTOR)},
+            "missing": {"type": "array", "items": missing},
+        },
+    }
+    good = {"description": "What was found.", "content": {"application/json": {"schema": schema}}}
+    text = {"type": "string", "minLength": 1, "maxLength": 200}
+    size = {"type": "integer", "minimum": 0, "maximum": 50, "default": 0}
+    kinds = {"type": "array", "maxItems": 50, "items": {"type": "string", "enum": types}}
+    wanted: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("q", "Up to eight words, all of which must hit: parts of names, pinyin (beijingyongyou) and its initials (bjyy), any"
+         " part of numbers and e-mail addresses, tags.", text),
+        ("pageSize", "At most this many records of each kind; 0 means 5.", size),
+        ("types", "The kinds of record to look through; may be given several times. Without it all are.", kinds),
+    )  # fmt: skip
+    return {
+        "operationId": "search_Across",
+        "summary": "Records of all kinds that a few words find",
+        "description": "What the lists find by the same words, each under the caller's rights, best ones first: groups with a"
+        " better hit come before others. A kind that the caller has no right to read is left out; `missing` names the services"
+        " that could not be asked. `matches` say which part of which field was hit, as plain text.",
+        "tags": ["search"],
+        "parameters": [
+            {"name": name, "in": "query", "required": name == "q", "description": about, "schema": kind}
+            for name, about, kind in wanted
+        ],
+        "responses": _responses(good),
+        "x-kehu-access": {"act": "read", "signedIn": True},
     }
 
 

@@ -14,6 +14,7 @@
 | DEADLINE_EXCEEDED | 504 | |
 | UNIMPLEMENTED | 501 | |
 | reason ETAG_MISMATCH | 412 | |
+| reason FILE_TOO_LARGE | 413 | |
 | reason IDEMPOTENCY_KEY_REUSED, REQUEST_ID_REUSED | 422 | |
 
 INTERNAL, UNKNOWN and DATA_LOSS answer 500 with a sentence of our own: what a service says then may hold
@@ -51,7 +52,12 @@ _STATUS: dict[int, int] = {
     Code.UNAVAILABLE: 503,
     Code.UNAUTHENTICATED: 401,
 }
-_BY_REASON = {"ETAG_MISMATCH": 412, "IDEMPOTENCY_KEY_REUSED": 422, "REQUEST_ID_REUSED": 422}
+_BY_REASON = {
+    "ETAG_MISMATCH": 412,
+    "FILE_TOO_LARGE": 413,
+    "IDEMPOTENCY_KEY_REUSED": 422,
+    "REQUEST_ID_REUSED": 422,
+}
 _TITLES = {
     400: "The request is not valid",
     401: "Sign-in is needed",

@@ -20,6 +20,7 @@ from gateway.exchanges import JSON, Answer, Exchange, Headers, Served, media_typ
 from gateway.limits import JSON_BYTES, UPLOAD_BYTES, Limits
 from gateway.sessions import Sessions
 from gateway.templates import Template, Tree, parse
+from gateway.uploads import Upload
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 
@@ -89,6 +90,7 @@ class Call:
         self._is_file = answer.full_name == httpbody_pb2.HttpBody.DESCRIPTOR.full_name
         self._after = sessions.after(route.method)
         self._download = Download(route.method, backends, sessions, limits)
+        self._upload = Upload(route.method, route.binding, backends, sessions, limits)
 
     async def __call__(self, exchange: Exchange) -> Answer | None:
         method = self._method
@@ -99,11 +101,13 @@ class Call:
         caller = await self._sessions.caller(exchange, method)
         waited = time.monotonic() - began
         self._limits_of(exchange, None if caller is None else caller.key)
-        body = await self._body(exchange)
-        request = self._binding.bind(exchange, body)
         metadata: Metadata = (("traceparent", exchange.traceparent),)
         if caller is not None:
             metadata = (("authorization", caller.authorization), *metadata)
+        if method.takes_parts:
+            tenant = "" if caller is None else caller.who.tenant
+            return self._answer(exchange, await self._upload.take(exchange, metadata, tenant))
+        request = self._binding.bind(exchange, await self._body(exchange))
         if method.streams:
             await self._download.send(
                 exchange, request, metadata, "" if caller is None else caller.who.tenant

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """
     max_streams: int = Field(default=1000, ge=0)
     """Live streams open at once."""
+    max_file_bytes: int = Field(default=50 * 1024 * 1024, ge=1, le=10 * 1024**3)
+    """Bytes of a file on a record; the services are told the same."""
     facet_deadline: float = Field(default=1.0, gt=0)
     """Seconds a section of the 360° view may take before it is left out."""
     drain_seconds: float = Field(default=0.0, ge=0)

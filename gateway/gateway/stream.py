@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from chassis.errors import Invalid
 from chassis.principal import Act, Principal, Reach
+from chassis.visibility import grantees
 from gateway import forms
 from gateway.exchanges import Answer, Exchange
 from gateway.limits import Limits
@@ -35,12 +36,17 @@ this, that and a second of waiting for events together stay below the five secon
 
 
 def may_see(who: Principal, headers: Mapping[str, str]) -> bool:
-    """Whether the person may see an event with these headers. Events without a right are for services only.
+    """Whether the person may see an event with these headers. Events without a right are for services only, but for those
+    for one person: these are seen by that person and by nobody else, whatever their rights.
 
     No owner header means a kind of record that nobody owns; an owner `none` means a record that has none at present.
     """
     right = headers.get("kehu-right", "")
-    if not right or headers.get("ce-tenant") != who.tenant:
+    if headers.get("ce-tenant") != who.tenant:
+        return False
+    if "kehu-for" in headers:
+        return headers["kehu-for"] == str(who.person_id)
+    if not right:
         return False
     reach = who.reach(right, Act.READ)
     owner, team = headers.get("kehu-owner"), headers.get("kehu-team")
@@ -50,7 +56,10 @@ def may_see(who: Principal, headers: Mapping[str, str]) -> bool:
         return False
     if owner == str(who.person_id):
         return True
-    return reach is Reach.TEAM and team is not None and team in {str(id) for id in who.team_ids}
+    if reach is Reach.TEAM and team is not None and team in {str(id) for id in who.team_ids}:
+        return True
+    shared = headers.get("kehu-shared", "")
+    return bool(shared) and not {str(id) for id in grantees(who, reach)}.isdisjoint(shared.split(","))
 
 
 @dataclass(eq=False)

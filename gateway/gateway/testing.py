@@ -48,13 +48,13 @@ class Peer:
         for method in CONTRACTS.methods:
             if method.domain == self.domain:
                 kinds: Any = grpc
-                make = (
-                    kinds.unary_stream_rpc_method_handler
-                    if method.streams
-                    else kinds.unary_unary_rpc_method_handler
-                )
+                make, handler = kinds.unary_unary_rpc_method_handler, self._handler
+                if method.streams:
+                    make, handler = kinds.unary_stream_rpc_method_handler, self._in_parts
+                elif method.takes_parts:
+                    make = kinds.stream_unary_rpc_method_handler
                 services.setdefault(method.service, {})[method.name] = make(
-                    self._in_parts(method.path) if method.streams else self._handler(method.path),
+                    handler(method.path),
                     request_deserializer=method.request.FromString,
                     response_serializer=method.answer.SerializeToString,
                 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway import openapi, view360
+from gateway import openapi, search, view360
 from gateway.contracts import load
 from gateway.routes import routes
 
@@ -13,7 +13,7 @@ from gateway.routes import routes
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     contracts = load()
-    return openapi.document(contracts, routes(contracts), view360.PATH)
+    return openapi.document(contracts, routes(contracts), view360.PATH, search.PATH)
 
 
 def test_no_path_is_listed_twice_under_other_names(document: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -49,6 +50,30 @@ def test_reach_decides(reach: Reach, owner: str | None, team: object, sees: bool
     assert not may_see(who, {**headers, "kehu-right": "orders"})
 
 
+@pytest.mark.parametrize(
+    ("reach", "shared", "sees"),
+    [
+        (Reach.OWN, ["self"], True),
+        (Reach.OWN, ["other", "team"], True),
+        (Reach.OWN, ["below"], False),
+        (Reach.TEAM, ["below"], True),
+        (Reach.TEAM, ["other"], False),
+        (Reach.OWN, [], False),
+        (Reach.NONE, ["self"], False),
+    ],
+)
+def test_what_is_shared_is_heard(reach: Reach, shared: list[str], sees: bool) -> None:
+    below = uuid4()
+    who = replace(
+        somebody(rights={"leads": Rights(reach, Reach.NONE)}, team=TEAM), team_ids=frozenset([TEAM, below])
+    )
+    names = {"self": who.person_id, "team": TEAM, "below": below, "other": uuid4()}
+    headers = {"ce-tenant": who.tenant, "kehu-right": "leads", "kehu-owner": str(uuid4())}
+    headers["kehu-shared"] = ",".join(str(names[name]) for name in shared)
+    assert may_see(who, headers) is sees
+    assert not may_see(who, {**headers, "ce-tenant": "another"})
+
+
 async def lines(answer: Any) -> AsyncIterator[str]:
     async for line in answer.aiter_lines():
         if line:
@@ -82,6 +107,31 @@ async def test_a_person_hears_of_their_records_only(house: House, nats_url: str)
         assert await anext(found) == "event: leads.lead.created"
         data = await anext(found)
         assert '"data":{"leadId":"r1"}' in data and '"recordId":"r1"' in data
+    await bus.close()
+
+
+async def test_what_is_for_one_person_is_heard_by_nobody_else(house: House, nats_url: str) -> None:
+    """An administrator of the same company and the same person's id in another company hear nothing of it."""
+    await connected(house)
+    ann, boss = replace(house.ann, rights={}), house.somebody_of(house.ann.tenant)
+    rival = replace(house.somebody_of("rival"), person_id=ann.person_id)
+    bus = await nats.connect(nats_url)
+    async with AsyncExitStack() as stack:
+        heard: list[AsyncIterator[str]] = []
+        for who in (ann, boss, rival):
+            stream = house.http.stream("GET", "/v1/events:stream", headers=house.bearer(who))
+            heard.append(lines(await stack.enter_async_context(stream)))
+        assert [await anext(one) for one in heard] == ["retry: 2000"] * 3
+        personal = {
+            "ce-id": "n1", "ce-tenant": ann.tenant, "kehu-right": "", "kehu-for": str(ann.person_id),
+            "kehu-owner": str(ann.person_id), "ce-subject": "n1",
+        }  # fmt: skip
+        await bus.publish(f"kehu.{ann.tenant}.notifications.notification.created", b"{}", headers=personal)
+        others = {**event_of(ann.tenant, "none", "after"), "kehu-for": str(boss.person_id)}
+        await bus.publish(f"kehu.{ann.tenant}.notifications.inbox.changed", b"{}", headers=others)
+        theirs = {**personal, "ce-id": "abroad", "ce-tenant": "rival"}
+        await bus.publish("kehu.rival.notifications.notification.created", b"{}", headers=theirs)
+        assert [await anext(one) for one in heard] == ["id: n1", "id: after", "id: abroad"]
     await bus.close()
 
 

@@ -24,7 +24,9 @@ def run(trial: Trial) -> Mapping[str, Figure]:
     tried = Tried()
     every: list[Cell] = []
     with (
-        start_suite(trial.folder / "suite", keep_password=True) as suite,
+        start_suite(
+            trial.folder / "suite", keep_password=True, environment={"KEHU_ERASURE_PAUSE_SECONDS": "1"}
+        ) as suite,
         httpx.Client(base_url=suite.base_url, timeout=30) as http,
     ):
         for round in range(trial.size(short=1, long=5)):

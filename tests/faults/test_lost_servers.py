@@ -18,6 +18,7 @@ READS = {
     "marketing": "/v1/campaigns",
     "servicedesk": "/v1/tickets",
     "analytics": "/v1/reports/leadsBySource",
+    "notifications": "/v1/notifications",
 }
 
 

@@ -45,7 +45,7 @@ def test_no_call_is_answered_with_a_fault_of_ours_or_off_the_document(suite: Sui
     assert tally.calls >= CALLS * 0.95
     assert operations > 150 and len(tally.reached) == operations
     good = [label for label, counted in tally.reached.items() if any(status < 400 for status in counted)]
-    assert len(good) > operations * 0.75, "few calls did anything: the made-up data no longer fit"
+    assert len(good) > operations * 0.5, "few calls did anything: the made-up data no longer fit"
 
 
 def some(suite: Suite, boss: Any, pools: dict[str, list[str]], *labels: str, calls: int = 30) -> Tally:

@@ -44,14 +44,6 @@ PRINT = Feature(
     "printed documents",
     (r"method kehu\..*\.(Print|Render)\w+", r"method kehu\..*\w+Pdf", r"path .*([:/]pdf|:print|:render)"),
 )
-ATTACHMENT = Feature(
-    "attachments",
-    (
-        r"service kehu\..*\.(Attachment|File|Document)Service",
-        r"path .*/(attachments|files|documents)(/.*)?",
-        r"field kehu\..*\.(attachment|attachments|attachment_id|attachment_ids|file_id|file_ids)",
-    ),
-)
 TEMPLATE = Feature(
     "templates",
     (
@@ -66,7 +58,7 @@ FETCHED = Feature(
     "addresses that the suite itself calls",
     (
         # An address that is only shown, or to which a browser is sent, is judged here by name; any other waits for its attack.
-        r"url (?!kehu\.(customers\.v1\.Customer|leads\.v1\.Lead)\.website"
+        r"url (?!kehu\.(customers\.v1\.(Customer|Competitor)|leads\.v1\.Lead)\.website"
         r"|kehu\.marketing\.v1\.WebForm\.(redirect_url|allowed_origins)).*",
         r"method kehu\..*\.Test\w*(Connection|Webhook|Endpoint|Mailbox)\w*",
         r"path .*:test(Connection|Delivery)?",
@@ -121,8 +113,11 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_other_tenants.py::test_the_live_stream_tells_each_company_its_own",
             "tests/security/test_faces.py::test_reach_own_ends_at_ones_own",
             "services/leads/tests/test_exports.py::test_a_right_of_its_own_says_whose_records_go_out",
+            "tests/security/test_attachments.py::test_files_and_notes_of_another_company_are_not_there",
+            "services/customers/tests/test_notes.py::test_who_reads_the_record_reads_its_notes_and_nobody_else",
+            "services/notifications/tests/test_inbox.py::test_no_right_opens_anothers_inbox",
         ),
-        (PRINT, ATTACHMENT),
+        (PRINT,),
     ),
     Attack(
         2,
@@ -163,8 +158,12 @@ ATTACKS: Sequence[Attack] = (
     Attack(
         7,
         "another's import or attachment",
-        (_MATRIX, "chassis/tests/test_import_face.py::test_imports_are_seen_by_their_makers_and_by_those_who_may_change_all"),
-        (ATTACHMENT,),
+        (
+            _MATRIX,
+            "chassis/tests/test_import_face.py::test_imports_are_seen_by_their_makers_and_by_those_who_may_change_all",
+            "tests/security/test_attachments.py::test_files_and_notes_of_another_company_are_not_there",
+            "tests/security/test_attachments.py::test_who_may_only_read_adds_nothing",
+        ),
     ),
     Attack(
         8,
@@ -194,7 +193,10 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_hostile_lists.py::test_filters_that_are_none",
             "tests/security/test_hostile_lists.py::test_orders_that_are_none",
             "chassis/tests/test_listing.py::test_search_stays_within_rights_and_filters",
+            "services/customers/tests/test_search_across.py::test_rights_and_tenants",
+            "services/sales/tests/test_search_across.py::test_each_kind_under_its_own_right",
             "gateway/tests/test_stream.py::test_a_person_hears_of_their_records_only",
+            "gateway/tests/test_stream.py::test_what_is_for_one_person_is_heard_by_nobody_else",
             "services/leads/tests/test_exports.py::test_a_right_of_its_own_says_whose_records_go_out",
         ),
         (FIELD_RIGHTS,),
@@ -205,12 +207,31 @@ ATTACKS: Sequence[Attack] = (
         (
             "tests/security/test_secrets.py::test_secrets_stay_where_they_belong",
             "tests/security/test_secrets.py::test_a_secret_that_leaks_is_seen",
+            "tests/lead_capture/test_mails.py::test_a_password_is_nowhere",
+            "chassis/tests/test_sealed.py::test_a_secret_opens_nothing_elsewhere_and_no_byte_of_it_may_change",
             "gateway/tests/test_requests.py::test_nothing_internal_leaks",
             "chassis/tests/test_validation.py::test_secrets_are_not_repeated",
         ),
     ),
-    Attack(12, "requests of the suite to its own network, by odd spellings of addresses", pending=(FETCHED, WEBHOOK)),
-    Attack(13, "the same by names that change their address, and by redirects", pending=(FETCHED, WEBHOOK)),
+    Attack(
+        12,
+        "requests of the suite to its own network, by odd spellings of addresses",
+        (
+            "chassis/tests/test_egress.py::test_odd_spellings_of_this_machine_reach_nothing",
+            "chassis/tests/test_egress.py::test_what_is_not_the_open_internet_is_refused",
+            "tests/lead_capture/test_mails.py::test_what_is_wrong_with_a_mailbox_stands_with_it",
+        ),
+        (FETCHED, WEBHOOK),
+    ),
+    Attack(
+        13,
+        "the same by names that change their address, and by redirects",
+        (
+            "chassis/tests/test_egress.py::test_the_connection_goes_to_the_address_that_was_looked_at",
+            "chassis/tests/test_egress.py::test_a_name_with_one_private_address_is_refused",
+        ),
+        (FETCHED, WEBHOOK),
+    ),
     Attack(14, "the same by 'test connection'", pending=(FETCHED, WEBHOOK, MAIL)),
     Attack(15, "code in templates", pending=(TEMPLATE,)),
     Attack(16, "code in formulas", pending=(FORMULA,)),
@@ -222,8 +243,9 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_files.py::test_no_path_leads_out_of_the_pages",
             "tests/security/test_files.py::test_a_file_name_is_a_name_and_no_path",
             "tests/security/test_files.py::test_a_workbook_names_no_file_outside",
+            "tests/security/test_attachments.py::test_a_name_leads_nowhere",
+            "chassis/tests/test_attachment_kinds.py::test_a_name_is_a_name",
         ),
-        (ATTACHMENT,),
     ),
     Attack(
         19,
@@ -250,8 +272,10 @@ ATTACKS: Sequence[Attack] = (
     Attack(
         21,
         "scripts in files that are shown, such as SVG",
-        ("tests/security/test_pages.py::test_no_answer_of_the_api_is_a_page_with_scripts",),
-        (ATTACHMENT,),
+        (
+            "tests/security/test_pages.py::test_no_answer_of_the_api_is_a_page_with_scripts",
+            "tests/security/test_attachments.py::test_what_a_browser_would_run_is_saved",
+        ),
     ),
     Attack(
         22,
@@ -259,6 +283,8 @@ ATTACKS: Sequence[Attack] = (
         (
             "tests/security/test_pages.py::test_what_strangers_send_is_shown_as_text",
             "tests/security/test_pages.py::test_what_a_page_shows_is_text",
+            "services/leads/tests/test_mail_reading.py::test_html_gives_its_text_and_nothing_else",
+            "services/leads/tests/test_mail_reading.py::test_whatever_comes_is_read",
         ),
         (INCOMING_MAIL,),
     ),
@@ -268,8 +294,9 @@ ATTACKS: Sequence[Attack] = (
         (
             "tests/security/test_files.py::test_a_file_is_what_its_name_says",
             "chassis/tests/test_import_reading.py::test_the_kind_is_told_by_name_and_content",
+            "tests/security/test_attachments.py::test_a_kind_that_is_a_lie_is_refused",
+            "chassis/tests/test_attachment_kinds.py::test_a_name_that_lies_is_refused",
         ),
-        (ATTACHMENT,),
     ),
     Attack(
         24,
@@ -277,8 +304,8 @@ ATTACKS: Sequence[Attack] = (
         (
             "tests/security/test_files.py::test_a_file_is_what_its_name_says",
             "tests/security/test_pages.py::test_no_answer_of_the_api_is_a_page_with_scripts",
+            "tests/security/test_attachments.py::test_a_file_of_two_kinds_is_saved_like_any_other",
         ),
-        (ATTACHMENT,),
     ),
     Attack(
         25,
@@ -298,6 +325,8 @@ ATTACKS: Sequence[Attack] = (
         (
             "tests/security/test_injection.py::test_line_ends_reach_no_header_of_an_answer",
             "tests/security/test_injection.py::test_line_ends_reach_no_header_of_an_event",
+            "tests/lead_capture/test_mails.py::test_who_may_not",
+            "services/leads/tests/test_mail_reading.py::test_line_ends_in_headers_make_no_more_headers",
         ),
         (MAIL, DIRECTORY),
     ),
@@ -364,6 +393,8 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_files.py::test_bombs_are_refused_and_the_service_lives",
             "chassis/tests/test_import_reading.py::test_a_bomb_is_refused",
             "chassis/tests/test_import_reading.py::test_entities_are_not_expanded",
+            "tests/security/test_attachments.py::test_a_bomb_is_kept_and_not_opened",
+            "tests/security/test_attachments.py::test_a_file_that_is_too_large_is_not_kept",
         ),
     ),
     Attack(

@@ -141,8 +141,6 @@ def test_the_names_are_those_of_the_contracts() -> None:
 _EXPECTED = (
     ("printed", {"path": "/v1/planted/{id}:pdf"}, {1, 20}),
     ("rendered", {"method": "RenderQuote"}, {1, 20}),
-    ("attached", {"field": "attachment_ids"}, {1, 7, 18, 21, 23, 24}),
-    ("filed", {"path": "/v1/planted/files"}, {1, 7, 18, 21, 23, 24}),
     ("templated", {"path": "/v1/mailTemplates/{id}"}, {6, 15, 17, 20}),
     ("previewed", {"field": "template_id"}, {6, 15, 17, 20}),
     ("computed", {"field": "price_formula"}, {16}),

@@ -10,7 +10,7 @@ from kehu.rules.v1 import rules_pb2
 from chassis.validation.rules import IMMUTABLE, OUTPUT_ONLY, behaviors, rules_of
 from gateway.contracts import load
 from gateway.routes import Route, routes
-from proof.company import World, furnished, record_for
+from proof.company import World, changing, furnished, imported, record_for
 from proof.requests import body_of, request_of
 from tests.security.conftest import Program, keyed
 
@@ -26,7 +26,8 @@ UNKNOWN = (
 KINDS = {
     "owner_id": "person_id", "manager_id": "person_id", "person_id": "person_id", "requester_id": "person_id",
     "parent_customer_id": "customer_id", "reports_to_id": "contact_id", "origin_lead_id": "lead_id", "role_ids": "role_id",
-    "customer_ids": "customer_id", "lead_ids": "lead_id",
+    "customer_ids": "customer_id", "lead_ids": "lead_id", "shared_team_id": "team_id", "survivor_id": "merged_lead_id",
+    "lead_owner_id": "person_id",
 }  # fmt: skip
 """Which of a company's records a field names that is not called as they are."""
 
@@ -70,8 +71,19 @@ def body_for(route: Route, world: World) -> dict[str, Any]:
     request: Any = request_of(route.method, world.ids, record)
     if route.method.name == "CreateCampaignMember":
         request.campaign_member.lead_id = ""
-    if route.method.name == "CreateLead":
+    if route.method.name in ("CreateLead", "CaptureLead"):
         request.lead.name = "Somebody"
+    if route.method.name == "CreateBulkEdit":
+        request.record_type = imported(route.method.domain)
+        request.change.values.struct_value.update({"customFields": {"own": "x"}})
+    if route.method.name == "CreateErasure":
+        # A company is no person: nobody is to be gone for those who come after.
+        request.erasure.record_type, request.erasure.record_id = "customer", world.ids["customer_id"]
+    if route.method.name == "CreateSavedView":
+        request.saved_view.record_type = changing(route.method.domain)
+    if route.method.name == "CreateNote":
+        kind = changing(route.method.domain)
+        request.note.record_type, request.note.record_id = kind, world.ids[f"{kind}_id"]
     if route.method.name == "CreateWebForm":
         for number, one in enumerate(request.web_form.fields):
             one.key = f"k{number}"
@@ -183,7 +195,8 @@ def places(route: Route) -> Iterator[tuple[tuple[str, ...], FieldDescriptor]]:
             yield (field.json_name,), field
         elif field.message_type is not None and field.message_type.full_name.startswith("kehu."):
             for inner in field.message_type.fields:
-                if inner.name != "id" and rules_of(inner).format == rules_pb2.FORMAT_UUID:
+                named = inner.name != "id" and OUTPUT_ONLY not in behaviors(inner)
+                if named and rules_of(inner).format == rules_pb2.FORMAT_UUID:
                     yield (field.json_name, inner.json_name), inner
 
 
@@ -216,11 +229,13 @@ def kind_of(route: Route, field: FieldDescriptor, world: World) -> str:
 
 KEPT = {
     "originLeadId": "where a record came from is told and not looked up",
+    "lead.campaignId": "as campaignId",
     "campaignId": "leads are counted for a campaign by marketing, which knows its own",
     "leadId": "an activity waits for its lead, which another service keeps",
     "contactId": "an activity names a contact, which another service keeps",
     "orderId": "a ticket names an order, which another service keeps",
     "productId": "as orderId",
+    "ids": "an edit of many refuses those that are not there one by one",
     "leadIds": "many are added at once: those that are not there are named in the answer",
     "customerIds": "as leadIds",
     "opportunity.productId": "a conversion begins, and what sales then refuses ends it",

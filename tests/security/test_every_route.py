@@ -30,6 +30,8 @@ def name_of(route: Route) -> str:
 
 def send(http: Any, route: Route, headers: dict[str, str], id: str) -> Any:
     body: dict[str, Any] = {"json": {}} if route.binding.body else {}
+    if route.method.takes_parts:
+        body = {"files": {"file": ("a.txt", b"a")}}
     return http.request(route.http_method, path_of(route, id), headers=headers, **body)
 
 

@@ -50,10 +50,12 @@ def has(route: Route, field: str) -> bool:
 
 def address(route: Route, world: World) -> tuple[str, dict[str, str]]:
     text = route.template.text
-    if text.endswith("/changes"):
+    if text.endswith(("/changes", "/notes", "/attachments")):
         kinds = {"identity": "person", "sales": "order", "servicedesk": "ticket", "marketing": "campaign"}
         kind = kinds.get(route.method.domain, route.method.domain.removesuffix("s"))
         return text, {"recordType": kind, "recordId": world.ids[f"{kind}_id"]}
+    if text.endswith(":byContact"):
+        return text, {"view": "CONTACT_VIEW_CONTACTED_LAST_WEEK"}
     if "{" not in text:
         return text, {}
     prefix, _, rest = text.partition("{")

@@ -210,6 +210,9 @@ def test_no_answer_of_the_api_is_a_page_with_scripts(hostile: tuple[World, Progr
         match kind:
             case "application/json" | "application/problem+json":
                 pass
+            case "text/plain" | "application/octet-stream":
+                assert text.endswith(":download") and policy.startswith("sandbox;")
+                assert answer.headers["content-disposition"].startswith("attachment")
             case "text/csv":
                 assert answer.headers["content-disposition"].startswith("attachment")
             case "text/html":

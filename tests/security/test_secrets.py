@@ -95,7 +95,7 @@ def settings(suite: Suite) -> dict[str, str]:
         for name, value in part.process.environment.items():
             if name.endswith("DATABASE_URL"):
                 secrets[f"{part.name} {name}"] = urlsplit(value).password or ""
-            elif name in ("KEHU_NATS_PASSWORD", "KEHU_PAGE_TOKEN_KEY"):
+            elif name in ("KEHU_NATS_PASSWORD", "KEHU_PAGE_TOKEN_KEY", "KEHU_SECRET_KEYS"):
                 secrets[f"{part.name} {name}"] = value
         keys = suite.keys.private(part.name).read_text().splitlines()
         secrets[f"{part.name} private key"] = keys[1]

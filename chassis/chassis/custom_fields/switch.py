@@ -14,10 +14,11 @@ from chassis.custom_fields.field import JOB, alone, counted
 from chassis.custom_fields.given import COLUMN
 from chassis.owners import LOOK_UP
 from chassis.principal import Act
-from chassis.records import Record
+from chassis.records import Record, Shareable
 from chassis.rpc.call import Call
 from chassis.rpc.face import messages_of
-from chassis.visibility import Holder, covers, visible_text
+from chassis.shares.messages import shares_told
+from chassis.visibility import Holder, Shares, covers, visible_text
 from chassis.wire import descriptor_of, snake
 
 Seen = Callable[[Call, Sequence[str]], Awaitable[set[str]]]
@@ -110,14 +111,20 @@ def own(record: type[Record], right: str) -> Seen:
     """References to records of this service's own."""
     sql = f"SELECT t.id FROM {vars(record)['__tablename__']} t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "  # noqa: S608 (the table of a class)
     owned = "owner_id" in record.model_fields
+    shares = Shares(record.record_type) if issubclass(record, Shareable) else None
 
     async def seen(call: Call, ids: Sequence[str]) -> set[str]:
         columns = ("owner_id", "team_id") if owned else (None, None)
-        rule, values = visible_text(call.who, right, Act.READ, *columns, first=2)
+        rule, values = visible_text(call.who, right, Act.READ, *columns, first=2, shares=shares)
         rows = await call.database.read(call.who, sql + rule, [UUID(id) for id in ids], *values)
         return {str(row["id"]) for row in rows}
 
     return seen
+
+
+def _holder(card: Any) -> Holder:
+    shared = "shares" in descriptor_of(card).fields_by_name
+    return Holder.told(card.owner_id, card.team_id, shares_told(card.shares) if shared else None)
 
 
 def asking(method: str, right: str) -> Seen:
@@ -130,11 +137,7 @@ def asking(method: str, right: str) -> Seen:
         request, answer = messages_of(method)
         found: Any = await call.ask(method, request(ids=ids), answer)
         cards = next(field.name for field in descriptor_of(found).fields if field.is_repeated)
-        return {
-            card.id
-            for card in getattr(found, cards)
-            if covers(Holder.told(card.owner_id, card.team_id), call.who, right, Act.READ)
-        }
+        return {card.id for card in getattr(found, cards) if covers(_holder(card), call.who, right, Act.READ)}
 
     return seen
 

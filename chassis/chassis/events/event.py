@@ -68,6 +68,8 @@ class Wire:
     right: str
     """The kind of right that lets a person see this event; empty for events that only services read."""
     encode: Callable[[Event], bytes]
+    personal: bool = False
+    """Whether nobody but its owner may see it, whatever their rights."""
 
 
 class Catalog:
@@ -95,18 +97,29 @@ class Catalog:
 
 def subject_of(message: type[Message]) -> tuple[str, str]:
     """The `(subject suffix, right)` an event message declares in its contract."""
+    option = _option(message)
+    return option.subject, option.right
+
+
+def _option(message: type[Message]) -> Any:
     from kehu.rules.v1 import rules_pb2
 
     option = message.DESCRIPTOR.GetOptions().Extensions[rules_pb2.event]
     if not option.subject:
         raise ValueError(f"{message.DESCRIPTOR.full_name} declares no subject")
-    return option.subject, option.right
+    if option.personal and option.right:
+        raise ValueError(f"{message.DESCRIPTOR.full_name} is for one person and has a right for others")
+    return option
 
 
 def _wire(event: type[Event], message: type[Message]) -> Wire:
-    suffix, right = subject_of(message)
+    option = _option(message)
+    if option.personal and not issubclass(event, OwnedEvent):
+        raise ValueError(f"{event.__name__} is for one person: it must be an OwnedEvent")
     shape = _shape(event, cast("Descriptor", message.DESCRIPTOR))
-    return Wire(message.DESCRIPTOR.full_name, suffix, right, lambda value: orjson.dumps(shape(value)))
+    return Wire(
+        message.DESCRIPTOR.full_name, option.subject, option.right, lambda value: orjson.dumps(shape(value)), option.personal
+    )  # fmt: skip
 
 
 def _shape(kind: type[Any], descriptor: Descriptor) -> Encoder:

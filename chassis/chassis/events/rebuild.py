@@ -9,7 +9,7 @@ so it is refused; with `keep`, rows that the streams do not tell stay as they ar
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -42,11 +42,13 @@ async def begin_anew(
     facts: Sequence[str],
     *,
     others: Sequence[str] = (),
+    columns: Mapping[str, Sequence[str]] | None = None,
     keep: bool = False,
 ) -> None:
     """Empties the tables of facts, or with `keep` lets any event overwrite them, and has the bus tell everything again.
 
-    Facts carry the `version` of the event they follow. `others` are emptied either way. Raises StreamsIncomplete, having changed
+    Facts carry the `version` of the event they follow. `others` are emptied either way, and so are these `columns` of tables that
+    stay. Raises StreamsIncomplete, having changed
     nothing; asyncpg's and nats' errors, having changed nothing that is not mended by another attempt.
     """
     client = await streams.connect(settings, f"{service}-rebuild")
@@ -67,6 +69,9 @@ async def begin_anew(
             await connection.execute(f"TRUNCATE {emptied}")
             # Composed of names that a service gives.
             await connection.execute(_outdate(facts) if keep else f"TRUNCATE {', '.join(facts)}")
+            for table, names in (columns or {}).items():
+                # Composed of names that a service gives.
+                await connection.execute(_for_all(table, ", ".join(f"{name} = NULL" for name in names)))
             await backlog.forget(js, service, domains)
     finally:
         await connection.close()
@@ -74,11 +79,15 @@ async def begin_anew(
 
 
 def _outdate(facts: Sequence[str]) -> str:
-    """Makes every fact older than any event. Row security binds the owner too, unless it says otherwise for the moment."""
-    return ";".join(
-        f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; UPDATE {table} SET version = 0;"  # noqa: S608 (tables named by a service)
+    """Makes every fact older than any event."""
+    return ";".join(_for_all(table, "version = 0") for table in facts)
+
+
+def _for_all(table: str, change: str) -> str:
+    """Changes the rows of all tenants. Row security binds the owner too, unless it says otherwise for the moment."""
+    return (
+        f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; UPDATE {table} SET {change};"  # noqa: S608 (names that a service gives)
         f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"
-        for table in facts
     )
 
 

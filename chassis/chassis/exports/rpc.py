@@ -47,7 +47,7 @@ _LOG = Listing(
         **OWNER_FIELDS,
         "recordType": Field("kind", Kind.TEXT),
         "state": Field("state", Kind.ENUM, values=_STATES, prefix="EXPORT_STATE_"),
-        "format": Field("format", Kind.ENUM, values=("CSV", "XLSX"), prefix="EXPORT_FORMAT_"),
+        "format": Field("format", Kind.ENUM, values=("CSV", "XLSX", "ZIP"), prefix="EXPORT_FORMAT_"),
     },
 )
 
@@ -131,6 +131,8 @@ class Exports:
     async def create(self, request: pb.CreateExportRequest, call: Call) -> AsyncGenerator[Message]:
         """The file, part by part. Whatever becomes of it stands in the log."""
         exporter = self.exporter(request.record_type)
+        if request.format == pb.EXPORT_FORMAT_ZIP:
+            raise Invalid("format", "is for the data of one person: a list goes out as CSV or XLSX")
         right = exporter.listing.right
         if right is not None:
             need(call.who, right, Act.READ)

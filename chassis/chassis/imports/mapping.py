@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chassis import texts
+from chassis.custom_fields.given import PREFIX
 from chassis.errors import Invalid
 from chassis.imports.values import Value
 
@@ -44,7 +45,8 @@ def plain(header: str) -> str:
 def proposal(header: Sequence[str], targets: Sequence[Target]) -> dict[int, str]:
     """The columns whose headers name a field: by equality first, then by containing an alias.
 
-    Each column and each field stands at most once; what could be two fields is left to the person.
+    Each column and each field stands at most once; what could be two fields is left to the person, but a field that the tenant
+    has added under that very name is meant before one that came with the suite.
     """
     names = {t.field: [n for n in map(plain, (t.field, t.label, *t.aliases)) if n] for t in targets}
     cells = [plain(cell) for cell in header]
@@ -56,6 +58,7 @@ def proposal(header: Sequence[str], targets: Sequence[Target]) -> dict[int, str]
         if column in out:
             continue
         fits = [f for f, known in names.items() if cell in known and f not in out.values()]
+        fits = [f for f in fits if f.startswith(PREFIX)] or fits
         if cell and len(fits) == 1:
             out[column] = fits[0]
     for column, cell in enumerate(cells):

@@ -10,9 +10,8 @@ are as the import left them, they go back, whatever became of others.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,15 +19,14 @@ import orjson
 from sqlalchemy import bindparam, select, text, update
 from sqlmodel import col
 
-from chassis.custom_fields.given import COLUMN as CUSTOM
-from chassis.custom_fields.given import Given
+from chassis.acting import acting, actor
 from chassis.database import Database, Transaction
-from chassis.errors import Code, Precondition, Problem
-from chassis.history import LISTED, plain
+from chassis.effects import differing, effects, former, passes
+from chassis.errors import Precondition, Problem
 from chassis.imports.importer import Importer, Undo
 from chassis.imports.progress import Progress
 from chassis.imports.tables import EFFECTS, ENDED, READY, RUNNING, UNDOING, UNDONE, ImportRun
-from chassis.principal import Principal, Reach, Rights
+from chassis.principal import Principal
 from chassis.wire import camel
 
 JOB = "import_undo"
@@ -72,61 +70,18 @@ class NotUndoable(Precondition):
     reason = "IMPORT_NOT_UNDOABLE"
 
 
-def acting(who: Principal) -> dict[str, Any]:
-    """A person with their present rights, as they are kept with a run."""
-    return {
-        "person_id": str(who.person_id),
-        "name": who.name,
-        "rights": {right: f"{int(r.read)}{int(r.write)}" for right, r in who.rights.items()},
-        "team_id": str(who.team_id) if who.team_id else None,
-        "team_ids": [str(team) for team in sorted(who.team_ids)],
-    }
-
-
-def actor(kept: Mapping[str, Any], who: Principal) -> Principal:
-    """That person again; `who` is anybody of the tenant."""
-    return Principal(
-        tenant_id=who.tenant_id,
-        tenant=who.tenant,
-        person_id=UUID(kept["person_id"]),
-        name=kept["name"],
-        team_id=UUID(kept["team_id"]) if kept["team_id"] else None,
-        team_ids=frozenset(UUID(team) for team in kept["team_ids"]),
-        rights={right: Rights(Reach(int(r[0])), Reach(int(r[1]))) for right, r in kept["rights"].items()},
-    )
-
-
 async def note(tx: Transaction, importer: Importer, run_id: UUID, rows: Mapping[UUID, int]) -> None:
     """Notes what this transaction has done to records; `rows` says which row of the file made or changed which."""
     if importer.undo is None or not rows:
         return
-    found: dict[UUID, dict[str, Any]] = {}
-    for entry in await tx.changes():
-        id = UUID(str(entry["record_id"]))
-        if entry["record_type"] != importer.record_type or id not in rows:
-            continue
-        if entry["action"] not in ("created", "updated"):
-            continue
-        known = found.setdefault(
-            id,
-            {
-                "effect": "CREATED" if entry["action"] == "created" else "UPDATED",
-                "first": entry["version"], "version": 0, "changes": {},
-            },
-        )  # fmt: skip
-        known["version"] = entry["version"]
-        for column, (old, new) in [*entry["changes"].items(), *entry.get(LISTED, {}).items()]:
-            if "." in column and not column.startswith(f"{CUSTOM}."):
-                continue  # an entry of a list, which comes as a whole behind
-            first = known["changes"].get(column, [old])[0]
-            known["changes"][column] = [first, new]
+    found = await effects(tx, importer.record_type, rows)
     if not found:
         return
     values: list[dict[str, Any]] = [
         {
             "tenant_id": str(tx.who.tenant_id), "import_id": str(run_id), "record_id": str(id), "row_number": rows[id],
-            "effect": one["effect"], "first": one["first"], "version": one["version"],
-            "changes": one["changes"] if one["effect"] == "UPDATED" else {},
+            "effect": "CREATED" if one.created else "UPDATED", "first": one.first, "version": one.version,
+            "changes": {} if one.created else one.changes,
         }
         for id, one in found.items()
     ]  # fmt: skip
@@ -217,7 +172,7 @@ class Undoing:
         try:
             await self._take(ids, "")
         except Problem as error:
-            if _passes(error):
+            if passes(error):
                 raise
             if len(ids) > 1:
                 half = len(ids) // 2
@@ -306,7 +261,7 @@ class Undoing:
                     return "CHANGED_SINCE", f"somebody has changed {fields} since"
                 await self._undo.change(tx, record, former(self._undo.table, effect.changes))
         except Problem as error:
-            if _passes(error):
+            if passes(error):
                 raise
             return error.reason, error.message
         return "", ""
@@ -327,51 +282,6 @@ def tell(tx: Transaction, importer: Importer, run: ImportRun) -> None:
         ),
         on=run,
     )
-
-
-def differing(row: Any, changes: Mapping[str, Sequence[Any]]) -> list[str]:
-    """The columns that are no longer as the import left them."""
-    return [name for name, (_, after) in changes.items() if _now(row, name) != after]
-
-
-def _now(row: Any, name: str) -> Any:
-    if name.startswith(CUSTOM + "."):
-        return getattr(row, CUSTOM).get(name.removeprefix(CUSTOM + "."))
-    return plain(getattr(row, name))
-
-
-def former(table: type[Any], changes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The values before the import, as columns take them."""
-    described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
-    own = {
-        name.removeprefix(CUSTOM + "."): before
-        for name, (before, _) in changes.items()
-        if name.startswith(CUSTOM + ".")
-    }
-    out: dict[str, Any] = {
-        name: _value(described.columns[name].type.python_type, before)
-        for name, (before, _) in changes.items()
-        if not name.startswith(CUSTOM + ".")
-    }
-    if own:
-        out[CUSTOM] = Given(own)
-    return out
-
-
-def _value(kind: type[Any], before: Any) -> Any:
-    read: Callable[[Any], Any] | None = _READ.get(kind)
-    return before if before is None or read is None else read(before)
-
-
-_READ: Mapping[type[Any], Callable[[Any], Any]] = {
-    UUID: UUID, datetime: datetime.fromisoformat, date: date.fromisoformat, Decimal: Decimal,
-}  # fmt: skip
-_PASSING = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.INTERNAL)
-
-
-def _passes(error: Problem) -> bool:
-    """Whether the same may succeed by itself a little later; what a use case refuses for the state of the record does not."""
-    return error.code in _PASSING or error.reason == "RECORD_BUSY"
 
 
 _SETTLED = (

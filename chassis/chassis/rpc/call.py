@@ -1,5 +1,6 @@
 """What a method knows beside its request: who asks, the database, the other services."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ from chassis.database import Database
 from chassis.errors import Denied
 from chassis.listing import PageTokens
 from chassis.principal import Issuer, Principal
-from chassis.rpc.clients import Clients, ask
+from chassis.rpc.clients import Clients, ask, parts
 from chassis.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class Call:
         Raises that service's Problem, Unavailable when it does not answer or is not installed.
         """
         return await ask(self.clients, self._token, "/" + method, request, answer, timeout)
+
+    def parts(
+        self, method: str, request: Message, part: type[A], timeout: float = 600.0
+    ) -> AsyncGenerator[A]:
+        """The parts of the answer of another service's method that gives it so, as `ask` asks. Close it in the end."""
+        return parts(self.clients, self._token, "/" + method, request, part, timeout)
 
     def _token(self) -> str:
         if self.token:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -132,4 +132,27 @@ async def ask(
         raise problem from error
 
 
-__all__ = ["Clients", "Problem", "ask", "deadline"]
+async def parts(
+    clients: Clients, token: Callable[[], str], path: str, request: Message, part: type[A], timeout: float
+) -> AsyncGenerator[A]:
+    """The parts of the answer of a method that gives it so. Close it when no more are wanted.
+
+    Raises the callee's Problem, Unavailable when it does not answer.
+    """
+    link = clients.link(path.split(".")[1])
+    await link.reached(PATIENCE)
+    channel: Any = link.channel
+    make = channel.unary_stream(
+        path, request_serializer=type(request).SerializeToString, response_deserializer=part.FromString
+    )
+    call = make(request, timeout=timeout, metadata=[("authorization", f"Bearer {token()}")])
+    try:
+        async for one in call:
+            yield one
+    except grpc.aio.AioRpcError as error:
+        raise problem_of(error) from error
+    finally:
+        call.cancel()
+
+
+__all__ = ["Clients", "Problem", "ask", "deadline", "parts"]

@@ -8,14 +8,14 @@
 Who may call, how long it may take and what a request may hold stand in the contract; here stands what is done. A `write` runs
 in one transaction, in which a `request_id` is kept together with the answer: the repeat of a request changes nothing and gets
 the same answer. A `read` gets a `Call`. A `process` gets a `Call` too and opens transactions of its own, for work that spans
-services. A `stream` gives its answer in parts, as an async generator over a `Call`.
+services. A `stream` gives its answer in parts, as an async generator over a `Call`; an `upload` is asked in parts.
 """
 
 import asyncio
 import hashlib
 import importlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -51,6 +51,7 @@ class Kind(Enum):
     WRITE = "write"
     PROCESS = "process"
     STREAM = "stream"
+    UPLOAD = "upload"
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,19 @@ class Face:
         the caller goes away, so what it ends stands in a `finally`."""
         return self._declare(name, Kind.STREAM)
 
+    def searched(self, name: str) -> list[str]:
+        """The kinds of record that a method of the contract looks through. Raises ValueError for a method there is not."""
+        found = self._descriptor.methods_by_name.get(name)
+        if found is None:
+            raise ValueError(f"{self.service} has no method {name}")
+        return list(found.GetOptions().Extensions[rules_pb2.searched])
+
+    def upload(self, name: str) -> Callable[[H], H]:
+        """`async (first, parts, call) -> answer`, for requests that are not held in memory as a whole: `parts` gives the
+        messages behind the first one as they come. When the caller goes away they end as if that were all, so the request has
+        to say itself that it is whole. The handler opens transactions of its own."""
+        return self._declare(name, Kind.UPLOAD)
+
     def missing(self) -> list[str]:
         """Methods of the contract that nothing here serves."""
         return [m.name for m in self._descriptor.methods if m.name not in self.methods]
@@ -125,6 +139,10 @@ class Face:
             raise ValueError(f"{self.service} has no method {name}, or it is declared twice")
         if found.server_streaming != (kind is Kind.STREAM):
             raise ValueError(f"{self.service}.{name}: what answers in parts is a stream, and nothing else is")
+        if found.client_streaming != (kind is Kind.UPLOAD):
+            raise ValueError(
+                f"{self.service}.{name}: what is asked in parts is an upload, and nothing else is"
+            )
 
         def decorate(handler: Any) -> Any:
             self.methods[name] = replace(_method(found, kind, handler, prepare), references=self._references)
@@ -241,21 +259,49 @@ def serve_stream(method: Method, request: Message, call: Call, timeout: float) -
     return method.handler(request, replace(call, method=method))
 
 
+async def serve_upload(
+    method: Method, first: Message, parts: AsyncIterator[Message], call: Call, timeout: float
+) -> Message:
+    """Runs a method that is asked in parts for an admitted caller. Raises Problem."""
+    method.check(first)
+    clients.deadline.set(time.monotonic() + timeout)
+    return await method.handler(first, parts, replace(call, method=method))
+
+
 async def _write(method: Method, request: Message, call: Call) -> Message:
     request_id = getattr(request, "request_id", "") if method.keeps_answers else ""
     prepared = [await method.prepare(request, call)] if method.prepare is not None else []
     seen: frozenset[tuple[str, str]] = frozenset()
     if method.references is not None:
         seen = await method.references.seen(call, request)
+
+    async def work(tx: Transaction) -> Message:
+        tx.seen = seen
+        return await method.handler(request, tx, *prepared)
+
+    return await once(call, method, request_id, _hash(request) if request_id else b"", work)
+
+
+async def once(
+    call: Call,
+    method: Method,
+    request_id: str,
+    digest: bytes,
+    work: Callable[[Transaction], Awaitable[Message]],
+) -> Message:
+    """The answer of that work in one transaction, in which it is kept; of a repeat of the same request_id the answer that was
+    kept. `digest` tells the repeat from another request with the same id. Without an id the work is done and nothing kept.
+
+    Raises IdempotencyKeyReused.
+    """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             async with call.database.transaction(call.who) as tx:
-                tx.seen = seen
                 if request_id:
-                    kept = await _kept(tx, method, request, request_id)
+                    kept = await _kept(tx, method, digest, request_id)
                     if kept is not None:
                         return method.answer.FromString(kept)
-                answer = await method.handler(request, tx, *prepared)
+                answer = await work(tx)
                 if request_id:
                     await _keep(tx, method, request_id, answer)
             return answer
@@ -270,7 +316,7 @@ def _hash(request: Message) -> bytes:
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
-async def _kept(tx: Transaction, method: Method, request: Message, request_id: str) -> bytes | None:
+async def _kept(tx: Transaction, method: Method, digest: bytes, request_id: str) -> bytes | None:
     """The answer kept for this request, or None after reserving its place. A second one waits for the first to commit."""
     key = {
         "tenant": tx.who.tenant_id,
@@ -278,7 +324,6 @@ async def _kept(tx: Transaction, method: Method, request: Message, request_id: s
         "method": method.path,
         "request_id": request_id,
     }
-    digest = _hash(request)
     fresh = await tx.session.execute(_RESERVE, {**key, "hash": digest})
     if fresh.first() is not None:
         return None
@@ -334,6 +379,8 @@ __all__ = [
     "Problem",
     "admit",
     "need",
+    "once",
     "serve_call",
     "serve_stream",
+    "serve_upload",
 ]

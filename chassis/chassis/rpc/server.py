@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ from chassis.errors import DeadlineExceeded, Exhausted, Invalid, Problem
 from chassis.principal import Principal, Verifier
 from chassis.rpc.call import Call
 from chassis.rpc.clients import KEEPALIVE
-from chassis.rpc.face import ANYBODY, Face, Kind, Method, admit, serve_call, serve_stream
+from chassis.rpc.face import ANYBODY, Face, Kind, Method, admit, serve_call, serve_stream, serve_upload
 from chassis.rpc.status import DETAILS, STATUS, bounded, details
 from chassis.settings import Settings
 from chassis.wire import descriptor_of
@@ -92,17 +92,23 @@ class Server:
     def _handler(self, method: Method) -> Any:
         # Bytes come in as they are: what gRPC itself cannot read it answers UNKNOWN, with the parser's words.
         kinds: Any = grpc
-        make = (
-            kinds.unary_stream_rpc_method_handler
-            if method.kind is Kind.STREAM
-            else kinds.unary_unary_rpc_method_handler
-        )
+        match method.kind:
+            case Kind.STREAM:
+                make = kinds.unary_stream_rpc_method_handler
+            case Kind.UPLOAD:
+                make = kinds.stream_unary_rpc_method_handler
+            case _:
+                make = kinds.unary_unary_rpc_method_handler
         return make(self._behaviour(method), response_serializer=method.answer.SerializeToString)
 
-    def _behaviour(self, method: Method) -> Callable[[bytes, Context], Awaitable[Message | None]]:
-        serve = self._parts if method.kind is Kind.STREAM else self._answer
+    def _behaviour(self, method: Method) -> Callable[[Any, Context], Awaitable[Message | None]]:
+        serve: Callable[..., Awaitable[Message | None]] = self._answer
+        if method.kind is Kind.STREAM:
+            serve = self._parts
+        elif method.kind is Kind.UPLOAD:
+            serve = self._taken
 
-        async def behave(request: bytes, context: Context) -> Message | None:
+        async def behave(request: Any, context: Context) -> Message | None:
             metadata = {
                 key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
             }
@@ -144,6 +150,21 @@ class Server:
                     await context.write(part)
                 except Exception:  # grpc's own, of many kinds: the caller has gone in the middle of a part
                     return
+
+    async def _taken(
+        self, method: Method, requests: AsyncIterator[bytes], context: Context, metadata: dict[str, str]
+    ) -> Message:
+        """Reads part by part, as fast as they are taken; a caller who goes away cancels it at once."""
+
+        async def read() -> AsyncGenerator[Message]:
+            async for request in requests:
+                yield _read(method, request)
+
+        async with self._admitted(method, context, metadata) as (call, timeout), aclosing(read()) as parts:
+            first = await anext(parts, None)
+            if first is None:
+                raise Invalid("request", "is missing: nothing was sent", reason="MALFORMED_REQUEST")
+            return await serve_upload(method, first, parts, call, timeout)
 
     @asynccontextmanager
     async def _admitted(

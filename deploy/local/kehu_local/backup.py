@@ -1,6 +1,7 @@
 """One point in time of all services' databases, with the keys behind their passwords; and an installation made from it.
 
     FOLDER/postgres/             a base backup of the cluster: all databases at the same point of its log
+    FOLDER/files/                the files on records, where they are kept in a folder of the installation
     FOLDER/keys/                 what passwords, tokens and page tokens are derived from
     FOLDER/kehu-backup.json      when it was taken, and of what
 
@@ -29,6 +30,7 @@ from kehu_local.postgres import ADMIN, Postgres, program
 from kehu_local.suite import AT_ONCE, DATABASE_URL, command, locked, runnable
 
 NOTE = "kehu-backup.json"
+FILES = "files"
 _FORMAT = 1
 _ALWAYS = "1970-01-01T00:00:00+00:00"
 
@@ -71,9 +73,12 @@ def backup(var: Path, to: Path) -> Point:
     part.mkdir(parents=True, mode=0o700)
     try:
         with _server(var.absolute(), keys) as server:
+            # Those that are deleted meanwhile are in the first copy, those that are added in the second.
+            _copy_files(var.absolute() / FILES, part / FILES)
             at = datetime.now(UTC)
             _base_backup(server, part / "postgres")
             until = datetime.now(UTC)
+        _copy_files(var.absolute() / FILES, part / FILES)
         shutil.copytree(keys.folder, part / "keys")
         size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
         point = Point(at, until, size)
@@ -103,6 +108,7 @@ def restore(source: Path, var: Path) -> Restored:
     try:
         with locked(var):
             shutil.copytree(source / "keys", var / "keys")
+            _copy_files(source / FILES, var / FILES)
             return Restored(point, _made(source, var))
     except BaseException:
         for path in var.iterdir():
@@ -126,6 +132,18 @@ def _made(source: Path, var: Path) -> int:
         raise
     server.stop()
     return events
+
+
+def _copy_files(source: Path, to: Path) -> None:
+    """Adds the files on records that are not there yet. None is ever changed; one that is being written has a number."""
+    for path in source.rglob("*"):
+        there = to / path.relative_to(source)
+        if path.is_file() and "#" not in path.name and not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copy2(path, there)
+            except FileNotFoundError:  # deleted between the look and the copy
+                there.unlink(missing_ok=True)
 
 
 def _embedded_only() -> None:

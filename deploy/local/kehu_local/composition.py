@@ -33,6 +33,7 @@ MEMBERS = (
     Member("marketing", "marketing"),
     Member("servicedesk", "service_desk"),
     Member("analytics", "analytics"),
+    Member("notifications", "notifications"),
 )
 
 NEEDED = frozenset({"identity"})

@@ -244,6 +244,7 @@ def _start(
     ports = free_ports(len(chosen) + 1)
     addresses = {domain: f"127.0.0.1:{found}" for domain, found in zip(domains, ports, strict=False)}
     shared = {
+        "KEHU_FILES_URL": str(suite.var / "files"),
         **os.environ,
         "PYTHONUNBUFFERED": "1",
         **given,
@@ -272,6 +273,7 @@ def _start(
             "KEHU_DATABASE_URL": database,
             "KEHU_RELAY_DATABASE_URL": relay,
             "KEHU_PAGE_TOKEN_KEY": keys.secret(f"page tokens of {domain}"),
+            "KEHU_SECRET_KEYS": keys.secret(f"sealed secrets of {domain}"),
         }
         command(member, ["migrate"], {**environment, "KEHU_OWNER_DATABASE_URL": urls.owner})
         if member.domain == "identity":

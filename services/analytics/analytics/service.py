@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from analytics.listens import SUBSCRIPTIONS
+from analytics.privacy import PRIVACY
 from analytics.rebuild import rebuild
 from analytics.rpc import (
     freshness,
@@ -13,6 +14,7 @@ from analytics.rpc import (
     tickets_by_status_and_age,
 )
 from analytics.rpc.face import face
+from chassis.privacy.rpc import privacy_face
 from chassis.service import Service
 
 REPORTS = (
@@ -27,7 +29,7 @@ REPORTS = (
 
 SERVICE = Service(
     name="analytics",
-    faces=[face],
+    faces=[face, privacy_face("kehu.analytics.v1.PrivacyService", PRIVACY)],
     migrations=Path(__file__).parent / "migrations",
     subscriptions=SUBSCRIPTIONS,
     commands={"rebuild": rebuild},

@@ -136,6 +136,9 @@ UNCOUNTED = {
     "LeadCadenceStarted",
     "LeadCadenceStopped",
     "LeadContactDue",
+    "LeadCaptured",
+    "LeadMerged",
+    "LeadUnmerged",
 }
 """What happens to a lead and changes neither its owner nor its status."""
 

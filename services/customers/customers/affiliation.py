@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Uuid, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import col
 
 from chassis.database import Transaction
@@ -23,7 +24,10 @@ from customers.reports import check_superior, superiors
 MOST = 20
 WHAT = ("title", "department", "decision_role", "reports_to_id")
 
-_HOLDERS = text("SELECT owner_id, team_id FROM contact_affiliations WHERE contact_id = :contact")
+_HOLDERS = text(
+    "SELECT c.id, c.owner_id, c.team_id, c.shared_with FROM customers c WHERE c.deleted_at IS NULL AND (c.id = :home"
+    " OR c.id IN (SELECT a.customer_id FROM contact_affiliations a WHERE a.contact_id = :contact))"
+).columns(id=Uuid, owner_id=Uuid, team_id=Uuid, shared_with=JSONB)
 _PUT = text(
     "INSERT INTO contact_affiliations (tenant_id, contact_id, customer_id, reports_to_id, owner_id, team_id)"
     " VALUES (:tenant, :contact, :customer, :superior, :owner, :team) ON CONFLICT (tenant_id, contact_id, customer_id)"
@@ -35,23 +39,28 @@ _BELOW = text("SELECT contact_id FROM contact_affiliations WHERE reports_to_id =
 _MEMBERS = text("SELECT contact_id FROM contact_affiliations WHERE customer_id = :customer")
 
 
-async def seen_contact(tx: Transaction, id: UUID) -> tuple[Contact, bool]:
-    """The contact, locked, if the caller may see it, and whether the caller may change it. Raises NotFound."""
+async def seen_contact(tx: Transaction, id: UUID, *, shares: bool = True) -> tuple[Contact, bool]:
+    """The contact, locked, if the caller may see it, and whether the caller may change it; without `shares`, by a right of their
+    own. Raises NotFound."""
     contact = await tx.find(Contact, id)
     if contact is None:
         raise NotFound("contact", id)
-    writes = covers(contact, tx.who, "customers", Act.WRITE)
-    if writes or covers(contact, tx.who, "customers", Act.READ):
-        return contact, writes
-    holders = await tx.session.execute(_HOLDERS, {"contact": id})
-    if any(covers(Holder(row.owner_id, row.team_id), tx.who, "customers", Act.READ) for row in holders):
+    if covers(contact, tx.who, "customers", Act.WRITE):
+        return contact, True
+    found = (await tx.session.execute(_HOLDERS, {"home": contact.customer_id, "contact": id})).all()
+    holders = {row.id: Holder(row.owner_id, row.team_id, row.shared_with) for row in found}
+    home = holders.get(contact.customer_id)
+    if shares and home is not None and covers(home, tx.who, "customers", Act.WRITE):
+        return contact, True
+    if any(covers(one, tx.who, "customers", Act.READ) for one in (contact, *holders.values())):
         return contact, False
     raise NotFound("contact", id)
 
 
-async def writable_contact(tx: Transaction, id: UUID) -> Contact:
-    """The contact, locked, for changing it. Raises NotFound, and Denied when the caller may only see it."""
-    contact, writes = await seen_contact(tx, id)
+async def writable_contact(tx: Transaction, id: UUID, *, shares: bool = True) -> Contact:
+    """The contact, locked, for changing it; without `shares` for disposing of it. Raises NotFound, and Denied when the caller may
+    only see it."""
+    contact, writes = await seen_contact(tx, id, shares=shares)
     if not writes:
         raise Denied("You may see this contact but not change it.", reason="RECORD_READ_ONLY")
     return contact
@@ -252,16 +261,6 @@ async def dismiss_all(tx: Transaction, customer: Customer) -> None:
         contact.affiliations = [o for o in contact.affiliations if o["customer_id"] != str(customer.id)]
         await tx.session.execute(_TAKE, {"contact": contact.id, "customer": customer.id})
         tell(tx, contact, before)
-
-
-async def follow_owner(tx: Transaction, customer: Customer) -> None:
-    """The contacts that belong to a customer without it being their primary one are seen by its new owner, too."""
-    await tx.session.execute(
-        text(
-            "UPDATE contact_affiliations SET owner_id = :owner, team_id = :team WHERE customer_id = :customer"
-        ),
-        {"owner": customer.owner_id, "team": customer.team_id, "customer": customer.id},
-    )
 
 
 async def index_anew(tx: Transaction, contact: Contact) -> None:

@@ -232,7 +232,9 @@ async def check_untouched(tx: Transaction, customer: Customer, made_with: UUID |
         text(
             "SELECT 1 FROM contacts WHERE customer_id = :id AND deleted_at IS NULL"
             " AND (id IS DISTINCT FROM :made_with OR version > 1)"
-            " UNION ALL SELECT 1 FROM contact_affiliations WHERE customer_id = :id LIMIT 1"
+            " UNION ALL SELECT 1 FROM contact_affiliations WHERE customer_id = :id"
+            " UNION ALL SELECT 1 FROM notes WHERE record_id IN (:id, :made_with) AND deleted_at IS NULL"
+            " UNION ALL SELECT 1 FROM attachments WHERE record_id IN (:id, :made_with) AND deleted_at IS NULL LIMIT 1"
         ),
         {"id": customer.id, "made_with": made_with},
     )

@@ -1,6 +1,6 @@
 """Customers: companies and persons we deal with or want to deal with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime
@@ -18,9 +18,10 @@ from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.owners import Owner
 from chassis.principal import Act
-from chassis.records import Customized, Owned
+from chassis.records import Customized, Owned, Shareable
 from chassis.search import Searchable
-from chassis.visibility import covers
+from chassis.shares.entries import share_lines
+from chassis.visibility import Shares, covers
 from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
 from customers.names import core_name
 from customers.profile import (
@@ -37,6 +38,8 @@ from customers.profile import (
 )
 from customers.value_lists import enum_view, listed
 
+SHARES, SHARES_OF_CUSTOMER = Shares("customer"), Shares("customer", "customer_id")
+"""By which shares customers are seen, and what belongs to them."""
 KINDS = ("COMPANY", "PERSON")
 SIZES = ("MICRO", "SMALL", "MEDIUM", "LARGE")
 LEVELS = ("A", "B", "C", "D")
@@ -47,7 +50,7 @@ SOURCES = (
 )  # fmt: skip
 
 
-class Customer(Reached, Owned, Searchable, Customized, table=True):
+class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
     """A company or a person. The touch times are kept by events of other services, see `touches`."""
 
     __tablename__ = "customers"  # pyright: ignore[reportAssignmentType]
@@ -55,6 +58,7 @@ class Customer(Reached, Owned, Searchable, Customized, table=True):
     ways: ClassVar[tuple[Way, ...]] = CUSTOMER_WAYS
     history_listed: ClassVar[frozenset[str]] = frozenset({
         "phone_label", "other_phones", "email_label", "other_emails", "address_label", "other_addresses", "accounts",
+        "shared_with",
     })  # fmt: skip
 
     kind: str = "COMPANY"
@@ -95,14 +99,23 @@ class Customer(Reached, Owned, Searchable, Customized, table=True):
     last_service_time: datetime | None = None
     merged_into_id: UUID | None = None
     """The survivor, when it was deleted by a merge."""
+    return_time: datetime | None = None
+    pool_time: datetime | None = None
+    previous_owner_id: UUID | None = None
+    return_reason: str = ""
+
+    @classmethod
+    def history_entries(cls, read: Callable[[str], Any]) -> Mapping[str, Mapping[str, str]]:
+        """Each way to reach it, and each share, as one line."""
+        return {**super().history_entries(read), "shares": share_lines(read("shared_with"))}
 
     def findable(self) -> None:
-        """Keeps the words for searching true to name, numbers and addresses."""
+        """Keeps the words for searching true to name, numbers, addresses and tags."""
         names = [self.display_name]
         phones = [entry["number"] for entry in self.entries("phones")]
         texts = [entry["address"] for entry in self.entries("emails")]
         texts += [entry["account"] for entry in self.accounts] + [
-            self.external_key, self.tax_number, self.registration_number,
+            self.external_key, self.tax_number, self.registration_number, *self.tags,
         ]  # fmt: skip
         if self.kind == "PERSON":
             self.find_by(people=names, phones=phones, texts=texts)
@@ -158,6 +171,8 @@ class CustomerAssigned(Event):
     team_id: UUID | None
     customer: CustomerSnapshot
     previous_owner_id: UUID | None
+    with_activities: bool = False
+    with_opportunities: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,20 +301,6 @@ async def survivor_of(tx: Transaction, id: UUID) -> UUID:
     """The customer into which that one went by merges; itself when it did not, or when nobody knows it."""
     found = (await tx.session.execute(_SURVIVOR, {"id": id})).scalar_one_or_none()
     return id if found is None else UUID(str(found))
-
-
-async def assign_customer(tx: Transaction, customer: Customer, owner: Owner) -> None:
-    """Gives a customer and its contacts to another owner; the present owner changes nothing."""
-    if customer.owner_id == owner.person_id:
-        return
-    previous = customer.owner_id
-    customer.owner_id, customer.team_id = owner.person_id, owner.team_id
-    customer.assign_time = tx.now
-    await tx.session.execute(
-        text("UPDATE contacts SET owner_id = :owner, team_id = :team WHERE customer_id = :id"),
-        {"owner": owner.person_id, "team": owner.team_id, "id": customer.id},
-    )
-    tx.record(CustomerAssigned(**told(customer), previous_owner_id=previous), on=customer)
 
 
 async def check_no_children(tx: Transaction, customer: Customer) -> None:

@@ -194,7 +194,11 @@ _CONTACTS = (
     + ") OR t.id IN (SELECT c.id FROM contacts c WHERE c.customer_id = ANY($2::uuid[]) AND lower(c.display_name) = $3"
     " UNION ALL SELECT a.contact_id FROM contact_affiliations a WHERE a.customer_id = ANY($2::uuid[])))"
 )
-_HOLDERS = "SELECT contact_id, owner_id, team_id FROM contact_affiliations WHERE contact_id = ANY($1::uuid[])"
+_HOLDERS = (
+    "SELECT m.contact_id, c.owner_id, c.team_id, c.shared_with FROM (SELECT id AS contact_id, customer_id FROM contacts"
+    " WHERE id = ANY($1::uuid[]) UNION ALL SELECT contact_id, customer_id FROM contact_affiliations"
+    " WHERE contact_id = ANY($1::uuid[])) m JOIN customers c ON c.id = m.customer_id AND c.deleted_at IS NULL"
+)
 
 
 def _asked(traits: Traits) -> list[dict[str, Any]]:
@@ -223,7 +227,7 @@ async def contacts_like(
     found = _ranked(rows, traits, contact_traits, itself, least)
     through: dict[UUID, list[Holder]] = {}
     for row in await database.read(who, _HOLDERS, [one.row["id"] for one in found]) if found else ():
-        through.setdefault(row["contact_id"], []).append(Holder(row["owner_id"], row["team_id"]))
+        through.setdefault(row["contact_id"], []).append(_holder(row))
     return _parted(found, who, most, through)
 
 
@@ -243,6 +247,10 @@ def _column(row: Any, name: str) -> Any:
     return row[name]
 
 
+def _holder(row: Any) -> Holder:
+    return Holder(row["owner_id"], row["team_id"], row.get("shared_with"))
+
+
 def _parted(
     found: Sequence[Duplicate], who: Principal, most: int, through: Mapping[UUID, Sequence[Holder]]
 ) -> Duplicates:
@@ -251,7 +259,7 @@ def _parted(
         for one in found
         if any(
             covers(holder, who, "customers", Act.READ)
-            for holder in (Holder(one.row["owner_id"], one.row["team_id"]), *through.get(one.row["id"], ()))
+            for holder in (_holder(one.row), *through.get(one.row["id"], ()))
         )
     ]
     return Duplicates(seen[: most or MOST_SHOWN], len(found) - len(seen))

@@ -94,6 +94,18 @@ def relation_exists() -> AlreadyExists:
     )
 
 
+def partner_already() -> AlreadyExists:
+    """The customer is a partner."""
+    return AlreadyExists("PARTNER_ALREADY", "the customer is a partner already", field="partner.customerId")
+
+
+def competitor_name_taken() -> AlreadyExists:
+    """Another competitor has the name."""
+    return AlreadyExists(
+        "COMPETITOR_NAME_TAKEN", "another competitor has this name", field="competitor.displayName"
+    )
+
+
 def external_key_taken() -> AlreadyExists:
     """Another record has the external key."""
     return AlreadyExists("EXTERNAL_KEY_TAKEN", "another record has this key already", field="externalKey")
@@ -168,6 +180,13 @@ def card_held_already() -> AlreadyExists:
 def customer_mismatch() -> Invalid:
     """An order of one customer cannot be paid with the points of another."""
     return Invalid("orderId", "is an order of another customer", reason="CUSTOMER_MISMATCH")
+
+
+class NotAPerson(Precondition):
+    reason = "NOT_A_PERSON"
+
+    def __init__(self) -> None:
+        super().__init__("The customer is a company: name one of its contacts.")
 
 
 class MergeKindsDiffer(Precondition):

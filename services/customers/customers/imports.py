@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from chassis.custom_fields.given import COLUMN
-from chassis.database import Transaction
+from chassis.database import Transaction, shared_only
 from chassis.errors import Invalid
+from chassis.home import home_country_of
 from chassis.imports.custom import refused_by
 from chassis.imports.duplicates import Do, decided, lacking, twins
 from chassis.imports.importer import (
@@ -47,14 +48,15 @@ from chassis.imports.values import (
 )
 from chassis.principal import Act
 from chassis.rpc import Call
-from chassis.visibility import visible, visible_text
-from customers.affiliation import dismiss
+from chassis.visibility import covers, visible, visible_text
+from customers.affiliation import dismiss, writable_contact
 from customers.contact import Contact, Entries, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
+    SHARES,
+    SHARES_OF_CUSTOMER,
     Customer,
     CustomerDeleted,
-    assign_customer,
     change_customer,
     check_no_children,
     checked,
@@ -62,8 +64,9 @@ from customers.customer import (
     told,
 )
 from customers.errors import CustomerCircle, CustomerTouched, ImportGaveAway
+from customers.ownership import assign_customers
 from customers.points.cards import has_card
-from customers.profile import by_entries, home_country_of
+from customers.profile import by_entries
 from customers.value_lists import VALUE_LISTS
 
 _KIND = Choice({"COMPANY": ("company", "公司", "企业"), "PERSON": ("person", "consumer", "个人")})
@@ -127,7 +130,10 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: b
     except CustomerCircle as problem:
         return refused(problem.reason, problem.message, "parent")
     if "owner" in values and not (fill and customer.owner_id):
-        await assign_customer(tx, customer, values["owner"])
+        if not covers(customer, tx.who, "customers", Act.WRITE, shares=False):
+            only = shared_only("customer")
+            return refused(only.reason, only.message, "owner")
+        await assign_customers(tx, [customer], values["owner"])
     await tx.session.flush()
     return unchanged(id) if customer.version == version else updated(id)
 
@@ -192,7 +198,7 @@ def _customer_columns(values: dict[str, Any]) -> dict[str, Any]:
 async def find_customers(call: Call, names: Sequence[str]) -> dict[str, Found | Refused]:
     """Customers by name, with case and spaces set aside where that leaves no doubt, among those that the person who imports
     may see."""
-    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2)
+    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2, shares=SHARES)
     rows = await call.database.read(
         call.who,
         "SELECT t.display_name, t.id FROM customers t WHERE t.deleted_at IS NULL"  # noqa: S608 (the rule of visibility has places for its values)
@@ -251,7 +257,7 @@ async def _reached_at(tx: Transaction, rows: list[ImportRow]) -> dict[tuple[UUID
         select(Contact)
         .where(
             col(Contact.customer_id).in_(ids), col(Contact.deleted_at).is_(None),
-            visible(Contact, tx.who, "customers", Act.READ),
+            visible(Contact, tx.who, "customers", Act.READ, shares=SHARES_OF_CUSTOMER),
         )
         .order_by(col(Contact.id).desc())
     )  # fmt: skip
@@ -265,7 +271,7 @@ async def _reached_at(tx: Transaction, rows: list[ImportRow]) -> dict[tuple[UUID
 
 async def _changed_contact(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: bool) -> Outcome:
     await tx.session.flush()
-    contact = await tx.get(Contact, id, right="customers")
+    contact = await writable_contact(tx, id)
     version = contact.version
     given = _contact_columns(values)
     for name, key in (("phones", "number"), ("emails", "address")):

@@ -6,25 +6,28 @@ attempts would help.
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
 from kehu.identity.v1 import events_pb2 as identity
+from kehu.leads.v1 import events_pb2 as leads
+from kehu.sales.v1 import activity_pb2, opportunity_pb2, order_pb2
 from kehu.sales.v1 import events_pb2 as sales
-from kehu.sales.v1 import opportunity_pb2, order_pb2
 from kehu.servicedesk.v1 import events_pb2 as servicedesk
 
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Poison, Subscriptions
+from chassis.home import keep_home_country
 from chassis.mapping import to_date, to_datetime, to_value
 from customers.customer import survivor_of
 from customers.points.earning import SoldOrder, order_cancelled, order_earns
 from customers.points.programme import Bought
-from customers.profile import keep_home_country
-from customers.touches import touch
+from customers.rpc.lead_papers import LEAD_PAPERS
+from customers.touches import COMPLETED, GONE, PLANNED, ActivityFact, keep_activity, touch
 from customers.value.facts import OpportunityFact, OrderFact, customer_of_order, keep_opportunity, keep_order
 from customers.value.review import outdate
 from customers.value.worth import keep_main_currency, revalue
@@ -40,16 +43,36 @@ def _readable(read: Callable[[Any], R], event: Any) -> R:
         raise Poison(f"the snapshot is not readable: {error}") from error
 
 
-@SUBSCRIPTIONS.on(sales.ActivityCompleted)
-async def activity_completed(event: sales.ActivityCompleted, tx: Transaction, envelope: Envelope) -> None:
-    if event.activity.customer_id:
-        whom = await survivor_of(tx, UUID(event.activity.customer_id))
-        at = (
-            to_datetime(event.activity.complete_time)
-            if event.activity.HasField("complete_time")
-            else envelope.time
-        )
-        await touch(tx, "contact", whom, at)
+_STATES = {
+    activity_pb2.ACTIVITY_STATUS_PLANNED: PLANNED,
+    activity_pb2.ACTIVITY_STATUS_COMPLETED: COMPLETED,
+    activity_pb2.ACTIVITY_STATUS_CANCELLED: GONE,
+}
+
+
+def _activity(event: Any, at: datetime) -> ActivityFact:
+    told: sales.ActivitySnapshot = event.activity
+    state = GONE if isinstance(event, sales.ActivityDeleted) else _STATES.get(told.status, GONE)
+    time = told.complete_time if state == COMPLETED else told.due_time
+    has_time = told.HasField("complete_time" if state == COMPLETED else "due_time")
+    return ActivityFact(
+        id=UUID(event.activity_id), customer_id=UUID(told.customer_id) if told.customer_id else None, state=state,
+        at=to_datetime(time) if has_time else at,
+    )  # fmt: skip
+
+
+async def activity_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
+    """Whatever became of an activity."""
+    fact = _readable(lambda told: _activity(told, envelope.time), event)
+    if fact.customer_id is not None:
+        fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
+    await keep_activity(tx, fact, envelope)
+
+
+for _kind in (
+    sales.ActivityPlanned, sales.ActivityUpdated, sales.ActivityCompleted, sales.ActivityCancelled, sales.ActivityDeleted,
+):  # fmt: skip
+    SUBSCRIPTIONS.on(_kind)(activity_moved)
 
 
 def _minor(message: Any, name: str, currency: str) -> int:
@@ -73,7 +96,8 @@ def _order(event: Any) -> tuple[OrderFact, SoldOrder]:
     ]
     fact = OrderFact(
         id=id, customer_id=customer_id, cancelled=order.status == order_pb2.ORDER_STATUS_CANCELLED, currency=currency,
-        revenue=_minor(order, "subtotal", currency), order_date=to_date(order.order_date, "order_date"),
+        revenue=_minor(order, "subtotal", currency), total=_minor(order, "total", currency),
+        received=_minor(order, "received_total", currency), order_date=to_date(order.order_date, "order_date"),
     )  # fmt: skip
     sold = SoldOrder(
         id=id, number=order.number, customer_id=customer_id, currency=currency, lines=lines,
@@ -113,6 +137,17 @@ async def order_cancelled_event(event: sales.OrderCancelled, tx: Transaction, en
     await _order_moved(event, tx, envelope)
 
 
+@SUBSCRIPTIONS.on(sales.OrderReceiptRecorded, when=lambda event: bool(event.order.customer_id))
+async def order_receipt_recorded(
+    event: sales.OrderReceiptRecorded, tx: Transaction, envelope: Envelope
+) -> None:
+    """Something was paid of an order. Points are earned by placing or delivery, and not by this."""
+    fact, _ = _readable(_order, event)
+    fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
+    await keep_order(tx, fact, envelope)
+    await revalue(tx, fact.customer_id)
+
+
 def _given_to_another(event: sales.OrderUpdated) -> bool:
     drafted = event.order.status == order_pb2.ORDER_STATUS_DRAFT
     return bool(event.order.customer_id) and not drafted and "customerId" in event.changed_fields
@@ -149,6 +184,8 @@ async def opportunity_moved(event: Any, tx: Transaction, envelope: Envelope) -> 
     await outdate(tx, envelope.time.date())
     for customer_id in sorted(await keep_opportunity(tx, fact, envelope)):
         await revalue(tx, customer_id)
+    if isinstance(event, sales.OpportunityWon):
+        await touch(tx, "deal", fact.customer_id, envelope.time)
 
 
 def _has_customer(event: Any) -> bool:
@@ -172,6 +209,13 @@ async def tenant_told(event: Any, tx: Transaction, envelope: Envelope) -> None:
 
 for _said in (identity.TenantCreated, identity.TenantUpdated):
     SUBSCRIPTIONS.on(_said, when=lambda event: bool(event.currency_code or event.country_code))(tenant_told)
+
+
+@SUBSCRIPTIONS.on(leads.LeadConverted)
+async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: Envelope) -> None:
+    """Its notes and files follow."""
+    papers = {"lead_id": event.lead_id, "customer_id": event.lead.customer_id}
+    await tx.enqueue(LEAD_PAPERS, papers, key=event.lead_id)
 
 
 @SUBSCRIPTIONS.on(servicedesk.TicketOpened)

@@ -5,25 +5,19 @@ Where the contract has a single field as well (`phone` beside `phones`), its col
 beside it the primary's label and the other entries. So the two cannot disagree, and records from before lists need no change.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
-from uuid import UUID
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from chassis import texts
-from chassis.database import Database, Transaction
+from chassis.database import Transaction
 from chassis.errors import Invalid
+from chassis.home import DEFAULT_COUNTRY, dialled_at_home, home_country
 from chassis.phones import normalised_phone
-from chassis.principal import Principal
 
-DEFAULT_COUNTRY = "CN"
 Entries = list[dict[str, Any]]
 Read = Callable[[str], Any]
 
@@ -265,48 +259,4 @@ def _dialled_at_home(way: Way, values: Mapping[str, Any]) -> bool:
     if way.name != "phones":
         return False
     written = [entry["number"] for entry in values.get("phones") or ()] + [values.get(way.single) or ""]
-    return any(number and not number.lstrip().startswith(("+", "＋", "00")) for number in written)
-
-
-_HOME = text("SELECT country_code FROM tenant_countries")
-_KEEP = text(
-    "INSERT INTO tenant_countries AS t (tenant_id, country_code, version, event_id)"
-    " VALUES (:tenant, :country, :version, :event)"
-    " ON CONFLICT (tenant_id) DO UPDATE SET country_code = excluded.country_code, version = excluded.version,"
-    " event_id = excluded.event_id WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id)"
-)
-
-
-_KNOWN_FOR = 60.0
-_countries: WeakKeyDictionary[Database, dict[UUID, tuple[float, str]]] = WeakKeyDictionary()
-"""What this process knows of tenants' countries, and until when."""
-
-
-async def home_country(tx: Transaction) -> str:
-    """The country by whose rules numbers without a country code are read. A process remembers it for a minute: a company moves
-    less often than it writes numbers."""
-    known = _countries.setdefault(tx.database, {})
-    until, country = known.get(tx.who.tenant_id, (0.0, DEFAULT_COUNTRY))
-    if until < time.monotonic():
-        country = (await tx.session.execute(_HOME)).scalar_one_or_none() or DEFAULT_COUNTRY
-        known[tx.who.tenant_id] = time.monotonic() + _KNOWN_FOR, country
-    return country
-
-
-async def home_country_of(database: Database, who: Principal) -> str:
-    """The same for reading."""
-    rows = await database.read(who, "SELECT country_code FROM tenant_countries")
-    return rows[0]["country_code"] if rows and rows[0]["country_code"] else DEFAULT_COUNTRY
-
-
-async def keep_home_country(tx: Transaction, country: str, version: int, event_id: Any) -> None:
-    """What identity says of the tenant's country, unless a newer event has spoken."""
-    told = {"tenant": tx.who.tenant_id, "country": country, "version": version, "event": event_id}
-    await tx.session.execute(_KEEP, told)
-    known = _countries.get(tx.database)
-    if known is not None:
-        tx.after_commit.append(partial(_forget, known, tx.who.tenant_id))
-
-
-def _forget(known: dict[UUID, tuple[float, str]], tenant_id: UUID) -> None:
-    known.pop(tenant_id, None)
+    return any(dialled_at_home(number) for number in written)

@@ -17,6 +17,7 @@ from sqlmodel import Field, col
 from chassis.database import Database, Transaction
 from chassis.errors import NotFound
 from chassis.events.event import Event
+from chassis.papers import drop_papers
 from chassis.principal import Act, Principal
 from chassis.records import Owned, Record
 from chassis.visibility import covers
@@ -28,6 +29,7 @@ from customers.customer import Customer, CustomerSnapshot, ancestors, hold_trees
 from customers.errors import CustomerInTrash
 from customers.merging.kept import Before, Kept, put_back
 from customers.merging.undo import cards_back, contacts_back, relations_back
+from customers.partner import end_partnership, partner_of, partners_back
 from customers.points.cards import card_of, withdraw_card
 from customers.relation import end_all, relations_of
 
@@ -94,6 +96,10 @@ async def trash_customer(tx: Transaction, customer: Customer, *, kept: bool) -> 
     before.note(await relations_of(tx, [customer.id]))
     card = await card_of(tx, customer.id)
     before.note([card] if card is not None else [])
+    partner = await partner_of(tx, customer.id)
+    if partner is not None:
+        before.note([partner])
+        end_partnership(tx, partner)
     await dismiss_all(tx, customer)
     await end_all(tx, customer)
     await withdraw_card(tx, customer)
@@ -155,6 +161,7 @@ async def _restore_customer(tx: Transaction, item: TrashItem) -> None:
     for row in await contacts_back(tx, item.kept):
         tx.record(ContactRestored(**contacts.told(row)), on=row)
     await cards_back(tx, item.kept)
+    await partners_back(tx, item.kept)
     tx.record(CustomerRestored(**customers.told(customer)), on=customer)
 
 
@@ -197,7 +204,7 @@ _EMPTY_CUSTOMERS = text(
     "UPDATE customers SET display_name = '-', search = '{}', search_text = '', phone = '', email = '', website = '',"
     " address = '{}', other_phones = '[]', other_emails = '[]', other_addresses = '[]', accounts = '[]', tax_number = '',"
     " needs = '', tags = '{}', registration_number = '', notes = '', external_key = '', custom_fields = '{}', industry = '',"
-    " region = '' WHERE id = :id AND deleted_at IS NOT NULL"
+    " region = '', shared_with = '[]', return_reason = '' WHERE id = :id AND deleted_at IS NOT NULL"
 )
 _EMPTY_CONTACTS = text(
     "UPDATE contacts SET display_name = '-', search = '{}', search_text = '', title = '', department = '', phones = '[]',"
@@ -208,6 +215,9 @@ _EMPTY_CONTACTS = text(
 _EMPTY_VALUES = text(
     "DELETE FROM custom_values WHERE record_id = :id OR record_id IN"
     " (SELECT id FROM contacts WHERE customer_id = :id AND deleted_at IS NOT NULL)"
+)
+_EMPTIED_CONTACTS = text(
+    "SELECT id FROM contacts WHERE (id = :id OR customer_id = :id) AND deleted_at IS NOT NULL"
 )
 _FORGET = text(
     "DELETE FROM trash WHERE id = :id OR (kind = 'CONTACT' AND id IN (SELECT id FROM contacts WHERE customer_id = :id))"
@@ -224,6 +234,9 @@ async def purge(payload: Mapping[str, Any], call: Any) -> None:
             async with database.transaction(who, origin="job") as tx:
                 item = await tx.find(TrashItem, row["id"])
                 if item is not None:
+                    people = (await tx.session.execute(_EMPTIED_CONTACTS, {"id": item.id})).scalars()
+                    await drop_papers(tx, Contact.record_type, [UUID(str(id)) for id in people])
+                    await drop_papers(tx, Customer.record_type, [item.id])
                     for statement in (_EMPTY_CUSTOMERS, _EMPTY_CONTACTS, _EMPTY_VALUES, _FORGET):
                         await tx.session.execute(statement, {"id": item.id})
     async with database.transaction(who, origin="job") as tx:

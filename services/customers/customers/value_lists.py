@@ -130,9 +130,28 @@ _ACCOUNT_LABEL = ListKind(
     ),
     accepts_others=True,
 )  # fmt: skip
+_PARTNER_TYPE = ListKind(
+    "partner_type", "伙伴类型", "Kind of partner",
+    (
+        offered("supplier", "供应商", "Supplier"), offered("distributor", "经销商", "Distributor"),
+        offered("reseller", "代理商", "Reseller"), offered("service_partner", "服务商", "Service partner"),
+        offered("technology_partner", "技术伙伴", "Technology partner"),
+        offered("referral_partner", "推荐伙伴", "Referral partner"), offered("other", "其他", "Other"),
+    ),
+    used=(Used("partners", "type"),),
+)  # fmt: skip
+_DISCOUNT_LEVEL = ListKind(
+    "discount_level", "折扣等级", "Discount level",
+    (
+        offered("gold", "金牌", "Gold"), offered("silver", "银牌", "Silver"), offered("bronze", "铜牌", "Bronze"),
+        offered("standard", "标准", "Standard"),
+    ),
+    used=(Used("partners", "discount_level"),),
+)  # fmt: skip
 
 VALUE_LISTS = ValueLists(
     _INDUSTRY, _LEVEL, _STAGE, _SOURCE, _SIZE, _REGION, _PHONE_LABEL, _EMAIL_LABEL, _ADDRESS_LABEL, _ACCOUNT_LABEL,
+    _PARTNER_TYPE, _DISCOUNT_LEVEL,
 )  # fmt: skip
 ENUMS: Mapping[str, frozenset[str]] = {kind.key: kind.built_in for kind in (_SIZE, _LEVEL, _STAGE, _SOURCE)}
 """The columns that an enum of the contract shows, and what it names."""

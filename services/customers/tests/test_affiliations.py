@@ -14,8 +14,8 @@ from chassis.errors import Code, Problem
 from chassis.owners import Owner
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import Harness, refused, somebody
-from customers.affiliation import follow_owner
-from customers.customer import Customer, assign_customer
+from customers.customer import Customer
+from customers.ownership import assign_customers
 from customers.testing import Company
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -270,8 +270,7 @@ async def test_a_new_owner_sees_the_contacts(people: People) -> None:
     who, _ = await seller(people)
     async with people.service.running.database.transaction(people.who) as tx:
         customer = await tx.get(Customer, UUID(bank), right="customers")
-        await assign_customer(tx, customer, Owner(who.person_id, None))
-        await follow_owner(tx, customer)
+        await assign_customers(tx, [customer], Owner(who.person_id, None))
     assert (await people.get(zhang, who)).customer_id == bank
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
@@ -9,14 +10,18 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
 from kehu.imports.v1 import imports_pb2 as pb
 from kehu.valuelists.v1 import value_lists_pb2 as lists_pb
+from sqlalchemy import select
 
+from chassis.home import keep_home_country
 from chassis.ids import new_id
 from chassis.imports.importer import Importer
 from chassis.imports.mapping import proposal
 from chassis.principal import Reach, Rights
+from chassis.shares.entries import PERSON, Grantee
 from chassis.testing import Harness, eventually
 from customers import imports
-from customers.profile import keep_home_country
+from customers.customer import Customer
+from customers.sharing import WRITE, share_customer
 from customers.testing import COLLEAGUE, CUSTOMERS, Company
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -253,3 +258,33 @@ async def test_numbers_are_read_as_at_home(service: Harness, company: Company) -
         await keep_home_country(tx, "DE", 1, new_id())
     await imported(company, "customer", "Name,Phone\nA GmbH,030 901820\n")
     assert (await customers(company))["A GmbH"].phone == "+4930901820"
+
+
+async def test_a_share_lets_imports_change_customers_and_not_give_them_away(
+    service: Harness, company: Company
+) -> None:
+    await imported(company, "customer", "编号,Name\nK1,甲\n")
+    await imported(company, "contact", "Customer,Name,Phone\n甲,张伟,13800000001\n")
+    own = {"customers": Rights(Reach.OWN, Reach.OWN)}
+    colleague = Company(service, replace(company.who, rights=own, person_id=UUID(COLLEAGUE.id)))
+    update: dict[str, Any] = {"mode": pb.IMPORT_MODE_UPSERT}
+    unseen = await imported(colleague, "customer", "编号,Name,Region\nK1,甲,华东\n", **update)
+    assert (unseen.updated_rows, unseen.refused_rows) == (0, 1)
+    async with service.running.database.transaction(company.who) as tx:
+        (row,) = (await tx.session.execute(select(Customer))).scalars()
+        share_customer(tx, row, Grantee(PERSON, colleague.who.person_id), WRITE, None)
+    run = await imported(colleague, "customer", "编号,Name,Region\nK1,甲,华东\n", **update)
+    assert (run.updated_rows, run.refused_rows) == (1, 0)
+    taken = await imported(colleague, "customer", "编号,Name,负责人\nK1,甲,李雷\n", **update)
+    assert (taken.updated_rows, taken.refused_rows) == (0, 1)
+    found = (await customers(company))["甲"]
+    assert (found.region, found.owner_id) == ("east_china", str(company.who.person_id))
+    # Its contacts are found and changed, and not made twice.
+    again = await imported(
+        colleague, "contact", "Customer,Name,Phone,Title\n甲,张伟,13800000001,CEO\n", duplicates=MERGE
+    )
+    assert (again.created_rows, again.refused_rows) == (0, 0)
+    request = contact_service_pb2.ListContactsRequest()
+    answer = contact_service_pb2.ListContactsResponse
+    page = await service.ask(company.who, CONTACTS + "ListContacts", request, answer)
+    assert [(one.display_name, one.title) for one in page.contacts] == [("张伟", "CEO")]

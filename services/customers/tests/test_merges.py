@@ -130,6 +130,7 @@ class Book(Company):
         for table in (
             "customers", "contacts", "contact_affiliations", "customer_relations", "membership_cards", "customer_orders",
             "customer_opportunities", "customer_values", "customer_amounts", "custom_values", "segments", "segment_customers",
+            "partners", "competitors",
         ):  # fmt: skip
             there = await self.service.running.database.read(
                 self.who, "SELECT to_regclass($1) IS NOT NULL AS there", table

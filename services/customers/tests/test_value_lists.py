@@ -85,7 +85,7 @@ async def test_a_new_tenant_is_offered_values_in_both_languages(company: Company
     found = await lists(company)
     assert list(found) == [
         "industry", "level", "stage", "source", "size", "region",
-        "phone_label", "email_label", "address_label", "account_label",
+        "phone_label", "email_label", "address_label", "account_label", "partner_type", "discount_level",
     ]  # fmt: skip
     for one in found.values():
         assert one.name_zh and one.name_en and one.values and one.etag == "0", one.key

@@ -55,6 +55,8 @@ class PersonSnapshot:
     team_id: UUID | None
     role_ids: list[UUID]
     status: str
+    language_code: str
+    time_zone: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,8 @@ def snapshot(person: Person) -> PersonSnapshot:
         team_id=person.team_id,
         role_ids=list(person.role_ids),
         status=person.status,
+        language_code=person.language_code,
+        time_zone=person.time_zone,
     )
 
 

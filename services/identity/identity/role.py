@@ -19,7 +19,7 @@ from identity.errors import RoleAboveOwn, RoleBuiltIn, RoleInUse
 
 RESOURCES = (
     "people", "customers", "leads", "opportunities", "products", "orders", "campaigns", "tickets", "reports", "settings",
-    "exports",
+    "exports", "privacy",
 )  # fmt: skip
 _LETTERS = "nota"
 Table = dict[str, str]

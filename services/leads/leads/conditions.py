@@ -42,6 +42,18 @@ LISTED: Mapping[str, Field] = {
     "nextContactChannel": Field(
         "next_contact_channel", Kind.ENUM, values=CHANNELS, prefix="CONTACT_CHANNEL_"
     ),
+    "utmSource": Field("utm_source", Kind.TEXT),
+    "utmMedium": Field("utm_medium", Kind.TEXT),
+    "utmCampaign": Field("utm_campaign", Kind.TEXT),
+    "referrer": Field("referrer", Kind.TEXT),
+    "landingPage": Field("landing_page", Kind.TEXT),
+    "clickId": Field("click_id", Kind.TEXT),
+    "captureCount": Field("capture_count", Kind.INTEGER),
+    "lastCaptureTime": Field("last_capture_time", Kind.TIMESTAMP, nullable=True),
+    "lastSource": Field("last_source", Kind.ENUM, values=SOURCES, prefix="LEAD_SOURCE_"),
+    "lastCampaignId": Field("last_campaign_id", Kind.UUID, nullable=True),
+    "duplicateOfLeadId": Field("duplicate_of_lead_id", Kind.UUID, nullable=True),
+    "duplicateOfCustomerId": Field("duplicate_of_customer_id", Kind.UUID, nullable=True),
 }
 """What lists of leads are filtered and ordered by."""
 

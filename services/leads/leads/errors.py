@@ -145,3 +145,28 @@ class ImportGaveAway(Precondition):
 def default_rule_exists() -> AlreadyExists:
     """The tenant has a default rule of assignment."""
     return AlreadyExists("DEFAULT_RULE_EXISTS", "there is a default rule already", field="rule.defaultRule")
+
+
+class LeadNotMergeable(Precondition):
+    reason = "LEAD_NOT_MERGEABLE"
+
+
+class MergeUndone(Precondition):
+    reason = "MERGE_UNDONE"
+
+    def __init__(self) -> None:
+        super().__init__("The merge was undone already.")
+
+
+class MergeTooOld(Precondition):
+    reason = "MERGE_TOO_OLD"
+
+    def __init__(self) -> None:
+        super().__init__("The merge is older than 30 days and can no longer be undone.")
+
+
+class MergeSurvivorGone(Precondition):
+    reason = "MERGE_SURVIVOR_GONE"
+
+    def __init__(self) -> None:
+        super().__init__("The lead that remained was deleted, converted or merged itself since.")

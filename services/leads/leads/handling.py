@@ -43,6 +43,7 @@ class LeadHandling(Record, table=True):
     reclaim_condition: str = ""
     claim_limit: int = 0
     claim_pause_hours: int = 0
+    repeat_days: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

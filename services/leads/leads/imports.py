@@ -8,6 +8,7 @@ from chassis.custom_fields.definitions import taken
 from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
 from chassis.errors import Invalid
+from chassis.home import home_country_of
 from chassis.imports.custom import refused_by
 from chassis.imports.duplicates import Do, decided, lacking, twins
 from chassis.imports.importer import (
@@ -29,6 +30,7 @@ from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
 from leads.assignment import JOB
 from leads.cadence import remind
+from leads.captures import note_first, tells_origin
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotAssignable
 from leads.handling import Handling, hold
@@ -39,12 +41,17 @@ _SOURCE = Choice({
     "WEB_FORM": ("web", "website", "网站", "web form"), "PHONE": ("call", "电话"), "EMAIL": ("mail", "邮件"),
     "REFERRAL": ("推荐", "转介绍"), "ADVERTISEMENT": ("ad", "ads", "广告"), "SEARCH": ("搜索", "百度"),
     "SOCIAL_MEDIA": ("social", "微信", "社交媒体"), "EXHIBITION": ("fair", "展会"), "PARTNER": ("渠道", "伙伴"),
-    "COLD_CALL": ("陌拜",), "PURCHASED_LIST": ("list",), "OTHER": ("其他",),
+    "COLD_CALL": ("陌拜",), "PURCHASED_LIST": ("list",), "OTHER": ("其他",), "SURVEY": ("问卷", "调查"),
+    "BUSINESS_CARD": ("名片", "business card"),
 })  # fmt: skip
+_UTM = {f"utm{name.capitalize()}": name for name in ("source", "medium", "campaign", "term", "content")}
+_ONCE = ("utm", "referrer", "landing_page", "click_id")
+"""Where a lead came from is told when it is made, and stays."""
 _COLUMNS = {
     "name": "name", "companyName": "company_name", "title": "title", "department": "department", "phone": "phone",
     "email": "email", "industry": "industry", "region": "region", "address": "address", "source": "source",
-    "notes": "notes", "tags": "tags", "externalKey": "external_key",
+    "notes": "notes", "tags": "tags", "externalKey": "external_key", "sourceDetail": "source_detail",
+    "referrer": "referrer", "landingPage": "landing_page", "clickId": "click_id",
 }  # fmt: skip
 
 
@@ -75,6 +82,8 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
                     out.append(refused_by(problem))
                     continue
                 found.note(values, lead.id)
+                if tells_origin(vars(lead)):
+                    await note_first(tx, lead, handling)
                 if "owner" not in values:
                     given.append(str(lead.id))
                 await remind(tx, lead)
@@ -93,7 +102,8 @@ async def _changed(
     await tx.session.flush()
     lead = await tx.get(Lead, id, right="leads")
     version = lead.version
-    given = lacking(lead, _columns(values)) if fill else _columns(values)
+    written = {name: value for name, value in _columns(values).items() if name not in _ONCE}
+    given = lacking(lead, written) if fill else written
     try:
         columns = await taken(tx, Lead.record_type, given, lead.custom_fields)
     except Invalid as problem:
@@ -131,6 +141,9 @@ def _columns(values: dict[str, Any]) -> dict[str, Any]:
     if "estimatedAmount" in values:
         columns["estimated_amount"] = values["estimatedAmount"].minor
         columns["estimated_amount_currency"] = values["estimatedAmount"].currency
+    utm = {name: values[field] for field, name in _UTM.items() if values.get(field)}
+    if utm:
+        columns["utm"] = utm
     if COLUMN in values:
         columns[COLUMN] = values[COLUMN]
     return columns
@@ -161,6 +174,14 @@ LEADS = Importer(
         Target("estimatedAmount", "Estimated amount", Amount(), aliases=("预计金额", "amount")),
         Target("tags", "Tags", Tags(), aliases=("标签",)),
         Target("externalKey", "External key", Text(100), aliases=("编号", "id", "external id")),
+        Target("sourceDetail", "Source detail", Text(200), aliases=("来源说明", "来源备注")),
+        *(
+            Target(field, f"UTM {name}", Text(200), aliases=(f"utm_{name}", f"utm{name}"))
+            for field, name in _UTM.items()
+        ),
+        Target("referrer", "Referrer", Text(2048), aliases=("来路", "来源页面", "referer")),
+        Target("landingPage", "Landing page", Text(2048), aliases=("落地页", "着陆页")),
+        Target("clickId", "Click id", Text(500), aliases=("点击编号", "gclid", "bd_vid")),
         Target(
             "notes",
             "Notes",
@@ -173,5 +194,6 @@ LEADS = Importer(
     resolvers=owners_under("leads"),
     undo=Undo(Lead, _remove, _change),
     progressed=ImportProgressed,
+    country=home_country_of,
 )
 IMPORTS = Imports(LEADS)

@@ -12,15 +12,17 @@ from sqlmodel import Field
 from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.errors import Invalid, Precondition
+from chassis.home import DEFAULT_COUNTRY, dialled_at_home, home_country
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.owners import Owner
-from chassis.phones import normalised_phone
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from leads import errors
 from leads.handling import Automatic, Handling, Step, bounded
 from leads.lead_events import LeadAssigned, LeadCreated, LeadUpdated, tell, told
+from leads.lists import by_lists
+from leads.tidying import tidied
 from leads.words import (
     ACCEPTED,
     BY_HAND,
@@ -42,7 +44,9 @@ class Lead(Owned, Searchable, Customized, table=True):
 
     __tablename__ = "leads"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "lead"
-    history_hidden: ClassVar[frozenset[str]] = frozenset({"offered_to", "touch_time"})
+    history_hidden: ClassVar[frozenset[str]] = frozenset({
+        "offered_to", "touch_time", "utm_source", "utm_medium", "utm_campaign",
+    })  # fmt: skip
 
     name: str = ""
     company_name: str = ""
@@ -100,14 +104,28 @@ class Lead(Owned, Searchable, Customized, table=True):
     next_contact_channel: str = ""
     score_points: int = 0
     score_adjustment: int = 0
+    referrer: str = ""
+    landing_page: str = ""
+    click_id: str = ""
+    utm_source: str = ""
+    """As `utm` has it, for filters and rules; so the next two."""
+    utm_medium: str = ""
+    utm_campaign: str = ""
+    capture_count: int = 0
+    last_capture_time: datetime | None = None
+    last_source: str = ""
+    last_campaign_id: UUID | None = None
+    duplicate_of_lead_id: UUID | None = None
+    duplicate_of_customer_id: UUID | None = None
+    duplicate_of_contact_id: UUID | None = None
 
     def findable(self) -> None:
-        """Keeps the words for searching true to names, phone and e-mail."""
+        """Keeps the words for searching true to names, phone, e-mail and tags."""
         self.find_by(
             people=[self.name],
             names=[self.company_name],
             phones=[self.phone],
-            texts=[self.email, self.external_key],
+            texts=[self.email, self.external_key, *self.tags],
         )
 
     def check_editable(self) -> None:
@@ -223,6 +241,7 @@ class Lead(Owned, Searchable, Customized, table=True):
         self.status = CONTACTED if self.first_contact_time else NEW
         self.disqualify_time = None
         self.disqualify_reason = self.disqualify_note = ""
+        self.duplicate_of_lead_id = self.duplicate_of_customer_id = self.duplicate_of_contact_id = None
         self.note(note)
 
     def begin_conversion(self, conversion_id: UUID) -> str:
@@ -236,14 +255,12 @@ class Lead(Owned, Searchable, Customized, table=True):
         return before
 
 
-def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
-    tidy = dict(values)
-    if tidy.get("phone"):
-        tidy["phone"] = normalised_phone(tidy["phone"])
-    if tidy.get("email"):
-        tidy["email"] = tidy["email"].lower()
-    if "source" in tidy:
-        tidy["source"] = tidy["source"] or "OTHER"
+async def kept(tx: Transaction, values: Mapping[str, Any], present: Lead | None = None) -> dict[str, Any]:
+    """The columns as they are kept of what was written. Raises Invalid (VALUE_UNKNOWN, VALUE_RETIRED)."""
+    country = await home_country(tx) if dialled_at_home(values.get("phone") or "") else DEFAULT_COUNTRY
+    tidy = by_lists(tx, tidied(values, country), present)
+    if "utm" in tidy:
+        tidy |= {f"utm_{name}": tidy["utm"].get(name, "") for name in ("source", "medium", "campaign")}
     return tidy
 
 
@@ -257,7 +274,7 @@ async def capture(
     """A new lead of that owner, on the cadence that takes it. Raises LeadWithoutName, and Invalid for custom fields that are
     wrong."""
     columns: dict[str, Any] = {
-        **_tidy(await taken(tx, Lead.record_type, values)),
+        **await kept(tx, await taken(tx, Lead.record_type, values)),
         "owner_id": owner.person_id, "team_id": owner.team_id, "id": id or new_id(), "assign_time": tx.now,
         "touch_time": tx.now,
     }  # fmt: skip
@@ -283,7 +300,7 @@ def begin_cadence(lead: Lead, cadence: Automatic, at: datetime) -> None:
 async def change_lead(tx: Transaction, lead: Lead, handling: Handling, values: Mapping[str, Any]) -> None:
     """Changes fields. Raises LeadConverting, LeadConverted, LeadWithoutName, and Invalid for custom fields that are wrong."""
     lead.check_editable()
-    tidy = _tidy(values)
+    tidy = await kept(tx, values, lead)
     score = tidy.pop("score", None)
     changed = change(lead, await taken(tx, lead.record_type, tidy, lead.custom_fields))
     if not lead.name and not lead.company_name:

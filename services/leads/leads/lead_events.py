@@ -48,6 +48,16 @@ class LeadSnapshot:
     cadence_step: int
     next_contact_time: datetime | None
     next_contact_channel: str | None
+    utm_source: str
+    utm_medium: str
+    utm_campaign: str
+    capture_count: int
+    last_capture_time: datetime | None
+    last_source: str | None
+    last_campaign_id: UUID | None
+    duplicate_of_lead_id: UUID | None
+    duplicate_of_customer_id: UUID | None
+    duplicate_of_contact_id: UUID | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +109,32 @@ class LeadDeleted(LeadEvent):
 class LeadConverted(LeadEvent):
     conversion_id: UUID
     customer_existed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadCaptured(LeadEvent):
+    capture_id: UUID
+    repeated: bool
+    source: str
+    source_detail: str
+    campaign_id: UUID | None
+    form_id: UUID | None
+    utm_source: str
+    utm_medium: str
+    utm_campaign: str
+    capture_time: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadMerged(LeadEvent):
+    merge_id: UUID
+    merged_lead_ids: list[UUID]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadUnmerged(LeadEvent):
+    merge_id: UUID
+    restored_lead_ids: list[UUID]
 
 
 class LeadAccepted(LeadEvent):
@@ -165,7 +201,12 @@ def told(lead: "Lead") -> dict[str, Any]:
             assignment_rule_id=lead.assignment_rule_id, assignment_rule_name=lead.assignment_rule_name,
             acceptance=lead.acceptance or None, accept_until_time=lead.accept_until_time, cadence_id=lead.cadence_id,
             cadence_step=lead.cadence_step, next_contact_time=lead.next_contact_time,
-            next_contact_channel=lead.next_contact_channel or None,
+            next_contact_channel=lead.next_contact_channel or None, utm_source=lead.utm_source,
+            utm_medium=lead.utm_medium, utm_campaign=lead.utm_campaign, capture_count=lead.capture_count,
+            last_capture_time=lead.last_capture_time, last_source=lead.last_source or None,
+            last_campaign_id=lead.last_campaign_id, duplicate_of_lead_id=lead.duplicate_of_lead_id,
+            duplicate_of_customer_id=lead.duplicate_of_customer_id,
+            duplicate_of_contact_id=lead.duplicate_of_contact_id,
         ),
     }  # fmt: skip
 

@@ -21,11 +21,31 @@ async def _to_contact(tx: Transaction, row: Any, to: Target, aside: bool) -> boo
     return False
 
 
+async def _attached(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
+    row.duplicate_of_customer_id = to.id
+    _tell(tx, row, "duplicate_of_customer_id")
+    return False
+
+
+async def _attached_contact(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
+    row.duplicate_of_contact_id = to.id
+    _tell(tx, row, "duplicate_of_contact_id")
+    return False
+
+
 def _tell(tx: Transaction, row: Any, column: str) -> None:
     if isinstance(row, Lead) and row.deleted_at is None:
         tx.record(LeadUpdated(**told(row), changed_fields=[column]), on=row)
 
 
 _TABLES = (Lead, Conversion)
-CUSTOMERS = Following("customer", *(Reference(table, "customer_id", _to_customer) for table in _TABLES))
-CONTACTS = Following("contact", *(Reference(table, "contact_id", _to_contact) for table in _TABLES))
+CUSTOMERS = Following(
+    "customer",
+    *(Reference(table, "customer_id", _to_customer) for table in _TABLES),
+    Reference(Lead, "duplicate_of_customer_id", _attached),
+)
+CONTACTS = Following(
+    "contact",
+    *(Reference(table, "contact_id", _to_contact) for table in _TABLES),
+    Reference(Lead, "duplicate_of_contact_id", _attached_contact),
+)

@@ -4,24 +4,44 @@ from pathlib import Path
 
 from kehu.leads.v1 import events_pb2 as events
 
+from chassis.attachments.attachment import AttachmentCreated, AttachmentDeleted
+from chassis.attachments.rpc import attachment_face, attachments_kept
+from chassis.attachments.upkeep import ATTACHMENT_COMMANDS, ATTACHMENT_JOBS
+from chassis.bulk_edits.edit import BulkEditProgressed
+from chassis.bulk_edits.rpc import bulk_edits_face
 from chassis.custom_fields.field import CustomField, key_taken
 from chassis.custom_fields.rpc import custom_fields_face
 from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import import_face
+from chassis.notes.note import NoteCreated, NoteDeleted, NoteUpdated
+from chassis.notes.rpc import note_face, notes_kept
+from chassis.privacy.rpc import privacy_face
+from chassis.saved_views.rpc import saved_views_face
+from chassis.saved_views.view import (
+    SavedView,
+    SavedViewCreated,
+    SavedViewDeleted,
+    SavedViewUpdated,
+    name_taken,
+)
 from chassis.service import Service
-from leads import conversion, errors, facet, lead, lead_events, listens, merged
+from leads import conversion, errors, facet, lead, lead_events, listens, mail_capture, merged, merging
 from leads.absence import Absence
 from leads.assignment import AssignmentRule
 from leads.cadence import Cadence
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import LeadHandling, LeadHandlingUpdated
 from leads.imports import IMPORTS
-from leads.rpc import absences, assignments, cadences, pool, scores
+from leads.privacy import PRIVACY
+from leads.rpc import absences, assignments, cadences, cleaning, mail_captures, pool, scores, searches
+from leads.rpc.bulk_edits import BULK_EDITS
 from leads.rpc.conversions import conversion_job
 from leads.rpc.exports import EXPORTS
 from leads.rpc.jobs import JOBS
+from leads.rpc.papers import SUBJECTS
+from leads.rpc.saved_views import SAVED_VIEWS
 from leads.score import ScoreRule
 
 SERVICE = Service(
@@ -32,9 +52,16 @@ SERVICE = Service(
         absences.face,
         cadences.face,
         scores.face,
+        cleaning.face,
+        mail_captures.face,
         facet.face,
+        bulk_edits_face("kehu.leads.v1.BulkEditService", BULK_EDITS),
+        saved_views_face("kehu.leads.v1.SavedViewService", SAVED_VIEWS),
+        searches.face,
         import_face("kehu.leads.v1.ImportService", IMPORTS),
         export_face("kehu.leads.v1.ExportService", EXPORTS),
+        note_face("kehu.leads.v1.NoteService", SUBJECTS),
+        attachment_face("kehu.leads.v1.AttachmentService", SUBJECTS),
         history_face(
             "kehu.leads.v1.HistoryService",
             {
@@ -43,16 +70,26 @@ SERVICE = Service(
                 "assignment_rule": Kept(AssignmentRule, "settings"),
                 "cadence": Kept(Cadence, "leads"),
                 "score_rule": Kept(ScoreRule, "leads"),
+                "mail_capture": Kept(mail_capture.MailCapture, "settings"),
+                "lead_merge": Kept(merging.LeadMerge, "leads"),
                 "lead_handling": Kept(LeadHandling, "leads"),
+                "saved_view": Kept(SavedView, None, seen=SAVED_VIEWS.check_history),
+                "note": notes_kept(SUBJECTS),
+                "attachment": attachments_kept(SUBJECTS),
                 "custom_field": Kept(CustomField, None),
             },
         ),
         custom_fields_face("kehu.leads.v1.CustomFieldService", CUSTOM_FIELDS),
+        privacy_face("kehu.leads.v1.PrivacyService", PRIVACY),
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
         lead_events.LeadCreated: events.LeadCreated,
         lead_events.LeadUpdated: events.LeadUpdated,
+        lead_events.LeadCaptured: events.LeadCaptured,
+        lead_events.LeadMerged: events.LeadMerged,
+        lead_events.LeadUnmerged: events.LeadUnmerged,
+        mail_capture.MailCaptureFailed: events.MailCaptureFailed,
         lead_events.LeadAssigned: events.LeadAssigned,
         lead_events.LeadContacted: events.LeadContacted,
         lead_events.LeadQualified: events.LeadQualified,
@@ -68,22 +105,37 @@ SERVICE = Service(
         lead_events.LeadCadenceStepReported: events.LeadCadenceStepReported,
         lead_events.LeadCadenceStopped: events.LeadCadenceStopped,
         lead_events.LeadContactDue: events.LeadContactDue,
+        NoteCreated: events.NoteCreated,
+        NoteUpdated: events.NoteUpdated,
+        NoteDeleted: events.NoteDeleted,
+        AttachmentCreated: events.AttachmentCreated,
+        AttachmentDeleted: events.AttachmentDeleted,
         LeadHandlingUpdated: events.LeadHandlingUpdated,
+        BulkEditProgressed: events.BulkEditProgressed,
+        SavedViewCreated: events.SavedViewCreated,
+        SavedViewUpdated: events.SavedViewUpdated,
+        SavedViewDeleted: events.SavedViewDeleted,
         ImportProgressed: events.ImportProgressed,
     },
     subscriptions=listens.SUBSCRIPTIONS,
     jobs={
         conversion.JOB: conversion_job,
         **JOBS,
+        **mail_captures.JOBS,
         **IMPORTS.jobs,
         **CUSTOM_FIELDS.jobs,
+        **BULK_EDITS.jobs,
+        **ATTACHMENT_JOBS,
         **merged.CUSTOMERS.jobs,
         **merged.CONTACTS.jobs,
     },
+    commands={**ATTACHMENT_COMMANDS},
     constraints={
         "leads_external_key": errors.external_key_taken,
         "leads_pkey": errors.id_taken,
+        "lead_captures_pkey": errors.id_taken,
         "custom_fields_key": key_taken,
+        "saved_views_name": name_taken,
         "assignment_rules_default": errors.default_rule_exists,
     },
 )

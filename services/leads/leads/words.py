@@ -7,7 +7,7 @@ OPEN = (NEW, CONTACTED, QUALIFIED)
 """Statuses of leads that somebody still has to work on."""
 SOURCES = (
     "WEB_FORM", "PHONE", "EMAIL", "REFERRAL", "ADVERTISEMENT", "SEARCH", "SOCIAL_MEDIA", "EXHIBITION", "PARTNER", "COLD_CALL",
-    "PURCHASED_LIST", "OTHER",
+    "PURCHASED_LIST", "OTHER", "SURVEY", "BUSINESS_CARD",
 )  # fmt: skip
 PENDING, ACCEPTED = "PENDING", "ACCEPTED"
 ACCEPTANCES = (PENDING, ACCEPTED)
@@ -16,4 +16,6 @@ RETURNED, NOT_ACCEPTED, IDLE = "RETURNED", "NOT_ACCEPTED", "IDLE"
 """Why a lead is with its owner; the last three: why it is in the pool."""
 CHANNELS = ("EMAIL", "SMS", "IM", "PHONE", "VISIT")
 REACHED = "REACHED"
+DUPLICATE = "DUPLICATE"
+"""Why a lead is disqualified that is another one, or a customer."""
 ROUND_ROBIN, LEAST_LOADED = "ROUND_ROBIN", "LEAST_LOADED"

@@ -1,6 +1,7 @@
 """Owners, captures, lists, deletions and history of leads: who may, and what is found."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -95,13 +96,14 @@ async def test_a_lead_is_given_to_oneself_but_to_nobody_unknown(service: Harness
     await refused(Code.UNAVAILABLE, "MODULE_NOT_INSTALLED", asked)
 
 
-async def test_only_marketing_captures(service: Harness) -> None:
+async def test_of_the_services_only_marketing_captures(service: Harness) -> None:
     owner, team, form = new_id(), new_id(), new_id()
     request = lead_service_pb2.CaptureLeadRequest(
         lead=lead_pb2.Lead(name="From a form", owner_id=str(owner), team_id=str(team), form_id=str(form)),
         request_id="form-1",
     )
-    for who, reason in ((BOSS, "RIGHT_MISSING"), (BOSS.acting_as("sales"), "SERVICE_NOT_ALLOWED")):
+    reader = replace(BOSS, rights={"leads": Rights(Reach.ALL)})
+    for who, reason in ((reader, "RIGHT_MISSING"), (BOSS.acting_as("sales"), "SERVICE_NOT_ALLOWED")):
         call = service.ask(who, LEADS + "CaptureLead", request, lead_pb2.Lead)
         await refused(Code.PERMISSION_DENIED, reason, call)
     marketing = BOSS.acting_as("marketing")

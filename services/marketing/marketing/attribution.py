@@ -1,14 +1,21 @@
 """Which leads name which campaign as what brought them, kept by the events of leads; and the campaigns' results.
 
+A capture that names a campaign, or whose utm_campaign is a campaign's key or name, is an answer to it.
+
 A lead's latest version wins, so repeats and disorder of events, and a replay of all of them, come to the same end.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
 
 from chassis.database import Transaction
+from chassis.events.event import Event
+from chassis.texts import line
+from marketing.campaign import Campaign
+from marketing.member import Candidate, answer
 
 # Leads that never named a campaign are most of all leads and leave no row.
 _NOTE = text(
@@ -41,6 +48,56 @@ async def note_lead(tx: Transaction, lead: LeadState) -> None:
             "gone": lead.gone, "version": lead.version,
             "concerns": lead.campaign_id is not None or lead.campaign_changed,
         },
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadAttributed(Event):
+    campaign_id: UUID
+    owner_id: UUID | None
+    team_id: UUID | None
+    lead_id: UUID
+    capture_id: UUID
+    capture_time: datetime
+    by_utm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """How a lead was captured, as far as it matters here."""
+
+    id: UUID
+    lead_id: UUID
+    name: str
+    campaign_id: UUID | None
+    utm_campaign: str
+    at: datetime
+
+
+# The key is one campaign's; of several with one name, the one that was made last is meant.
+_MEANT = text(
+    "SELECT id FROM campaigns WHERE deleted_at IS NULL AND (external_key = :name OR lower(name) = lower(:name))"
+    " AND status <> 'CANCELLED' ORDER BY external_key = :name DESC, created_at DESC LIMIT 1"
+)
+
+
+async def attribute(tx: Transaction, capture: Capture) -> None:
+    """Makes the lead a member of the campaign that brought it, which has responded, and tells it; nothing when none did."""
+    id, by_utm = capture.campaign_id, False
+    named = line(capture.utm_campaign)
+    if id is None and named:
+        found = (await tx.session.execute(_MEANT, {"name": named})).scalar_one_or_none()
+        id, by_utm = UUID(str(found)) if found is not None else None, True
+    campaign = await tx.find(Campaign, id) if id is not None else None
+    if campaign is None:
+        return
+    await answer(tx, campaign, Candidate(capture.name, lead_id=capture.lead_id), capture.at)
+    tx.record(
+        LeadAttributed(
+            campaign_id=campaign.id, owner_id=campaign.owner_id, team_id=campaign.team_id, lead_id=capture.lead_id,
+            capture_id=capture.id, capture_time=capture.at, by_utm=by_utm,
+        ),
+        on=campaign,
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import hear_merges
+from chassis.following import Target, hear_merges
 from marketing import member, merged
-from marketing.attribution import LeadState, note_lead
+from marketing.attribution import Capture, LeadState, attribute, note_lead
 from marketing.submission import Captured, note
 
 SUBSCRIPTIONS = Subscriptions()
@@ -27,8 +27,42 @@ async def lead_created(event: leads.LeadCreated, tx: Transaction, envelope: Enve
     campaign_id = _id(lead.campaign_id)
     await note_lead(tx, LeadState(id, envelope.version, campaign_id))
     if lead.form_id:
+        # Leads of a version that tells no captures: what is captured and not yet noted, lead.captured notes.
         name = lead.name or lead.company_name
-        await note(tx, Captured(id, UUID(lead.form_id), campaign_id, name, envelope.time))
+        await note(tx, Captured(id, id, UUID(lead.form_id), campaign_id, name, envelope.time))
+
+
+@SUBSCRIPTIONS.on(
+    leads.LeadCaptured, when=lambda event: bool(event.campaign_id or event.form_id or event.utm_campaign)
+)
+async def lead_captured(event: leads.LeadCaptured, tx: Transaction, envelope: Envelope) -> None:
+    id, capture_id, campaign_id = UUID(event.lead_id), UUID(event.capture_id), _id(event.campaign_id)
+    name = event.lead.name or event.lead.company_name
+    if event.form_id:
+        await note(tx, Captured(capture_id, id, UUID(event.form_id), campaign_id, name, envelope.time))
+    await attribute(tx, Capture(capture_id, id, name, campaign_id, event.utm_campaign, envelope.time))
+    await merged.LEADS.follow(tx, [id])
+
+
+@SUBSCRIPTIONS.on(leads.LeadMerged)
+async def lead_merged(event: leads.LeadMerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.lead_id), event.lead.name or event.lead.company_name)
+    await merged.LEADS.merged(tx, UUID(event.merge_id), survivor, [UUID(id) for id in event.merged_lead_ids])
+
+
+@SUBSCRIPTIONS.on(leads.LeadUnmerged)
+async def lead_unmerged(event: leads.LeadUnmerged, tx: Transaction, envelope: Envelope) -> None:
+    survivor = Target(UUID(event.lead_id), event.lead.name or event.lead.company_name)
+    back = [Target(UUID(id), None) for id in event.restored_lead_ids]
+    await merged.LEADS.unmerged(tx, UUID(event.merge_id), survivor, back)
+
+
+@SUBSCRIPTIONS.on(leads.LeadDisqualified, when=lambda event: bool(event.lead.duplicate_of_customer_id))
+async def lead_attached(event: leads.LeadDisqualified, tx: Transaction, envelope: Envelope) -> None:
+    """It is a customer already: where it is a member, that customer is one from now on."""
+    customer_id = UUID(event.lead.duplicate_of_customer_id)
+    await member.follow_lead(tx, UUID(event.lead_id), customer_id, _id(event.lead.duplicate_of_contact_id))
+    await merged.CUSTOMERS.follow(tx, [customer_id])
 
 
 @SUBSCRIPTIONS.on(leads.LeadUpdated)

@@ -121,11 +121,6 @@ def _known_by(one: Candidate) -> ColumnElement[bool]:
     return col(CampaignMember.customer_id) == one.customer_id
 
 
-async def member_known(tx: Transaction, campaign: Campaign, lead_id: UUID) -> bool:
-    """Whether the campaign has that lead."""
-    return await _has(tx, campaign, Candidate("", lead_id=lead_id))
-
-
 async def _has(tx: Transaction, campaign: Campaign, one: Candidate) -> bool:
     found = await tx.session.execute(
         select(col(CampaignMember.id)).where(
@@ -135,6 +130,18 @@ async def _has(tx: Transaction, campaign: Campaign, one: Candidate) -> bool:
         )
     )
     return found.first() is not None
+
+
+async def answer(tx: Transaction, campaign: Campaign, one: Candidate, at: datetime) -> None:
+    """They have answered the campaign: a new member, or one that had not yet."""
+    if not await _has(tx, campaign, one):
+        await enlist(tx, campaign, one, status=RESPONDED, at=at)
+        return
+    known = (col(CampaignMember.campaign_id) == campaign.id) & _known_by(one)
+    for member in await _members(tx, known):
+        if member.status in (PLANNED, REACHED):
+            member.respond(RESPONDED, at, tx.now, "")
+            tx.record(MemberResponded(**told(member)), on=member)
 
 
 async def enlist(

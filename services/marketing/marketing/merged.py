@@ -1,4 +1,4 @@
-"""Customers and contacts that were merged: their memberships of campaigns follow."""
+"""Customers, contacts and leads that were merged: their memberships of campaigns follow."""
 
 from sqlalchemy import select
 from sqlmodel import col
@@ -46,5 +46,34 @@ async def _to_contact(tx: Transaction, member: CampaignMember, to: Target, aside
     return False
 
 
+async def _to_lead(tx: Transaction, member: CampaignMember, to: Target, aside: bool) -> bool:
+    """As with customers: where the survivor is a member already, the membership is set aside."""
+    member.lead_id = to.id
+    if member.deleted_at is None and await _lead_is_member(tx, member, to):
+        remove(tx, member)
+        return True
+    if to.name is not None:
+        member.display_name = to.name
+        member.findable()
+    if aside and not await _lead_is_member(tx, member, to):
+        member.deleted_at = None
+        tx.record(MemberAdded(**told(member)), on=member)
+    elif member.deleted_at is None:
+        tx.record(MemberResponded(**told(member)), on=member)
+    return False
+
+
+async def _lead_is_member(tx: Transaction, member: CampaignMember, to: Target) -> bool:
+    with tx.session.no_autoflush:
+        found = await tx.session.execute(
+            select(col(CampaignMember.id)).where(
+                col(CampaignMember.campaign_id) == member.campaign_id, col(CampaignMember.lead_id) == to.id,
+                col(CampaignMember.deleted_at).is_(None), col(CampaignMember.id) != member.id,
+            )
+        )  # fmt: skip
+        return found.first() is not None
+
+
 CUSTOMERS = Following("customer", Reference(CampaignMember, "customer_id", _to_customer))
 CONTACTS = Following("contact", Reference(CampaignMember, "contact_id", _to_contact))
+LEADS = Following("lead", Reference(CampaignMember, "lead_id", _to_lead))

@@ -5,9 +5,11 @@ from pathlib import Path
 from kehu.marketing.v1 import events_pb2 as events
 
 from chassis.history_face import Kept, history_face
+from chassis.privacy.rpc import privacy_face
 from chassis.service import Service
-from marketing import campaign, errors, facet, form, member, merged, submission
+from marketing import attribution, campaign, errors, facet, form, member, merged, submission
 from marketing.listens import SUBSCRIPTIONS
+from marketing.privacy import PRIVACY
 from marketing.rpc import campaigns, members, submissions
 
 SERVICE = Service(
@@ -17,6 +19,7 @@ SERVICE = Service(
         members.face,
         submissions.face,  # the face of forms, with what strangers send
         facet.face,
+        privacy_face("kehu.marketing.v1.PrivacyService", PRIVACY),
         history_face(
             "kehu.marketing.v1.HistoryService",
             {
@@ -41,9 +44,10 @@ SERVICE = Service(
         form.FormUpdated: events.FormUpdated,
         form.FormDeleted: events.FormDeleted,
         submission.FormSubmitted: events.FormSubmitted,
+        attribution.LeadAttributed: events.LeadAttributed,
     },
     subscriptions=SUBSCRIPTIONS,
-    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs},
+    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs, **merged.LEADS.jobs},
     constraints={
         "campaigns_external_key": errors.external_key_taken,
         "members_lead": errors.member_exists,

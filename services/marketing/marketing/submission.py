@@ -1,8 +1,8 @@
 """What a visitor sent with a web form: read, made into a lead's values, and taken once.
 
-A submission and its lead share one id, made from what makes the submission the same: its request id, or else its content and
-the visitor's address within ten minutes (a static page cannot make a fresh request id for each visitor). So whoever sends the
-same again, and however often, gets one lead.
+A submission and the capture of its lead share one id, made from what makes the submission the same: its request id, or else its
+content and the visitor's address within ten minutes (a static page cannot make a fresh request id for each visitor). So whoever
+sends the same again, and however often, gets one lead.
 """
 
 import hashlib
@@ -24,13 +24,18 @@ from chassis.principal import NOBODY, Principal
 from chassis.validation import formats
 from marketing.campaign import Campaign
 from marketing.form import UTM, FormField, WebForm
-from marketing.member import RESPONDED, Candidate, enlist, member_known
+from marketing.member import Candidate, answer
 
 SAME_WITHIN = timedelta(minutes=10)
 _LONGEST = {"TEXT": 200, "LONG_TEXT": 2000, "EMAIL": 254, "PHONE": 40}
 _LONGEST_IN_LEAD = {"TITLE": 100, "IM_ACCOUNT": 100, "INDUSTRY": 100, "REGION": 100}
 _LONGEST_NOTES = 10_000
-_LONGEST_UTM = 200
+_LONGEST_UTM, _LONGEST_ADDRESS, _LONGEST_CLICK = 200, 2048, 500
+_CLICKS = (
+    "gclid", "gbraid", "wbraid", "msclkid", "fbclid", "ttclid", "twclid", "li_fat_id", "yclid", "bd_vid", "qhclickid",
+    "sogou_vid", "clickid",
+)  # fmt: skip
+"""By what Google, Microsoft, Meta, TikTok, X, LinkedIn, Yandex, Baidu, 360 and Sogou know a click."""
 _NO = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -42,6 +47,11 @@ class Sent:
     """A lead's field → its value."""
     utm: Mapping[str, str]
     name: str
+    landing_page: str = ""
+    referrer: str = ""
+    click_id: str = ""
+    answers: Sequence[tuple[str, str]] = ()
+    """Question and answer of what fills no field of a lead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +68,7 @@ class FormSubmitted(Event):
 class _Reading:
     lead: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
+    answers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     wrong: list[Violation] = field(default_factory=list[Violation])
 
 
@@ -73,6 +84,8 @@ def read(fields: Sequence[FormField], values: Mapping[str, str], referrer: str) 
             found.lead[one.lead_field.lower()] = value
         elif value:
             found.notes.append(value if one.lead_field else f"{one.label}: {value}")
+            if not one.lead_field:
+                found.answers.append((one.label, value))
     name = found.lead.get("name") or found.lead.get("company_name") or ""
     if not name and not found.wrong:
         named = next(one for one in fields if one.lead_field in ("NAME", "COMPANY_NAME"))
@@ -82,7 +95,14 @@ def read(fields: Sequence[FormField], values: Mapping[str, str], referrer: str) 
         found.wrong.append(Violation("values", f"are longer than {_LONGEST_NOTES:,} characters together"))
     if found.wrong:
         raise Invalid.of(found.wrong)
-    return Sent(found.lead, _utm(values, referrer), name)
+    page = _parameters(referrer)
+    utm = {one: texts.line(values.get(f"utm_{one}") or page.get(f"utm_{one}", "")) for one in UTM}
+    return Sent(
+        found.lead, {one: value[:_LONGEST_UTM] for one, value in utm.items() if value}, name,
+        landing_page=texts.line(values.get("kehu_landing_page") or referrer)[:_LONGEST_ADDRESS],
+        referrer=texts.line(values.get("kehu_referrer", ""))[:_LONGEST_ADDRESS],
+        click_id=texts.line(values.get("kehu_click_id") or _click(page))[:_LONGEST_CLICK], answers=found.answers,
+    )  # fmt: skip
 
 
 def _value(one: FormField, text: str) -> str:
@@ -110,14 +130,17 @@ def _problem(one: FormField, value: str) -> str | None:
             return None
 
 
-def _utm(values: Mapping[str, str], referrer: str) -> dict[str, str]:
-    """As sent, or else as the address of the page has them, where browsers tell it."""
+def _parameters(page: str) -> Mapping[str, str]:
+    """What the address of the page says, where browsers tell it."""
     try:
-        page = dict(parse_qsl(urlsplit(referrer).query, max_num_fields=100))
+        return dict(parse_qsl(urlsplit(page).query, max_num_fields=100))
     except ValueError:
-        page = {}
-    found = {one: texts.line(values.get(f"utm_{one}") or page.get(f"utm_{one}", "")) for one in UTM}
-    return {one: value[:_LONGEST_UTM] for one, value in found.items() if value}
+        return {}
+
+
+def _click(page: Mapping[str, str]) -> str:
+    """The first id of a click that advertisers put into addresses, with its name."""
+    return next((f"{name}={page[name]}" for name in _CLICKS if page.get(name)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +197,9 @@ _COUNT = text(
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A lead that a form brought."""
+    """Somebody whom a form brought: a new lead, or one that was there."""
 
+    submission_id: UUID
     lead_id: UUID
     form_id: UUID
     campaign_id: UUID | None
@@ -193,7 +217,7 @@ async def note(tx: Transaction, lead: Captured) -> None:
     fresh = await tx.session.execute(
         _NOTE,
         {
-            "tenant": tx.who.tenant_id, "id": lead.lead_id, "form": lead.form_id, "digest": lead.digest, "at": lead.at,
+            "tenant": tx.who.tenant_id, "id": lead.submission_id, "form": lead.form_id, "digest": lead.digest, "at": lead.at,
         },
     )  # fmt: skip
     if fresh.first() is None:
@@ -210,9 +234,8 @@ async def note(tx: Transaction, lead: Captured) -> None:
         on=form,
     )  # fmt: skip
     campaign = await tx.find(Campaign, lead.campaign_id) if lead.campaign_id else None
-    if campaign is not None and not await member_known(tx, campaign, lead.lead_id):
-        candidate = Candidate(lead.name, lead_id=lead.lead_id)
-        await enlist(tx, campaign, candidate, status=RESPONDED, at=lead.at)
+    if campaign is not None:
+        await answer(tx, campaign, Candidate(lead.name, lead_id=lead.lead_id), lead.at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 """What sales refuses, by reason."""
 
+from decimal import Decimal
+
 from chassis.errors import AlreadyExists, Invalid, Precondition
+from chassis.money import Money, digits
 
 
 class OpportunityClosed(Precondition):
@@ -80,6 +83,21 @@ class DeliveryExceedsOrder(Precondition):
 
     def __init__(self, product: str, outstanding: str) -> None:
         super().__init__(f"Of {product} only {outstanding} is outstanding.")
+
+
+class OrderNotPayable(Precondition):
+    reason = "ORDER_NOT_PAYABLE"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Money is received for orders that were placed; it is {status}.")
+
+
+class ReceiptExceedsOrder(Precondition):
+    reason = "RECEIPT_EXCEEDS_ORDER"
+
+    def __init__(self, unpaid: Money) -> None:
+        amount = Decimal(unpaid.minor).scaleb(-digits(unpaid.currency))
+        super().__init__(f"Of the order only {amount:f} {unpaid.currency} is unpaid.")
 
 
 def stage_not_found(field: str) -> Invalid:

@@ -1,4 +1,5 @@
-"""Events of others: a converted lead's activities get the customer; a renamed customer is shown by its new name."""
+"""Events of others: a converted lead's activities get the customer; a renamed customer is shown by its new name; open work
+goes to the new owner of a customer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +12,11 @@ from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
 from chassis.following import hear_merges
+from chassis.owners import Owner
 from chassis.rpc import Call
 from sales import merged
 from sales.activity import follow_lead
+from sales.handover import Handover, hand_over
 from sales.naming import rename
 from sales.rpc.peers import customer_known
 
@@ -37,6 +40,19 @@ async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: 
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
     await rename(tx, UUID(event.customer_id), event.customer.display_name)
     await merged.CUSTOMERS.renamed(tx, UUID(event.customer_id), event.customer.display_name)
+
+
+@SUBSCRIPTIONS.on(
+    customers.CustomerAssigned,
+    when=lambda event: bool(event.previous_owner_id and (event.with_activities or event.with_opportunities)),
+)
+async def customer_assigned(event: customers.CustomerAssigned, tx: Transaction, envelope: Envelope) -> None:
+    given = Handover(
+        customer_id=UUID(event.customer_id), version=envelope.version, former_owner_id=UUID(event.previous_owner_id),
+        owner=Owner(UUID(event.owner_id), UUID(event.team_id) if event.team_id else None),
+        activities=event.with_activities, opportunities=event.with_opportunities,
+    )  # fmt: skip
+    await hand_over(tx, given)
 
 
 async def name_customer(payload: Mapping[str, Any], call: Call) -> None:

@@ -30,7 +30,9 @@ from sales.errors import (
     OrderNotCancellable,
     OrderNotDeliverable,
     OrderNotDraft,
+    OrderNotPayable,
     OrderWithoutLines,
+    ReceiptExceedsOrder,
 )
 from sales.opportunity import check_customer
 from sales.order_lines import (
@@ -38,10 +40,13 @@ from sales.order_lines import (
     DeliveryLine,
     Line,
     OrderLine,
+    Receipt,
     deliveries_of,
     kept_delivery,
     kept_line,
+    kept_receipt,
     lines_of,
+    receipts_of,
 )
 from sales.product import sellable
 
@@ -81,6 +86,8 @@ class Order(Owned, Searchable, table=True):
     notes: str = ""
     external_key: str = ""
     deliveries: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
+    received_total: int = Field(default=0, sa_type=BigInteger)
+    receipts: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
 
     def findable(self) -> None:
         """Keeps the words for searching true to number, key and customer."""
@@ -113,6 +120,7 @@ class OrderSnapshot:
     requested_delivery_date: date | None
     external_key: str
     create_time: datetime
+    received_total: Money | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +157,12 @@ class OrderDelivered(OrderEvent):
     complete: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class OrderReceiptRecorded(OrderEvent):
+    receipt: Receipt
+    settled: bool
+
+
 class OrderDeleted(OrderEvent):
     pass
 
@@ -171,6 +185,7 @@ def told(order: Order) -> dict[str, Any]:
             total=money(it.total), status=it.status, place_time=it.place_time, cancel_time=it.cancel_time,
             deliver_time=it.deliver_time, delivery_address=it.delivery_address,
             requested_delivery_date=it.requested_delivery_date, external_key=it.external_key, create_time=it.created_at,
+            received_total=money(it.received_total),
         ),
     }  # fmt: skip
 
@@ -357,6 +372,31 @@ def record_delivery(tx: Transaction, order: Order, delivery: Delivery) -> None:
     if complete:
         order.deliver_time = max(one.deliver_time for one in known)
     tx.record(OrderDelivered(**told(order), delivery=delivery, complete=complete), on=order)
+
+
+def record_receipt(tx: Transaction, order: Order, receipt: Receipt) -> None:
+    """Money was received.
+
+    Raises OrderNotPayable, ReceiptExceedsOrder; Invalid for a time that is yet to come or another currency.
+    """
+    if order.status not in (PLACED, PARTLY_DELIVERED, DELIVERED):
+        raise OrderNotPayable(order.status)
+    if receipt.receive_time > tx.now:
+        raise Invalid("receipt.receiveTime", "is yet to come")
+    if receipt.amount.currency != order.currency_code:
+        raise Invalid(
+            "receipt.amount", f"is in {receipt.amount.currency}, the order in {order.currency_code}",
+            reason="CURRENCY_MISMATCH",
+        )  # fmt: skip
+    unpaid = order.total - order.received_total
+    if receipt.amount.minor > unpaid:
+        raise ReceiptExceedsOrder(Money(unpaid, order.currency_code))
+    order.received_total += receipt.amount.minor
+    # Reports may come out of order.
+    known = [*receipts_of(order.receipts), receipt]
+    order.receipts = [kept_receipt(one) for one in sorted(known, key=lambda one: one.receive_time)]
+    settled = order.received_total == order.total
+    tx.record(OrderReceiptRecorded(**told(order), receipt=receipt, settled=settled), on=order)
 
 
 def _outstanding(line: OrderLine) -> Decimal:

@@ -1,4 +1,4 @@
-"""What stands in an order's row: its lines and deliveries, as they are asked for, told and kept."""
+"""What stands in an order's row: its lines, deliveries and receipts, as they are asked for, told and kept."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +61,18 @@ class Delivery:
     note: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What was paid at one time."""
+
+    id: UUID
+    number: str
+    receive_time: datetime
+    amount: Money
+    method: str
+    note: str
+
+
 def lines_of(kept: Sequence[Mapping[str, Any]], currency: str) -> list[OrderLine]:
     """Lines from the form in which the order keeps them."""
     out: list[OrderLine] = []
@@ -99,4 +111,23 @@ def kept_delivery(delivery: Delivery) -> dict[str, Any]:
     return {
         **vars(delivery), "id": str(delivery.id), "deliver_time": delivery.deliver_time.isoformat(),
         "lines": [{"order_line_id": str(x.order_line_id), "quantity": x.quantity} for x in delivery.lines],
+    }  # fmt: skip
+
+
+def receipts_of(kept: Sequence[Mapping[str, Any]]) -> list[Receipt]:
+    """Receipts from the form in which the order keeps them."""
+    return [
+        Receipt(
+            id=UUID(one["id"]), number=one["number"], receive_time=datetime.fromisoformat(one["receive_time"]),
+            amount=Money(one["amount"], one["currency"]), method=one["method"], note=one["note"],
+        )
+        for one in kept
+    ]  # fmt: skip
+
+
+def kept_receipt(receipt: Receipt) -> dict[str, Any]:
+    """The form in which the order keeps a receipt."""
+    return {
+        "id": str(receipt.id), "number": receipt.number, "receive_time": receipt.receive_time.isoformat(),
+        "amount": receipt.amount.minor, "currency": receipt.amount.currency, "method": receipt.method, "note": receipt.note,
     }  # fmt: skip

@@ -146,3 +146,49 @@ async def test_deliveries_stand_in_the_order_of_their_time(sales: Any) -> None:
     await sales.refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", method, future, pb.Order)
     without = service_pb.RecordDeliveryRequest(id=other.id)
     await sales.refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", method, without, pb.Order)
+
+
+def receipt(order: pb.Order, units: int, request_id: str, **fields: Any) -> service_pb.RecordReceiptRequest:
+    amount = Money(currency_code=fields.pop("currency", "CNY"), units=units)
+    return service_pb.RecordReceiptRequest(
+        id=order.id, request_id=request_id, receipt=pb.Receipt(amount=amount, **fields)
+    )
+
+
+async def test_receipts_add_up_to_the_total_and_no_further(sales: Any) -> None:
+    record = "OrderService/RecordReceipt"
+    product = await sales.product("Paid thing", 100, tax="0")
+    draft = await sales.order(pb.OrderLine(product_id=product.id, quantity="2"), place=False)
+    await sales.refused(
+        Code.FAILED_PRECONDITION, "ORDER_NOT_PAYABLE", record, receipt(draft, 1, "draft"), pb.Order
+    )
+    order = await sales.ask("OrderService/PlaceOrder", service_pb.PlaceOrderRequest(id=draft.id), pb.Order)
+    assert order.received_total == Money(currency_code="CNY")
+    part = receipt(
+        order,
+        150,
+        "first",
+        number="R-1",
+        method="bank transfer",
+        receive_time=Timestamp(seconds=1_700_000_000),
+    )
+    paid = await sales.ask(record, part, pb.Order)
+    assert paid.received_total.units == 150 and paid.receipts[0].number == "R-1"
+    assert await sales.ask(record, part, pb.Order) == paid
+    for wrong, reason in (
+        (receipt(order, 51, "more"), "RECEIPT_EXCEEDS_ORDER"),
+        (receipt(order, 10, "usd", currency="USD"), "CURRENCY_MISMATCH"),
+        (receipt(order, 10, "late", receive_time=Timestamp(seconds=33_000_000_000)), "INVALID_FIELD"),
+        (receipt(order, 0, "nothing"), "INVALID_FIELD"),
+        (receipt(order, -5, "back"), "INVALID_FIELD"),
+        (receipt(order, 5, ""), "INVALID_FIELD"),
+    ):
+        code = Code.FAILED_PRECONDITION if reason == "RECEIPT_EXCEEDS_ORDER" else Code.INVALID_ARGUMENT
+        await sales.refused(code, reason, record, wrong, pb.Order)
+    early = receipt(order, 50, "rest", receive_time=Timestamp(seconds=1_600_000_000))
+    whole = await sales.ask(record, early, pb.Order)
+    assert whole.received_total == whole.total
+    assert [one.amount.units for one in whole.receipts] == [50, 150]
+    told = await sales.told(order.id)
+    assert [one["settled"] for one in told if "receipt" in one] == [False, True] or told[-1]["settled"]
+    assert (await sales.outbox(order.id))[-2:] == ["OrderReceiptRecorded"] * 2

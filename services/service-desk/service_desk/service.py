@@ -4,16 +4,47 @@ from pathlib import Path
 
 from kehu.servicedesk.v1 import events_pb2 as events
 
+from chassis.attachments.attachment import AttachmentCreated, AttachmentDeleted
+from chassis.attachments.rpc import attachment_face, attachments_kept
+from chassis.attachments.upkeep import ATTACHMENT_COMMANDS, ATTACHMENT_JOBS
 from chassis.history_face import Kept, history_face
+from chassis.notes.note import NoteCreated, NoteDeleted, NoteUpdated
+from chassis.notes.rpc import note_face, notes_kept
+from chassis.privacy.rpc import privacy_face
+from chassis.saved_views.rpc import saved_views_face
+from chassis.saved_views.view import (
+    SavedView,
+    SavedViewCreated,
+    SavedViewDeleted,
+    SavedViewUpdated,
+    name_taken,
+)
 from chassis.service import Service
 from service_desk import errors, facet, listens, merged, ticket
-from service_desk.rpc import tickets
+from service_desk.privacy import PRIVACY
+from service_desk.rpc import searches, tickets
+from service_desk.rpc.papers import SUBJECTS
+from service_desk.rpc.saved_views import SAVED_VIEWS
 
 SERVICE = Service(
     name="servicedesk",
     faces=[
         tickets.face,
         facet.face,
+        searches.face,
+        saved_views_face("kehu.servicedesk.v1.SavedViewService", SAVED_VIEWS),
+        note_face("kehu.servicedesk.v1.NoteService", SUBJECTS),
+        attachment_face("kehu.servicedesk.v1.AttachmentService", SUBJECTS),
+        history_face(
+            "kehu.servicedesk.v1.HistoryService",
+            {
+                "ticket": Kept(ticket.Ticket, "tickets"),
+                "saved_view": Kept(SavedView, None, seen=SAVED_VIEWS.check_history),
+                "note": notes_kept(SUBJECTS),
+                "attachment": attachments_kept(SUBJECTS),
+            },
+        ),
+        privacy_face("kehu.servicedesk.v1.PrivacyService", PRIVACY),
         history_face("kehu.servicedesk.v1.HistoryService", {"ticket": Kept(ticket.Ticket, "tickets")}),
     ],
     migrations=Path(__file__).parent / "migrations",
@@ -27,11 +58,21 @@ SERVICE = Service(
         ticket.TicketReopened: events.TicketReopened,
         ticket.TicketHasClosed: events.TicketClosed,
         ticket.TicketDeleted: events.TicketDeleted,
+        SavedViewCreated: events.SavedViewCreated,
+        SavedViewUpdated: events.SavedViewUpdated,
+        SavedViewDeleted: events.SavedViewDeleted,
+        NoteCreated: events.NoteCreated,
+        NoteUpdated: events.NoteUpdated,
+        NoteDeleted: events.NoteDeleted,
+        AttachmentCreated: events.AttachmentCreated,
+        AttachmentDeleted: events.AttachmentDeleted,
     },
     subscriptions=listens.SUBSCRIPTIONS,
-    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs},
+    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs, **ATTACHMENT_JOBS},
+    commands={**ATTACHMENT_COMMANDS},
     constraints={
         "tickets_external_key": errors.external_key_taken,
         "tickets_pkey": errors.id_taken,
+        "saved_views_name": name_taken,
     },
 )

@@ -83,7 +83,7 @@ class Ticket(Owned, Searchable, table=True):
             names=[self.subject, self.customer_name],
             people=[self.requester_name],
             phones=[self.requester_phone],
-            texts=[self.number, self.requester_email, self.external_key],
+            texts=[self.number, self.requester_email, self.external_key, *self.tags],
         )
 
     def need_unclosed(self) -> None:

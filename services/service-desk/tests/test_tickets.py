@@ -12,6 +12,7 @@ import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.history.v1 import history_pb2
+from kehu.savedviews.v1 import saved_views_pb2 as views
 from kehu.servicedesk.v1 import customer_facet_pb2
 from kehu.servicedesk.v1 import ticket_comment_pb2 as said
 from kehu.servicedesk.v1 import ticket_pb2 as t
@@ -25,6 +26,7 @@ from service_desk.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TICKETS = "kehu.servicedesk.v1.TicketService/"
+VIEWS = "kehu.servicedesk.v1.SavedViewService/"
 BOSS = somebody("acme")
 STRANGER = somebody("globex")
 
@@ -337,3 +339,23 @@ async def test_a_deleted_ticket_is_gone(desk: Desk) -> None:
     assert caught.value.code is Code.NOT_FOUND
     assert await desk.found(query="mistake") == []
     assert await desk.events(made.id) == ["ticket.opened", "ticket.deleted"]
+
+
+async def test_views_of_tickets_are_saved(desk: Desk) -> None:
+    await desk.open(category="views")
+    request = views.CreateSavedViewRequest(
+        saved_view=views.SavedView(
+            record_type="ticket", display_name="Mine", filter='category = "views" AND priority = NORMAL',
+            columns=["number", "subject"], order_by="priority desc",
+        )
+    )  # fmt: skip
+    made = await desk.harness.ask(BOSS, VIEWS + "CreateSavedView", request, views.SavedView)
+    counted = await desk.harness.ask(
+        BOSS, VIEWS + "CountSavedView", views.CountSavedViewRequest(id=made.id), views.CountSavedViewResponse
+    )
+    assert counted.count == 1
+    request.saved_view.display_name, request.saved_view.filter = "Other", "mood = bad"
+    await refused(
+        Code.INVALID_ARGUMENT, "FILTER_INVALID",
+        desk.harness.ask(BOSS, VIEWS + "CreateSavedView", request, views.SavedView),
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chassis.database import Transaction
 from chassis.mapping import change
+from chassis.papers import move_papers
 from customers.affiliation import (
     MOST,
     WHAT,
@@ -28,7 +29,7 @@ async def merge_contacts(
     tx: Transaction, survivor_id: UUID, merged_ids: list[UUID], choices: Choices, etag: str
 ) -> Merge:
     """Merges contacts that the caller may change. Raises NotFound, Denied, EtagMismatch, Invalid, TooManyAffiliations."""
-    found = {id: await writable_contact(tx, id) for id in sorted({survivor_id, *merged_ids})}
+    found = {id: await writable_contact(tx, id, shares=False) for id in sorted({survivor_id, *merged_ids})}
     check_ids(survivor_id, merged_ids)
     survivor, losers = found[survivor_id], [found[id] for id in merged_ids]
     rows = [survivor, *losers]
@@ -69,7 +70,8 @@ async def merge_contacts(
     await tx.session.flush()
     await index_anew(tx, survivor)
     await _break_circles(tx, survivor)
-    merge = merge_of(tx, CONTACT, survivor, merged_ids, before.kept())
+    kept = before.kept() | {"papers": await move_papers(tx, Contact.record_type, merged_ids, survivor.id)}
+    merge = merge_of(tx, CONTACT, survivor, merged_ids, kept)
     tx.record(ContactMerged(**told(survivor), merge_id=merge.id, merged_contact_ids=merged_ids), on=survivor)
     return merge
 

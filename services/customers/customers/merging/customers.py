@@ -10,7 +10,10 @@ from sqlmodel import col
 
 from chassis.database import Transaction
 from chassis.mapping import change
+from chassis.papers import move_papers
+from chassis.shares.entries import joined
 from customers.affiliation import WHAT, index_anew, report_to, standing, superior_at, tell
+from customers.competitor import competitors_of, follow_merge
 from customers.contact import Contact
 from customers.customer import Customer, CustomerUpdated, ancestors, hold_trees, told
 from customers.errors import MergeKindsDiffer, MergeTwoCards
@@ -18,11 +21,13 @@ from customers.merging.fields import Choices, check_choices, joined_customer
 from customers.merging.kept import Before, Kept
 from customers.merging.merge import CUSTOMER, CustomerMerged, Merge, check_ids, merge_of
 from customers.merging.segments import join_segments
+from customers.partner import join_partners, partners_of
 from customers.points.cards import card_of
 from customers.profile import CUSTOMER_WAYS, changed_names, entry_changes, noted
 from customers.relation import CustomerRelation, RelationDeleted, RelationUpdated, relations_of
 from customers.relation import told as told_relation
 from customers.reports import superiors
+from customers.value.arrears import owe_anew
 from customers.value.review import outdate
 from customers.value.worth import revalue
 
@@ -46,7 +51,10 @@ async def merge_customers(
     Raises NotFound, Denied, EtagMismatch, Invalid, MergeKindsDiffer, MergeTwoCards.
     """
     await hold_trees(tx)
-    found = {id: await tx.get(Customer, id, right="customers") for id in sorted({survivor_id, *merged_ids})}
+    found = {
+        id: await tx.get(Customer, id, right="customers", shares=False)
+        for id in sorted({survivor_id, *merged_ids})
+    }
     check_ids(survivor_id, merged_ids)
     survivor, losers = found[survivor_id], [found[id] for id in merged_ids]
     rows = [survivor, *losers]
@@ -58,7 +66,10 @@ async def merge_customers(
     before = Before()
     before.note(rows)
     await _move_card(tx, survivor, losers, before)
-    values = joined_customer(rows, choices)
+    partners = await partners_of(tx, [row.id for row in rows])
+    competitors = await competitors_of(tx, merged_ids)
+    before.note([*partners, *competitors])
+    values = joined_customer(rows, choices) | {"shared_with": joined(rows)}
     for loser in losers:
         loser.merged_into_id = survivor.id
         tx.delete(loser)
@@ -79,8 +90,12 @@ async def merge_customers(
         )
     await _move_relations(tx, survivor, merged_ids, before)
     await _move_contacts(tx, survivor, merged_ids, before)
+    await join_partners(tx, survivor, partners)
+    follow_merge(tx, competitors, survivor.id)
     kept = before.kept() | await _move_facts(tx, survivor, merged_ids)
+    await owe_anew(tx, survivor.id)
     kept |= await join_segments(tx, survivor.id, merged_ids)
+    kept["papers"] = await move_papers(tx, Customer.record_type, merged_ids, survivor.id)
     merge = merge_of(tx, CUSTOMER, survivor, merged_ids, kept)
     tx.record(
         CustomerMerged(**told(survivor), merge_id=merge.id, merged_customer_ids=merged_ids), on=survivor
@@ -88,7 +103,7 @@ async def merge_customers(
     return merge
 
 
-_TOUCHED = ("last_deal_time", "last_service_time")
+_TOUCHED = ("last_deal_time", "last_service_time", "shared_with")
 
 
 async def _move_card(tx: Transaction, survivor: Customer, losers: Sequence[Customer], before: Before) -> None:

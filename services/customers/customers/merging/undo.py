@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from chassis.database import Transaction
+from chassis.papers import papers_back
 from chassis.principal import Act
 from chassis.records import Record, RecordT
 from chassis.visibility import covers
@@ -18,6 +19,7 @@ from customers import contact as contacts
 from customers import customer as customers
 from customers import relation as relations
 from customers.affiliation import index_anew, report_to, superior_at
+from customers.competitor import competitors_back
 from customers.contact import Contact
 from customers.customer import Customer, ancestors, hold_trees
 from customers.errors import MergeSurvivorGone, MergeTooOld, MergeUndone
@@ -32,6 +34,7 @@ from customers.merging.merge import (
     RestoredRecord,
 )
 from customers.merging.segments import part_segments
+from customers.partner import partners_back
 from customers.points.cards import Card
 from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, changed_names
 from customers.relation import CustomerRelation, RelationCreated, RelationUpdated
@@ -67,7 +70,7 @@ async def undo(tx: Transaction, merge: Merge) -> None:
 
 def may_undo(merge: Merge, survivor: Record | None, tx: Transaction) -> bool:
     """Whether the caller may change the survivor, or could when it was merged, if it is gone."""
-    return covers(survivor or merge, tx.who, "customers", Act.WRITE)
+    return covers(survivor or merge, tx.who, "customers", Act.WRITE, shares=False)
 
 
 async def _any(tx: Transaction, table: type[RecordT], id: UUID) -> RecordT | None:
@@ -107,7 +110,10 @@ async def _undo_customers(tx: Transaction, merge: Merge) -> None:
     await contacts_back(tx, kept)
     await cards_back(tx, kept)
     await _facts_back(tx, survivor, kept)
+    await partners_back(tx, kept)
+    await competitors_back(tx, kept)
     await part_segments(tx, kept)
+    await papers_back(tx, Customer.record_type, kept.get("papers", {}), survivor.id)
     tx.record(
         CustomerUnmerged(
             **customers.told(survivor), merge_id=merge.id,
@@ -121,7 +127,7 @@ async def _customer_back(tx: Transaction, row: Customer, kept: Mapping[str, Any]
     done = put_back(row, kept.get("customer", {}).get(str(row.id), {}))
     if done:
         row.findable()
-        changed = changed_names(CUSTOMER_WAYS, done)
+        changed = changed_names(CUSTOMER_WAYS, [name for name in done if name != "shared_with"])
         tx.record(customers.CustomerUpdated(**customers.told(row), changed_fields=changed), on=row)
 
 
@@ -227,12 +233,13 @@ async def _undo_contacts(tx: Transaction, merge: Merge) -> None:
     survivor = await tx.find(Contact, merge.survivor_id)
     if survivor is None:
         raise MergeSurvivorGone
-    kept = merge.kept.get("contact", {})
+    kept, kept_papers = merge.kept.get("contact", {}), merge.kept.get("papers", {})
     first = put_back(
         survivor, {k: v for k, v in kept.get(str(survivor.id), {}).items() if k == "external_key"}
     )
     await tx.session.flush()
     await contacts_back(tx, merge.kept)
+    await papers_back(tx, Contact.record_type, kept_papers, survivor.id)
     if first:
         tx.record(contacts.ContactUpdated(**contacts.told(survivor), changed_fields=first), on=survivor)
     restored = [

@@ -211,14 +211,6 @@ async def card_of(tx: Transaction, customer_id: UUID) -> Card | None:
     return (await tx.session.execute(wanted)).scalar_one_or_none()
 
 
-async def follow_customer(tx: Transaction, customer: Customer) -> None:
-    """The card goes to the customer's owner."""
-    await tx.session.execute(
-        text("UPDATE membership_cards SET owner_id = :owner, team_id = :team WHERE customer_id = :id"),
-        {"owner": customer.owner_id, "team": customer.team_id, "id": customer.id},
-    )
-
-
 async def withdraw_card(tx: Transaction, customer: Customer) -> None:
     """The card goes with its customer; its ledger stays."""
     card = await card_of(tx, customer.id)

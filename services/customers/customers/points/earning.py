@@ -1,6 +1,6 @@
 """Orders and points: an order earns once, and gives back when it is cancelled.
 
-Sales tells when an order was placed, wholly delivered or cancelled, and nothing yet of receipts. So the programme says which of
+Receipts are not looked at yet, for an order may be paid in parts long after it was delivered. So the programme says which of
 placing and delivery stands for payment. Events of one order may come late, twice or in another order than they happened: what is
 done follows from the order's newest state, and what an order earned is decided once.
 """

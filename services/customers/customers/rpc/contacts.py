@@ -8,6 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 from kehu.customers.v1 import contact_pb2 as pb
 from kehu.customers.v1 import contact_service_pb2 as service_pb
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from chassis.database import Transaction
 from chassis.errors import NotFound
@@ -20,7 +21,7 @@ from chassis.visibility import Holder, covers
 from customers.affiliation import customer_for, join, leave, seen_contact, writable_contact
 from customers.contact import DECISION_ROLES, Contact, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
-from customers.customer import writable_customer
+from customers.customer import SHARES_OF_CUSTOMER, writable_customer
 from customers.errors import merged
 from customers.reports import CHART, MEMBERS_OF
 from customers.rpc.customers import CUSTOMERS, merged_into
@@ -48,14 +49,18 @@ CONTACTS = Listing(
     search=True,
     custom_fields=True,
     seen_through=("contact_affiliations", "contact_id"),
+    shares=SHARES_OF_CUSTOMER,
     narrowings={"memberOf": f"t.id IN ({MEMBERS_OF})"},
 )
 
 
-_CUSTOMERS = "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY($1::uuid[])"
-_CUSTOMERS_OF_ONE = text(
-    "SELECT id, display_name, owner_id, team_id FROM customers WHERE deleted_at IS NULL AND id = ANY(:ids)"
+_CUSTOMERS = (
+    "SELECT id, display_name, owner_id, team_id, shared_with FROM customers"
+    " WHERE deleted_at IS NULL AND id = ANY($1::uuid[])"
 )
+_CUSTOMERS_OF_ONE = text(
+    "SELECT id, display_name, owner_id, team_id, shared_with FROM customers WHERE deleted_at IS NULL AND id = ANY(:ids)"
+).columns(shared_with=JSONB)
 
 
 def _customers_of(rows: Sequence[Any]) -> list[UUID]:
@@ -75,7 +80,7 @@ def _named(who: Principal, rows: Iterable[Any]) -> dict[UUID, Named]:
     return {
         row["id"]: Named(
             row["display_name"], row["owner_id"], row["team_id"],
-            covers(Holder(row["owner_id"], row["team_id"]), who, "customers", Act.READ),
+            covers(Holder(row["owner_id"], row["team_id"], row["shared_with"]), who, "customers", Act.READ),
         )
         for row in rows
     }  # fmt: skip
@@ -144,7 +149,7 @@ async def update(request: service_pb.UpdateContactRequest, tx: Transaction) -> p
 
 @face.write("DeleteContact")
 async def delete(request: service_pb.DeleteContactRequest, tx: Transaction) -> Empty:
-    contact = await writable_contact(tx, parse_id(request.id, "id"))
+    contact = await writable_contact(tx, parse_id(request.id, "id"), shares=False)
     tx.check_etag(contact, request.etag)
     await trash_contact(tx, contact, _optional(request.reports_go_to_id, "reportsGoToId"))
     return Empty()

@@ -17,23 +17,23 @@ from chassis.owners import Owner, owner_for
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from customers.affiliation import follow_owner
 from customers.contact import check_untouched
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
     KINDS,
     LEVELS,
+    SHARES,
     SIZES,
     SOURCES,
     STAGES,
     Customer,
-    assign_customer,
     change_customer,
     check_no_children,
     enrol,
 )
 from customers.errors import CustomerTouched, merged
-from customers.points.cards import follow_customer, has_card
+from customers.ownership import assign_customers
+from customers.points.cards import has_card
 from customers.rpc.messages import customer_card, customer_message, customer_values
 from customers.trash import trash_customer
 from customers.value_lists import ENUMS
@@ -62,19 +62,26 @@ CUSTOMERS = Listing(
         "nextContactTime": Field("next_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
         "lastDealTime": Field("last_deal_time", Kind.TIMESTAMP, sortable=True, nullable=True),
         "lastServiceTime": Field("last_service_time", Kind.TIMESTAMP, sortable=True, nullable=True),
+        "returnTime": Field("return_time", Kind.TIMESTAMP, sortable=True, nullable=True),
+        "poolTime": Field("pool_time", Kind.TIMESTAMP, nullable=True),
+        "previousOwnerId": Field("previous_owner_id", Kind.UUID, nullable=True),
     },
     search=True,
     custom_fields=True,
 )
 
 
-async def _customer(tx: Transaction, id: str, etag: str, field: str = "id") -> Customer:
-    customer = await tx.get(Customer, parse_id(id, field), right="customers")
+async def written_customer(
+    tx: Transaction, id: str, etag: str, field: str = "id", *, shares: bool = True
+) -> Customer:
+    """The customer, locked, for changing it; without `shares` for disposing of it. Raises NotFound, Denied, EtagMismatch."""
+    customer = await tx.get(Customer, parse_id(id, field), right="customers", shares=shares)
     tx.check_etag(customer, etag)
     return customer
 
 
-async def _answer(tx: Transaction, customer: Customer) -> pb.Customer:
+async def answer(tx: Transaction, customer: Customer) -> pb.Customer:
+    """The customer as it stands in this transaction."""
     await tx.session.flush()
     return customer_message(customer)
 
@@ -126,19 +133,19 @@ async def _owner_of_new(request: service_pb.CreateCustomerRequest, call: Call) -
 async def create(request: service_pb.CreateCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
     values = customer_values(request.customer)
     id = parse_id(request.customer_id, "customerId") if request.customer_id else None
-    return await _answer(tx, await enrol(tx, values, owner, id))
+    return await answer(tx, await enrol(tx, values, owner, id))
 
 
 @face.write("UpdateCustomer")
 async def update(request: service_pb.UpdateCustomerRequest, tx: Transaction) -> pb.Customer:
-    customer = await _customer(tx, request.customer.id, request.customer.etag, "customer.id")
+    customer = await written_customer(tx, request.customer.id, request.customer.etag, "customer.id")
     await change_customer(tx, customer, customer_values(request.customer, request.update_mask))
-    return await _answer(tx, customer)
+    return await answer(tx, customer)
 
 
 @face.write("DeleteCustomer")
 async def delete(request: service_pb.DeleteCustomerRequest, tx: Transaction) -> Empty:
-    customer = await _customer(tx, request.id, request.etag)
+    customer = await written_customer(tx, request.id, request.etag, shares=False)
     await check_no_children(tx, customer)
     if request.untouched_only:
         made_with = (
@@ -157,15 +164,14 @@ async def _new_owner(request: service_pb.AssignCustomerRequest, call: Call) -> O
 
 @face.write("AssignCustomer", prepare=_new_owner)
 async def assign(request: service_pb.AssignCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
-    customer = await _customer(tx, request.id, request.etag)
-    await assign_customer(tx, customer, owner)
-    await follow_owner(tx, customer)
-    await follow_customer(tx, customer)
-    return await _answer(tx, customer)
+    customer = await written_customer(tx, request.id, request.etag, shares=False)
+    await assign_customers(tx, [customer], owner)
+    return await answer(tx, customer)
 
 
 _CARDS = (
-    "SELECT t.id, t.display_name, t.external_key, t.kind, t.owner_id, t.team_id FROM customers t WHERE t.deleted_at IS NULL"
+    "SELECT t.id, t.display_name, t.external_key, t.kind, t.owner_id, t.team_id, t.shared_with FROM customers t"
+    " WHERE t.deleted_at IS NULL"
     " AND (t.id = ANY($1::uuid[]) OR (t.external_key <> '' AND t.external_key = ANY($2::text[]))"
     " OR lower(t.display_name) = ANY($3::text[])) AND "
 )
@@ -177,7 +183,9 @@ async def look_up(
 ) -> service_pb.LookUpCustomersResponse:
     ids: list[UUID] = [parse_id(id, "ids") for id in request.ids]
     names = [name.strip().lower() for name in request.names]
-    rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=4)
+    rule, values = visible_text(
+        call.who, "customers", Act.READ, "owner_id", "team_id", first=4, shares=SHARES
+    )
     # Composed of the rule of visibility, which has places for its values.
     rows = await call.database.read(
         call.who,

@@ -7,6 +7,7 @@ from uuid import UUID
 from kehu.customers.v1 import duplicate_pb2 as pb
 from kehu.customers.v1 import duplicate_service_pb2 as service_pb
 
+from chassis.home import home_country_of
 from chassis.ids import parse_id
 from chassis.rpc import Call, Face
 from customers.duplicates import (
@@ -17,7 +18,7 @@ from customers.duplicates import (
     customer_traits,
     customers_like,
 )
-from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way, home_country_of, tidied, tidy_value
+from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way, tidied, tidy_value
 from customers.rpc.contacts import CONTACTS, contact_messages
 from customers.rpc.customers import CUSTOMERS
 from customers.rpc.messages import contact_values, customer_card, customer_values

@@ -10,6 +10,7 @@ from chassis.rpc import Call
 from chassis.visibility import visible_text
 from customers import imports
 from customers.contact import Entries
+from customers.customer import SHARES
 from customers.rpc.contacts import CONTACTS
 from customers.rpc.customers import CUSTOMERS
 from customers.value_lists import VALUE_LISTS
@@ -30,7 +31,7 @@ _ADDRESS = (
 
 async def _names(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
     """The names of customers that the caller may see."""
-    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2)
+    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2, shares=SHARES)
     rows = await call.database.read(
         call.who,
         "SELECT t.id, t.display_name FROM customers t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "  # noqa: S608 (the rule of visibility has places for its values)

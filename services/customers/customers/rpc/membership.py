@@ -16,7 +16,7 @@ from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import Mapping, to_date, to_money, to_value
 from chassis.records import etag
 from chassis.rpc import Call, Face
-from customers.customer import writable_customer
+from customers.customer import SHARES_OF_CUSTOMER, writable_customer
 from customers.points.cards import STATES, Card, block, give_another_number, issue, renew, unblock
 from customers.points.night import await_night
 from customers.points.programme import (
@@ -46,6 +46,7 @@ CARDS = Listing(
         "owed": Field("owed", Kind.INTEGER),
         "expireDate": Field("expire_date", Kind.DATE, nullable=True),
     },
+    shares=SHARES_OF_CUSTOMER,
 )
 _NONE = UUID(int=0)
 

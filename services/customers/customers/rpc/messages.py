@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customers.v1 import contact_pb2, customer_pb2, customer_service_pb2
 
 from chassis.mapping import Mapping as RowMapping
+from chassis.shares.messages import put_shares
 from customers.contact import DECISION_ROLES
 from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way
 from customers.value_lists import ENUMS
@@ -18,7 +20,7 @@ from customers.value_lists import ENUMS
 _REACHED = [way.name for way in CUSTOMER_WAYS]
 _KEYS = [f"{column}_key" for column in ENUMS]
 CUSTOMER = RowMapping(
-    customer_pb2.Customer, skip=["contact_count", "address", *_KEYS, *_REACHED], open_enums=ENUMS
+    customer_pb2.Customer, skip=["contact_count", "address", "shares", *_KEYS, *_REACHED], open_enums=ENUMS
 )
 CONTACT = RowMapping(contact_pb2.Contact, skip=["customer_name", "affiliations", *_REACHED])
 _ROLES: "Mapping[str, contact_pb2.DecisionRole.ValueType]" = {
@@ -46,6 +48,8 @@ def customer_message(row: Any) -> customer_pb2.Customer:
     if address:
         _put_address(message.address, address)
     _put_entries(message, CUSTOMER_WAYS, read)
+    if shared := read("shared_with"):
+        put_shares(message.shares, shared, datetime.now(UTC))
     return message
 
 
@@ -168,11 +172,14 @@ def org_chart(customer_id: UUID, rows: Sequence[Any]) -> contact_pb2.OrgChart:
 
 def customer_card(row: Any) -> customer_service_pb2.CustomerCard:
     """What is needed to refer to a customer."""
-    return customer_service_pb2.CustomerCard(
+    card = customer_service_pb2.CustomerCard(
         id=str(row["id"]), display_name=row["display_name"], external_key=row["external_key"],
         kind=customer_pb2.CustomerKind.Value(f"CUSTOMER_KIND_{row['kind']}"), owner_id=str(row["owner_id"] or ""),
         team_id=str(row["team_id"] or ""),
     )  # fmt: skip
+    if shared := row.get("shared_with"):
+        put_shares(card.shares, shared, datetime.now(UTC))
+    return card
 
 
 def _address(address: customer_pb2.Address) -> dict[str, str]:

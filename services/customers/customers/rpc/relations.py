@@ -16,6 +16,7 @@ from chassis.principal import NOBODY, Act
 from chassis.records import etag
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
+from customers.customer import SHARES
 from customers.group import MEMBERS, SUMS
 from customers.relation import Related, annotate, end, relate, related
 from customers.rpc.customers import CUSTOMERS
@@ -50,7 +51,9 @@ _OF_CUSTOMER = (
 
 
 def _both(call: Call, first: int) -> tuple[str, list[object]]:
-    rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=first)
+    rule, values = visible_text(
+        call.who, "customers", Act.READ, "owner_id", "team_id", first=first, shares=SHARES
+    )
     return f"{rule} AND {rule.replace('t.', 'f.')}", values
 
 
@@ -158,9 +161,13 @@ async def delete(request: service_pb.DeleteCustomerRelationRequest, tx: Transact
 async def get_group(request: service_pb.GetCustomerGroupRequest, call: Call) -> pb.CustomerGroup:
     customer = await CUSTOMERS.get(call, request.customer_id, "customerId")
     id, most = customer["id"], request.max_members or _MOST_MEMBERS
-    rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2)
+    rule, values = visible_text(
+        call.who, "customers", Act.READ, "owner_id", "team_id", first=2, shares=SHARES
+    )
     sums = (await call.database.read(call.who, SUMS.replace("{rule}", rule), id, *values))[0]
-    rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=3)
+    rule, values = visible_text(
+        call.who, "customers", Act.READ, "owner_id", "team_id", first=3, shares=SHARES
+    )
     members = await call.database.read(call.who, MEMBERS.replace("{rule}", rule), id, most, *values)
     group = pb.CustomerGroup(
         customer=customer_card(customer), customer_count=sums["customers"], contact_count=sums["contacts"],

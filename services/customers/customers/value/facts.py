@@ -18,13 +18,15 @@ from customers.months import month_of
 
 @dataclass(frozen=True, kw_only=True)
 class OrderFact:
-    """`revenue` in minor units without tax."""
+    """Amounts in minor units: `revenue` without tax, `total` with it, `received` what was paid of that."""
 
     id: UUID
     customer_id: UUID
     cancelled: bool
     currency: str
     revenue: int
+    total: int
+    received: int
     order_date: date
 
 
@@ -40,11 +42,12 @@ class OpportunityFact:
 
 
 _KEEP_ORDER = text(
-    "INSERT INTO customer_orders AS t (tenant_id, id, version, event_id, customer_id, cancelled, currency, revenue, order_date)"
-    " VALUES (:tenant, :id, :version, :event, :customer_id, :cancelled, :currency, :revenue, :order_date)"
+    "INSERT INTO customer_orders AS t (tenant_id, id, version, event_id, customer_id, cancelled, currency, revenue, total,"
+    " received, order_date)"
+    " VALUES (:tenant, :id, :version, :event, :customer_id, :cancelled, :currency, :revenue, :total, :received, :order_date)"
     " ON CONFLICT (tenant_id, id) DO UPDATE SET version = excluded.version, event_id = excluded.event_id,"
     " customer_id = excluded.customer_id, cancelled = excluded.cancelled, currency = excluded.currency,"
-    " revenue = excluded.revenue, order_date = excluded.order_date"
+    " revenue = excluded.revenue, total = excluded.total, received = excluded.received, order_date = excluded.order_date"
     " WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id)"
 )
 _IS_CANCELLED = text("SELECT cancelled FROM customer_orders WHERE id = :id")

@@ -1,4 +1,4 @@
-"""`python -m customers rebuild-values [--keep]`: what customers are worth anew, from the events that the streams hold.
+"""`python -m customers rebuild-values [--keep]`: what customers are worth and partners owe, by the events of the streams.
 
 See `chassis.events.rebuild`. Touch times only move forward and orders earn points once, so being told all of it again changes
 neither. Scores and months follow with the next review.
@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from chassis.events.rebuild import StreamsIncomplete, begin_anew, read_all
+from customers.value.arrears import derive_all
 
 _FACTS = ("customer_orders", "customer_opportunities", "main_currencies")
 _DERIVED = ("customer_values", "customer_amounts", "customer_value_months", "value_reviews")
@@ -29,4 +30,6 @@ async def rebuild_values(running: Any, arguments: list[str]) -> None:
     except StreamsIncomplete as problem:
         sys.exit(str(problem))
     await read_all(running)
+    # Also of those whose orders nobody has told again.
+    await derive_all(running.settings.owner_database_url.get_secret_value())
     print("the values are rebuilt; scores and months follow within minutes")

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.events.event import Envelope
+from customers.value.arrears import all_owe_anew, owe_anew
 
 _COUNT = text(
     "INSERT INTO customer_values AS t (tenant_id, customer_id, order_count, last_order_date)"
@@ -49,6 +50,7 @@ async def revalue(tx: Transaction, customer_id: UUID) -> None:
     await tx.session.execute(_COUNT, whose)
     await tx.session.execute(_FORGET, whose)
     await tx.session.execute(_SUM, whose)
+    await owe_anew(tx, customer_id)
 
 
 async def forget_worthless(tx: Transaction, customer_id: UUID) -> None:
@@ -65,3 +67,4 @@ async def keep_main_currency(tx: Transaction, currency: str, envelope: Envelope)
         "event": envelope.event_id,
     }
     await tx.session.execute(_MAIN, told)
+    await all_owe_anew(tx)

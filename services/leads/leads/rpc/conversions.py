@@ -15,6 +15,7 @@ from chassis.ids import new_id, parse_id
 from chassis.mapping import to_date, to_value
 from chassis.principal import Act
 from chassis.rpc import Call
+from chassis.shares.messages import shares_told
 from chassis.visibility import Holder, covers, visible_text
 from leads.conversion import Conversion, begin, carry_on
 from leads.lead import Lead
@@ -104,7 +105,7 @@ async def _check_customer(call: Call, id: str) -> None:
         if problem.code is Code.NOT_FOUND:
             raise unknown from None
         raise
-    holder = Holder.told(customer.owner_id, customer.team_id)
+    holder = Holder.told(customer.owner_id, customer.team_id, shares_told(customer.shares))
     if not covers(holder, call.who, "customers", Act.WRITE):
         raise unknown
 

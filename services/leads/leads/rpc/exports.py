@@ -13,7 +13,8 @@ _SOURCES = {
     "WEB_FORM": ("Web form", "网站"), "PHONE": ("Phone", "电话"), "EMAIL": ("E-mail", "邮件"), "REFERRAL": ("Referral", "转介绍"),
     "ADVERTISEMENT": ("Advertisement", "广告"), "SEARCH": ("Search", "搜索"), "SOCIAL_MEDIA": ("Social media", "社交媒体"),
     "EXHIBITION": ("Exhibition", "展会"), "PARTNER": ("Partner", "伙伴"), "COLD_CALL": ("Cold call", "陌拜"),
-    "PURCHASED_LIST": ("Purchased list", "购买名单"), "OTHER": ("Other", "其他"),
+    "PURCHASED_LIST": ("Purchased list", "购买名单"), "OTHER": ("Other", "其他"), "SURVEY": ("Survey", "问卷"),
+    "BUSINESS_CARD": ("Business card", "名片"),
 }  # fmt: skip
 
 EXPORTS = Exports(
@@ -42,6 +43,12 @@ EXPORTS = Exports(
             Reference("owner", "Owner", "负责人", "owner_id"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
+            Column("utmSource", "UTM source", "UTM 来源", "utm_source"),
+            Column("utmMedium", "UTM medium", "UTM 媒介", "utm_medium"),
+            Column("utmCampaign", "UTM campaign", "UTM 活动", "utm_campaign"),
+            Column("referrer", "Referrer", "来路", "referrer"),
+            Column("landingPage", "Landing page", "落地页", "landing_page"),
+            Column("clickId", "Click id", "点击编号", "click_id"),
             CREATE_TIME,
             Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
             Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),

@@ -9,13 +9,15 @@ from kehu.leads.v1 import lead_service_pb2 as service_pb
 
 from chassis.database import Transaction
 from chassis.errors import Invalid
+from chassis.fields import Field, Kind
 from chassis.ids import parse_id
-from chassis.listing import Listing
+from chassis.listing import RECORD_FIELDS, Listing
 from chassis.mapping import to_datetime
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
-from leads.assignment import JOB, watch_acceptance
+from leads.assignment import watch_acceptance
 from leads.cadence import remind
+from leads.captures import LeadCapture, follow, note_first, take_in, tells_origin
 from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import Handling, hold
@@ -29,7 +31,8 @@ from leads.lead_events import (
     tell,
     told,
 )
-from leads.rpc.messages import lead_message, lead_values
+from leads.rpc.lists import learn
+from leads.rpc.messages import capture_message, lead_message, lead_values
 
 face = Face("kehu.leads.v1.LeadService", custom_fields=CUSTOM_FIELDS)
 
@@ -64,6 +67,8 @@ async def list_leads(request: service_pb.ListLeadsRequest, call: Call) -> servic
 
 
 async def _owner_of_new(request: service_pb.CreateLeadRequest, call: Call) -> Owner:
+    if request.lead.industry or request.lead.region:
+        await learn(call)
     return await owner_for(call, request.lead.owner_id, "leads", "lead.ownerId")
 
 
@@ -72,31 +77,52 @@ async def create(request: service_pb.CreateLeadRequest, tx: Transaction, owner: 
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
     handling = await hold(tx)
     lead = await capture(tx, lead_values(request.lead), owner, handling, id)
-    await _follow(tx, lead, handling.assign_created and not request.lead.owner_id)
+    if tells_origin(vars(lead)):
+        await note_first(tx, lead, handling)
+    await follow(tx, lead, handling.assign_created and not request.lead.owner_id)
     return await answer(tx, lead)
 
 
-async def _follow(tx: Transaction, lead: Lead, assigns: bool) -> None:
-    if assigns:
-        await tx.enqueue(JOB, {"lead_ids": [str(lead.id)]}, key=str(lead.id))
-    await remind(tx, lead)
-
-
-@face.write("CaptureLead")
-async def capture_lead(request: service_pb.CaptureLeadRequest, tx: Transaction) -> pb.Lead:
+async def _owner_of_captured(request: service_pb.CaptureLeadRequest, call: Call) -> Owner:
     lead = request.lead
-    owner = Owner(parse_id(lead.owner_id, "lead.ownerId"), UUID(lead.team_id) if lead.team_id else None)
-    values = lead_values(lead)
-    values["form_id"] = UUID(lead.form_id) if lead.form_id else None
+    if lead.industry or lead.region:
+        await learn(call)
+    if call.who.service is None:
+        return await owner_for(call, lead.owner_id, "leads", "lead.ownerId")
+    return Owner(parse_id(lead.owner_id, "lead.ownerId"), UUID(lead.team_id) if lead.team_id else None)
+
+
+@face.write("CaptureLead", prepare=_owner_of_captured)
+async def capture_lead(request: service_pb.CaptureLeadRequest, tx: Transaction, owner: Owner) -> pb.Lead:
+    values = lead_values(request.lead)
+    if tx.who.service is not None:
+        values["form_id"] = UUID(request.lead.form_id) if request.lead.form_id else None
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
-    handling = await hold(tx)
-    captured = await capture(tx, values, owner, handling, id)
-    await _follow(tx, captured, handling.assign_captured)
-    return await answer(tx, captured)
+    answers = [{"question": one.question.strip(), "answer": one.answer.strip()} for one in request.answers]
+    return await answer(tx, await take_in(tx, values, owner, await hold(tx), id, answers))
 
 
-@face.write("UpdateLead")
-async def update(request: service_pb.UpdateLeadRequest, tx: Transaction) -> pb.Lead:
+CAPTURES = Listing(LeadCapture, None, {**RECORD_FIELDS, "leadId": Field("lead_id", Kind.UUID)})
+
+
+@face.read("ListLeadCaptures")
+async def list_captures(
+    request: service_pb.ListLeadCapturesRequest, call: Call
+) -> service_pb.ListLeadCapturesResponse:
+    lead = await LEADS.get(call, request.lead_id, "leadId")
+    page = await CAPTURES.page(call, request, {"leadId": lead["id"]})
+    return service_pb.ListLeadCapturesResponse(
+        captures=[capture_message(row) for row in page.rows], next_page_token=page.next_page_token
+    )
+
+
+async def _lists_for_update(request: service_pb.UpdateLeadRequest, call: Call) -> None:
+    if request.lead.industry or request.lead.region:
+        await learn(call)
+
+
+@face.write("UpdateLead", prepare=_lists_for_update)
+async def update(request: service_pb.UpdateLeadRequest, tx: Transaction, known: None) -> pb.Lead:
     lead, handling = await locked(tx, request.lead.id, request.lead.etag, "lead.id")
     await change_lead(tx, lead, handling, lead_values(request.lead, request.update_mask))
     return await answer(tx, lead)

@@ -5,11 +5,13 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.leads.v1 import assignment_pb2, cadence_pb2, conversion_pb2, lead_pb2, score_pb2
 
+from chassis.errors import Invalid
 from chassis.mapping import Mapping
 from leads.cadence import kept
 from leads.handling import Step
 
 LEAD = Mapping(lead_pb2.Lead, skip=["utm"])
+CAPTURE = Mapping(lead_pb2.LeadCapture, skip=["utm", "answers"])
 CONVERSION = Mapping(conversion_pb2.Conversion)
 RULE = Mapping(assignment_pb2.AssignmentRule)
 ABSENCE = Mapping(assignment_pb2.Absence)
@@ -54,11 +56,23 @@ def _step(step: cadence_pb2.CadenceStep) -> Step:
 
 
 def lead_values(message: lead_pb2.Lead, mask: FieldMask | None = None) -> dict[str, Any]:
-    """Column → value of what a client writes."""
-    values, named = _but(LEAD, message, mask, "utm")
-    if named:
-        values["utm"] = {name: getattr(message.utm, name) for name in _UTM if getattr(message.utm, name)}
-    return values
+    """Column → value of what a client writes. Raises Invalid (FIELD_NOT_WRITABLE)."""
+    if mask is None:
+        utm = {name: getattr(message.utm, name).strip() for name in _UTM}
+        return {**LEAD.values(message), "utm": {name: value for name, value in utm.items() if value}}
+    if any(path.split(".")[0] == "utm" for path in mask.paths):
+        raise Invalid("utm", "cannot be changed here", reason="FIELD_NOT_WRITABLE")
+    return LEAD.values(message, mask)
+
+
+def capture_message(row: Any) -> lead_pb2.LeadCapture:
+    """A capture; `row` is a row of the read path."""
+    message = CAPTURE.message(row)
+    if row["utm"]:
+        message.utm.CopyFrom(lead_pb2.UtmParameters(**row["utm"]))
+    for one in row["answers"]:
+        message.answers.add(**one)
+    return message
 
 
 def _but(

@@ -76,7 +76,7 @@ class Suite:
             kind=customer_pb2.CUSTOMER_KIND_COMPANY if company else customer_pb2.CUSTOMER_KIND_PERSON,
             display_name=plan["company_name"] or plan["name"], industry=plan["industry"], region=plan["region"],
             phone=plan["phone"] if not company else "", email=plan["email"] if not company else "", website=plan["website"],
-            source=customer_pb2.CustomerSource.Value(f"CUSTOMER_SOURCE_{plan['source']}"), notes=plan["notes"],
+            source=_source(plan["source"]), notes=plan["notes"],
             tags=plan["tags"], owner_id=plan["owner_id"], origin_lead_id=plan["lead_id"],
             stage=customer_pb2.CUSTOMER_STAGE_PROSPECT,
         )  # fmt: skip
@@ -176,6 +176,15 @@ class Suite:
                 return False
             raise
         return True
+
+
+_SOURCES = frozenset(value.name for value in customer_pb2.CustomerSource.DESCRIPTOR.values)
+
+
+def _source(name: str) -> customer_pb2.CustomerSource.ValueType:
+    """The customers' source of that name; OTHER for one that only leads have."""
+    known = f"CUSTOMER_SOURCE_{name}"
+    return customer_pb2.CustomerSource.Value(known if known in _SOURCES else "CUSTOMER_SOURCE_OTHER")
 
 
 def _left_out(record: Any, problem: Problem) -> bool:

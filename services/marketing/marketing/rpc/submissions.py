@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
 from kehu.marketing.v1 import web_form_service_pb2 as pb
@@ -62,8 +63,10 @@ async def _submit(request: pb.SubmitWebFormRequest, call: Call) -> pb.SubmitWebF
     if form["status"] != OPEN:
         raise errors.FormClosed
     sent = read(fields_of(form["fields"]), request.values, request.referrer)
-    await _capture(call, form, sent, same)
-    captured = Captured(same.id, form["id"], form["campaign_id"], sent.name, now, same.digest)
+    lead_id = await _capture(call, form, sent, same)
+    if lead_id is None:
+        return answer
+    captured = Captured(same.id, lead_id, form["id"], form["campaign_id"], sent.name, now, same.digest)
     try:
         async with call.database.transaction(call.who) as tx:
             await note(tx, captured)
@@ -86,11 +89,12 @@ async def _form(public_key: str, call: Call) -> tuple[Call, Any]:
     return replace(call, who=place.who, token=""), rows[0]
 
 
-async def _capture(call: Call, form: Any, sent: Sent, same: Identity) -> None:
-    """Makes the lead, or finds it made. Raises Unavailable when leads does not answer; a repeat goes on from there."""
+async def _capture(call: Call, form: Any, sent: Sent, same: Identity) -> UUID | None:
+    """Makes the lead, or finds it made, or there already. Answers with its id; None when only leads can tell. Raises Unavailable
+    when leads does not answer; a repeat goes on from there."""
     lead = lead_pb2.Lead(
         source=lead_pb2.LEAD_SOURCE_WEB_FORM, source_detail=form["name"], form_id=str(form["id"]),
-        owner_id=str(form["owner_id"]),
+        owner_id=str(form["owner_id"]), landing_page=sent.landing_page, referrer=sent.referrer, click_id=sent.click_id,
     )  # fmt: skip
     for name, value in sent.lead.items():
         setattr(lead, name, value)
@@ -102,10 +106,12 @@ async def _capture(call: Call, form: Any, sent: Sent, same: Identity) -> None:
         lead.utm.CopyFrom(lead_pb2.UtmParameters(**sent.utm))
     content = same.digest.hex()[:32]
     request = lead_service_pb2.CaptureLeadRequest(
-        lead=lead, lead_id=str(same.id), request_id=f"form.{same.id}.{content}"
-    )
+        lead=lead, lead_id=str(same.id), request_id=f"form.{same.id}.{content}",
+        answers=[lead_pb2.CapturedAnswer(question=one, answer=text) for one, text in sent.answers],
+    )  # fmt: skip
     try:
-        await call.ask("kehu.leads.v1.LeadService/CaptureLead", request, lead_pb2.Lead)
+        made = await call.ask("kehu.leads.v1.LeadService/CaptureLead", request, lead_pb2.Lead)
+        return UUID(made.id)
     except Problem as problem:
         if problem.code is not Code.ALREADY_EXISTS:
             raise
@@ -113,4 +119,6 @@ async def _capture(call: Call, form: Any, sent: Sent, same: Identity) -> None:
             raise IdempotencyKeyReused from None
         if problem.reason != "IDEMPOTENCY_KEY_REUSED":
             raise
-        # The same was sent before, and the form was changed since then: the lead is there as it was made.
+        # The same was sent before, and the form was changed since then: the lead is there as it was made, and lead.captured
+        # tells which.
+        return None

@@ -11,14 +11,23 @@ from kehu.sales.v1 import activity_pb2, opportunity_pb2, order_pb2, pipeline_pb2
 from chassis.ids import new_id, parse_id
 from chassis.mapping import Mapping, to_datetime, to_money, to_timestamp, to_value
 from chassis.money import Money
-from sales.order_lines import Delivery, DeliveryLine, Line, deliveries_of, lines_of
+from sales.order_lines import (
+    Delivery,
+    DeliveryLine,
+    Line,
+    Receipt,
+    deliveries_of,
+    lines_of,
+    receipts_of,
+)
 from sales.pipeline import Stage
 
+_SUMS = ("subtotal", "tax_total", "total", "received_total")
 PRODUCT = Mapping(product_pb2.Product)
 PIPELINE = Mapping(pipeline_pb2.Pipeline, skip=["stages"])
 OPPORTUNITY = Mapping(opportunity_pb2.Opportunity, skip=["rotting"])
 ACTIVITY = Mapping(activity_pb2.Activity, skip=["overdue"])
-ORDER = Mapping(order_pb2.Order, skip=["lines", "deliveries", "subtotal", "tax_total", "total"])
+ORDER = Mapping(order_pb2.Order, skip=["lines", "deliveries", "receipts", *_SUMS])
 
 
 def _read(row: Any, name: str) -> Any:
@@ -52,11 +61,11 @@ def stage_messages(stages: Sequence[Stage]) -> list[pipeline_pb2.Stage]:
 
 
 def order_message(row: Any, *, whole: bool = True, deliveries: bool = True) -> order_pb2.Order:
-    """An order; not `whole`: without lines and deliveries."""
+    """An order; not `whole`: without lines, deliveries and receipts."""
     message = ORDER.message(row)
     currency = _read(row, "currency_code")
     if currency:
-        for name in ("subtotal", "tax_total", "total"):
+        for name in _SUMS:
             to_money(getattr(message, name), Money(_read(row, name), currency))
     if not whole:
         return message
@@ -78,6 +87,12 @@ def order_message(row: Any, *, whole: bool = True, deliveries: bool = True) -> o
             to_timestamp(out.deliver_time, delivery.deliver_time)
             for part in delivery.lines:
                 out.lines.add(order_line_id=str(part.order_line_id), quantity=part.quantity)
+        for receipt in receipts_of(_read(row, "receipts")):
+            paid = message.receipts.add(
+                id=str(receipt.id), number=receipt.number, method=receipt.method, note=receipt.note
+            )
+            to_timestamp(paid.receive_time, receipt.receive_time)
+            to_money(paid.amount, receipt.amount)
     return message
 
 
@@ -127,4 +142,13 @@ def delivery_asked(message: order_pb2.Delivery, now: datetime) -> Delivery:
             )
             for place, line in enumerate(message.lines)
         ],
+    )  # fmt: skip
+
+
+def receipt_asked(message: order_pb2.Receipt, now: datetime) -> Receipt:
+    """The receipt of a report."""
+    return Receipt(
+        id=new_id(), number=message.number.strip(), method=message.method.strip(), note=message.note.strip(),
+        receive_time=to_datetime(message.receive_time) if message.HasField("receive_time") else now,
+        amount=to_value(message.amount, "receipt.amount"),
     )  # fmt: skip

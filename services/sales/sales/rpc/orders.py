@@ -17,7 +17,7 @@ from sales import order as use
 from sales.errors import customer_mismatch
 from sales.order import STATUSES, Order
 from sales.rpc.links import opportunity_seen
-from sales.rpc.messages import delivery_asked, order_message, order_values
+from sales.rpc.messages import delivery_asked, order_message, order_values, receipt_asked
 from sales.rpc.peers import customer_name
 
 face = Face("kehu.sales.v1.OrderService")
@@ -144,4 +144,11 @@ async def cancel(request: service_pb.CancelOrderRequest, tx: Transaction) -> pb.
 async def record_delivery(request: service_pb.RecordDeliveryRequest, tx: Transaction) -> pb.Order:
     order = await _order(tx, request.id, request.etag)
     use.record_delivery(tx, order, delivery_asked(request.delivery, tx.now))
+    return await _answer(tx, order)
+
+
+@face.write("RecordReceipt")
+async def record_receipt(request: service_pb.RecordReceiptRequest, tx: Transaction) -> pb.Order:
+    order = await _order(tx, request.id, request.etag)
+    use.record_receipt(tx, order, receipt_asked(request.receipt, tx.now))
     return await _answer(tx, order)

@@ -7,6 +7,7 @@ from kehu.customers.v1 import customer_service_pb2 as pb
 
 from chassis.principal import Act
 from chassis.rpc import Call
+from chassis.shares.messages import shares_told
 from chassis.visibility import Holder, covers
 from sales.errors import customer_not_found
 
@@ -34,5 +35,9 @@ async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, U
     return [
         (card.display_name, UUID(card.id))
         for card in answer.customers
-        if covers(Holder.told(card.owner_id, card.team_id), call.who, "customers", Act.READ)
+        if covers(_holder(card), call.who, "customers", Act.READ)
     ]
+
+
+def _holder(card: pb.CustomerCard) -> Holder:
+    return Holder.told(card.owner_id, card.team_id, shares_told(card.shares))

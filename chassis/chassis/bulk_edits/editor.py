@@ -1,0 +1,256 @@
+"""What a service declares: which of its records can be edited in bulk, by which use cases; and what an edit does to one record.
+
+A record is changed as its own Update method changes it: the values are read into that method's request and checked by its
+contract, its mapping makes columns of them, and its use case changes the record.
+"""
+
+import copy
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from chassis.bulk_edits.edit import BulkEditProgressed, Wanted
+from chassis.custom_fields.given import COLUMN as CUSTOM
+from chassis.custom_fields.given import PREFIX
+from chassis.custom_fields.switch import CustomFields
+from chassis.database import Transaction
+from chassis.effects import differing, former, now
+from chassis.errors import Invalid, Violation
+from chassis.listing import Listing
+from chassis.owners import Owner
+from chassis.principal import NOBODY
+from chassis.records import Record
+from chassis.rpc.face import messages_of
+from chassis.validation import check
+from chassis.validation.rules import DEFAULT_MAX_ITEMS, rules_of
+from chassis.wire import camel, descriptor_of, from_dict, snake
+
+Change = Callable[[Transaction, Any, dict[str, Any]], Awaitable[None]]
+Assign = Callable[[Transaction, Any, Owner], Awaitable[None]]
+_OWNER = ("owner_id", "team_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The use cases by which records are changed and given to others within one transaction."""
+
+    change: Change
+    assign: Assign | None = None
+
+
+Begin = Callable[[Transaction], Awaitable[Work]]
+"""What a use case needs once a transaction, before records are locked."""
+
+
+def at_once(change: Change, assign: Assign | None = None) -> Begin:
+    """For use cases that need nothing before."""
+
+    async def begin(tx: Transaction) -> Work:
+        return Work(change, assign)
+
+    return begin
+
+
+@dataclass(frozen=True)
+class Editor:
+    """Records of one kind. `method` is their Update method, `values` makes columns of its record and mask.
+
+    `closed` are fields that no two records share, or that other things hang on: they are changed one by one. `derived` are
+    columns that the use cases keep by themselves, which an undoing leaves to them. `back` turns former columns into what
+    `change` takes, where that is something else. Raises ValueError for a method that is no Update.
+    """
+
+    listing: Listing
+    table: type[Record]
+    method: str
+    values: Callable[[Any, FieldMask], dict[str, Any]]
+    begin: Begin
+    assigns: bool = False
+    """Whether the records can be given to others."""
+    closed: frozenset[str] = frozenset()
+    derived: frozenset[str] = frozenset()
+    back: Callable[[Any, Mapping[str, Any]], dict[str, Any]] = field(
+        default=lambda record, values: dict(values)
+    )
+    custom_fields: CustomFields | None = None
+    progressed: type[BulkEditProgressed] | None = None
+
+    def __post_init__(self) -> None:
+        request, answer = messages_of(self.method)
+        resource = descriptor_of(request).fields[0]
+        updated = resource.message_type
+        if (
+            updated is None
+            or updated.full_name != descriptor_of(answer).full_name
+            or self.listing.right is None
+        ):
+            raise ValueError(f"{self.method} is no method that updates a record that has a right")
+
+    @property
+    def right(self) -> str:
+        """The right under which the records stand."""
+        return str(self.listing.right)
+
+    @property
+    def record_type(self) -> str:
+        """What the records are."""
+        return self.listing.record_type
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each record, ready to be done."""
+
+    request: Message
+    """The request that the record's Update method would have, but for the record."""
+    columns: Mapping[str, Any]
+    add_tags: Sequence[str]
+    remove_tags: Sequence[str]
+    most_tags: int
+    owner: Owner | None
+
+    def values_for(self, record: Any) -> dict[str, Any]:
+        """What the use case is to set. Raises Invalid for more tags than a record may have."""
+        values = copy.deepcopy(dict(self.columns))
+        if self.add_tags or self.remove_tags:
+            left = [tag for tag in record.tags if tag not in self.remove_tags]
+            values["tags"] = left + [tag for tag in self.add_tags if tag not in left]
+            if len(values["tags"]) > max(self.most_tags, len(record.tags)):
+                raise Invalid("tags", f"would be more than {self.most_tags}")
+        return values
+
+
+def planned(editor: Editor, wanted: Wanted) -> Plan:
+    """The edit as the record's Update method would read it. Raises Invalid naming what is wrong, as `change.values.region`."""
+    kind, _ = messages_of(editor.method)
+    resource = descriptor_of(kind).fields[0]
+    assert resource.message_type is not None
+    paths = _paths(wanted)
+    tags = resource.message_type.fields_by_name.get("tags")
+    tagging = bool(wanted.add_tags or wanted.remove_tags)
+    if not (paths or tagging or wanted.owner):
+        raise Invalid("change", "changes nothing: give values, tags or an owner")
+    for path in paths:
+        if path.split(".")[0] in editor.closed:
+            raise Invalid(
+                "change.fields", f"'{camel(path)}' cannot be changed in bulk", reason="FIELD_NOT_WRITABLE"
+            )
+    if wanted.owner is not None and not editor.assigns:
+        raise Invalid(
+            "change.ownerId", "these records have no owner of their own", reason="FIELD_NOT_WRITABLE"
+        )
+    if tagging and tags is None:
+        raise Invalid("change.addTags", "these records have no tags", reason="FIELD_NOT_WRITABLE")
+    if tagging and "tags" in paths:
+        raise Invalid("change.addTags", "tags are either set as a whole, or added and removed")
+    both = sorted(set(wanted.add_tags) & set(wanted.remove_tags))
+    if both:
+        raise Invalid("change.removeTags", f"'{both[0][:50]}' is added as well")
+    request = _request(kind, resource, wanted.given, paths)
+    _check(request, resource.json_name)
+    if tagging:
+        _check(_request(kind, resource, {"tags": list(wanted.add_tags)}, ["tags"]), resource.json_name)
+    columns = editor.values(getattr(request, resource.name), FieldMask(paths=paths)) if paths else {}
+    most = rules_of(tags).max_items if tags is not None else 0
+    return Plan(
+        request, columns, wanted.add_tags, wanted.remove_tags, most or DEFAULT_MAX_ITEMS, wanted.owner
+    )
+
+
+def _paths(wanted: Wanted) -> list[str]:
+    """The update mask: what is named, or what has a value."""
+    if wanted.fields:
+        return [_path(name) for name in wanted.fields]
+    paths: list[str] = []
+    for name, value in wanted.given.items():
+        if snake(name) == CUSTOM and isinstance(value, dict):
+            paths += [f"{CUSTOM}.{key}" for key in cast("dict[str, Any]", value)]
+        else:
+            paths.append(snake(name))
+    return paths
+
+
+def _path(name: str) -> str:
+    if name.startswith(PREFIX):
+        return f"{CUSTOM}.{name.removeprefix(PREFIX)}"
+    return ".".join(snake(part) for part in name.split("."))
+
+
+def _request(kind: type[Any], resource: Any, given: Mapping[str, Any], paths: Sequence[str]) -> Any:
+    request = kind(update_mask=FieldMask(paths=paths))
+    try:
+        record: Message = from_dict(GetMessageClass(resource.message_type), dict(given))
+    except Invalid as problem:
+        raise _renamed(
+            problem, lambda field: "change.values" + (f".{field}" if field != "body" else "")
+        ) from None
+    getattr(request, resource.name).CopyFrom(record)
+    getattr(request, resource.name).id = str(NOBODY)
+    return request
+
+
+def _check(request: Message, resource: str) -> None:
+    def renamed(name: str) -> str:
+        return "change.fields" if name == "updateMask" else "change.values" + name.removeprefix(resource)
+
+    try:
+        check(request)
+    except Invalid as problem:
+        raise _renamed(problem, renamed) from None
+
+
+def _renamed(problem: Invalid, name: Callable[[str], str]) -> Invalid:
+    refused = Invalid.of([Violation(name(one.field), one.description) for one in problem.violations])
+    refused.reason = problem.reason
+    return refused
+
+
+async def edit_one(work: Work, tx: Transaction, record: Any, plan: Plan) -> None:
+    """Changes one record, which is locked. Raises what its use cases raise."""
+    values = plan.values_for(record)
+    if values:
+        await work.change(tx, record, values)
+    if plan.owner is not None and work.assign is not None:
+        await work.assign(tx, record, plan.owner)
+
+
+async def put_back(
+    editor: Editor, work: Work, tx: Transaction, record: Any, changes: Mapping[str, Sequence[Any]], plan: Plan
+) -> list[str]:
+    """Gives a record, which is locked, back what an edit has changed; what is no longer as the edit left it stays, and is named.
+
+    Tags that the edit added go and those that it took come back, whatever else became of tags. Raises what the use cases raise.
+    """
+    own = {name: pair for name, pair in changes.items() if name not in (*_OWNER, *editor.derived)}
+    moved = "owner_id" in changes and plan.owner is not None
+    tags: dict[str, Any] = {}
+    if "tags" in own and (plan.add_tags or plan.remove_tags):
+        before, after = own.pop("tags")
+        tags["tags"] = _tags_back(record.tags, before, after)
+    changed = differing(record, own)
+    if moved and now(record, "owner_id") != changes["owner_id"][1]:
+        changed.append("owner_id")
+    values = former(editor.table, {name: pair for name, pair in own.items() if name not in changed}) | tags
+    if values:
+        await work.change(tx, record, editor.back(record, values))
+    if moved and "owner_id" not in changed:
+        person = changes["owner_id"][0]
+        if person is None or work.assign is None:
+            changed.append(
+                "owner_id"
+            )  # nobody owned it: a use case that gives it to nobody is none of this one's
+        else:
+            team = changes["team_id"][0] if "team_id" in changes else now(record, "team_id")
+            await work.assign(tx, record, Owner(UUID(person), UUID(team) if team else None))
+    return changed
+
+
+def _tags_back(present: Sequence[str], before: Sequence[str], after: Sequence[str]) -> list[str]:
+    added, removed = set(after) - set(before), [tag for tag in before if tag not in after]
+    left = [tag for tag in present if tag not in added]
+    return left + [tag for tag in removed if tag not in left]

@@ -1,0 +1,336 @@
+"""Doing bulk edits and undoing them: durable, batch by batch, so that a death at any instruction neither leaves out a record nor
+changes one twice.
+
+A batch is one transaction: the records, their events and history, what became of each, and the new cursor. It begins by locking
+the edit and looking whether the cursor is where the batch starts; so a second worker that took the job over stops at once, and a
+cancel takes effect between two batches. Records are locked in the order of their ids, which is that of their places.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import select, text
+from sqlmodel import col
+
+from chassis.acting import actor
+from chassis.bulk_edits.edit import (
+    FAILED,
+    ORIGIN,
+    RUNNING,
+    SUCCEEDED,
+    UNDOING,
+    UNDONE,
+    BulkEdit,
+    tell,
+    wanted_of,
+)
+from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put_back
+from chassis.database import Database, Transaction
+from chassis.effects import effects, passes
+from chassis.errors import Code, Denied, NotFound, Problem
+from chassis.principal import Act, Principal
+from chassis.rpc.call import Call
+from chassis.visibility import covers
+from chassis.wire import camel
+
+BATCH = 200
+_MOST_FAILURES = 5
+_log = logging.getLogger(__name__)
+
+
+class Overtaken(Exception):
+    """The edit was cancelled, or somebody else carries it on."""
+
+
+class _Again(Exception):
+    """A use case has refused a record after it had changed something: the batch is done again without that record."""
+
+    def __init__(self, id: UUID, problem: Problem) -> None:
+        super().__init__(id)
+        self.id, self.problem = id, problem
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record of an edit."""
+
+    place: int
+    id: UUID
+    state: str
+    changes: Mapping[str, Sequence[Any]]
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What became of a record."""
+
+    state: str
+    reason: str = ""
+    message: str = ""
+    changes: Mapping[str, Sequence[Any]] | None = None
+
+
+Refused = Mapping[UUID, Problem]
+
+_NEXT = (
+    "SELECT place, record_id, state, changes, reason, message FROM bulk_edit_records WHERE bulk_edit_id = $1 AND place > $2"
+    " ORDER BY place LIMIT $3"
+)
+_LEFT = (
+    "SELECT place, record_id, state, changes, reason, message FROM bulk_edit_records WHERE bulk_edit_id = $1"
+    " AND state = 'CHANGED' ORDER BY place LIMIT $2"
+)
+# The rows travel as one JSON parameter.
+_SAID = text(
+    "UPDATE bulk_edit_records b SET state = r.state, changes = coalesce(r.changes, b.changes), reason = r.reason,"
+    " message = r.message FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
+    " AS r(place integer, state text, changes jsonb, reason text, message text)"
+    " WHERE b.bulk_edit_id = :edit AND b.place = r.place"
+)
+
+
+async def locked(tx: Transaction, editor: Editor, ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """Those of the records that are not deleted, locked from here on."""
+    table = editor.table
+    found = await tx.session.execute(
+        select(table)
+        .where(col(table.id).in_(ids), col(table.deleted_at).is_(None))
+        .order_by(col(table.id))
+        .with_for_update()
+    )
+    return {row.id: row for row in found.scalars()}
+
+
+def check_changeable(tx: Transaction, editor: Editor, id: UUID, record: Any) -> None:
+    """Raises NotFound for a record that is gone, Denied for one that the caller may see and not change."""
+    if record is None:
+        raise NotFound(editor.record_type, id)
+    if not covers(record, tx.who, editor.right, Act.WRITE):
+        raise Denied(f"You may see this {editor.record_type} but not change it.", reason="RECORD_READ_ONLY")
+
+
+async def told(tx: Transaction, edit: BulkEdit, said: Mapping[int, Said]) -> None:
+    """Notes what became of the records at these places."""
+    rows = [
+        {"place": place, "state": one.state, "changes": one.changes, "reason": one.reason, "message": one.message}
+        for place, one in said.items()
+    ]  # fmt: skip
+    payload = orjson.dumps(rows, default=str).decode()
+    await tx.session.execute(_SAID, {"edit": edit.id, "rows": payload})
+
+
+class Running:
+    """An edit, or its undoing, being carried on from wherever it stands to its end."""
+
+    def __init__(self, editor: Editor, call: Call, id: UUID) -> None:
+        """`call` is what the job gets: whoever it is of the tenant."""
+        self._editor = editor
+        self._call = call
+        self._database: Database = call.database
+        self._who: Principal = call.who
+        self._id = id
+        self._seen: frozenset[tuple[str, str]] = frozenset()
+
+    async def carry_on(self) -> None:
+        """Does what remains, as the person who asked for it. Returns when the edit has ended, was cancelled, or is carried on by
+        somebody else.
+
+        Problems that may pass by themselves (the database does not answer) are raised for the job to be repeated.
+        """
+        async with self._database.transaction(self._call.who) as tx:
+            edit = await tx.find(BulkEdit, self._id)
+            if edit is None or (edit.undo_state != UNDOING if self.undoes else edit.state != RUNNING):
+                return
+            self._who = actor(edit.undo_as if self.undoes else edit.started_as, self._call.who)
+            self._done = edit.processed_records
+            plan = planned(self._editor, wanted_of(edit))
+        if self._editor.custom_fields is not None:
+            as_them = replace(self._call, who=self._who)
+            self._seen = await self._editor.custom_fields.seen(as_them, plan.request)
+        try:
+            while rows := await self._next():
+                await self._batch(rows, plan)
+            await self._end()
+        except Overtaken:
+            return
+        except Problem as error:
+            if error.code is Code.INTERNAL and await self._given_up(error):
+                return
+            raise
+        except Exception as error:
+            if await self._given_up(error):
+                return
+            raise
+
+    undoes = False
+
+    async def _next(self) -> list[Row]:
+        rows = await self._database.read(self._who, _NEXT, self._id, self._done, BATCH)
+        return [Row(*row.values()) for row in rows]
+
+    async def _batch(self, rows: Sequence[Row], plan: Plan) -> None:
+        """Does a batch; when it cannot be written, its halves, so that in the end one record alone is refused."""
+        refused: dict[UUID, Problem] = {}
+        while True:
+            try:
+                await self._take(rows, plan, refused)
+                return
+            except _Again as again:
+                refused[again.id] = again.problem
+            except Problem as error:
+                if passes(error):
+                    raise
+                if len(rows) == 1:
+                    if rows[0].id in refused:
+                        raise
+                    refused[rows[0].id] = error
+                    continue
+                half = len(rows) // 2
+                await self._batch(rows[:half], plan)
+                await self._batch(rows[half:], plan)
+                return
+
+    async def _take(self, rows: Sequence[Row], plan: Plan, refused: Refused) -> None:
+        async with self._database.transaction(self._who, origin=ORIGIN) as tx:
+            edit = await self._held(tx, rows)
+            tx.seen = self._seen
+            work = await self._editor.begin(tx)
+            there = await locked(tx, self._editor, [row.id for row in rows if row.state != "REFUSED"])
+            said: dict[int, Said] = {}
+            for row in rows:
+                problem = refused.get(row.id)
+                if row.state == "REFUSED":
+                    said[row.place] = Said("REFUSED", row.reason, row.message)
+                elif problem is not None:
+                    said[row.place] = self._refusal(problem)
+                else:
+                    said[row.place] = await self._guarded(tx, work, row, there.get(row.id), plan)
+            await self._count(tx, edit, rows, said)
+            tell(tx, self._editor.progressed, edit)
+        self._done = rows[-1].place
+
+    async def _guarded(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
+        mark = tx.mark()
+        try:
+            check_changeable(tx, self._editor, row.id, record)
+            return await self._one(tx, work, row, record, plan)
+        except Problem as error:
+            if passes(error):
+                raise
+            if record is not None and not tx.take_back(record, mark):
+                raise _Again(row.id, error) from None
+            return self._refusal(error)
+
+    def _refusal(self, problem: Problem) -> Said:
+        message = problem.violations[0].description if problem.violations else problem.message
+        if problem.violations:
+            message = f"{problem.violations[0].field.rpartition('.')[2]}: {message}"
+        return Said("REFUSED", problem.reason, message)
+
+    async def _one(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
+        await edit_one(work, tx, record, plan)
+        return Said("UNCHANGED")
+
+    async def _held(self, tx: Transaction, rows: Sequence[Row]) -> BulkEdit:
+        """The edit, locked, if it is still where this batch starts. Raises Overtaken."""
+        edit = await tx.find(BulkEdit, self._id)
+        if edit is None or edit.state != RUNNING or edit.processed_records != rows[0].place - 1:
+            raise Overtaken
+        return edit
+
+    async def _count(
+        self, tx: Transaction, edit: BulkEdit, rows: Sequence[Row], said: dict[int, Said]
+    ) -> None:
+        found = await effects(tx, edit.kind, {row.id for row in rows})
+        for row in rows:
+            if row.id in found and said[row.place].state != "REFUSED":
+                said[row.place] = Said("CHANGED", changes=found[row.id].changes)
+        await told(tx, edit, said)
+        states = [one.state for one in said.values()]
+        edit.changed_records += states.count("CHANGED")
+        edit.unchanged_records += states.count("UNCHANGED")
+        edit.refused_records += states.count("REFUSED")
+        edit.processed_records += len(rows)
+        if edit.processed_records == edit.total_records:
+            edit.state, edit.ended_at = SUCCEEDED, tx.now
+
+    async def _end(self) -> None:
+        """The last batch has said that it was the last."""
+
+    async def _given_up(self, error: Exception) -> bool:
+        """Counts a failure that lies neither in a record nor in the moment; true when it was one too many."""
+        _log.error("bulk edit %s, behind record %d: %r", self._id, self._done, error, exc_info=error)
+        if self.undoes:
+            return False
+        async with self._database.transaction(self._who) as tx:
+            edit = await tx.find(BulkEdit, self._id)
+            if edit is None or edit.state != RUNNING:
+                return True
+            edit.failures = edit.failures + 1 if edit.failed_at == edit.processed_records else 1
+            edit.failed_at = edit.processed_records
+            if edit.failures < _MOST_FAILURES:
+                return False
+            edit.failure_reason = "INTERNAL"
+            edit.failure_message = (
+                f"The edit stopped behind {edit.processed_records} records because of a fault of the service."
+            )
+            edit.state, edit.ended_at = FAILED, tx.now
+            tell(tx, self._editor.progressed, edit)
+            return True
+
+
+class Undoing(Running):
+    """An undoing being carried on."""
+
+    undoes = True
+
+    async def _next(self) -> list[Row]:
+        rows = await self._database.read(self._who, _LEFT, self._id, BATCH)
+        return [Row(*row.values()) for row in rows]
+
+    async def _held(self, tx: Transaction, rows: Sequence[Row]) -> BulkEdit:
+        edit = await tx.find(BulkEdit, self._id)
+        if edit is None or edit.undo_state != UNDOING:
+            raise Overtaken
+        # The edit is locked: nobody else settles what is left now, and what was settled since these were read is not left.
+        left = await tx.session.execute(_FIRST_LEFT, {"edit": self._id})
+        if left.scalar_one_or_none() != rows[0].place:
+            raise Overtaken
+        return edit
+
+    async def _one(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
+        kept = await put_back(self._editor, work, tx, record, row.changes, plan)
+        if not kept:
+            return Said("UNDONE")
+        fields = ", ".join(camel(name) for name in kept)
+        return Said("KEPT", "CHANGED_SINCE", f"somebody has changed {fields} since")
+
+    def _refusal(self, problem: Problem) -> Said:
+        said = super()._refusal(problem)
+        return Said("KEPT", said.reason, said.message)
+
+    async def _count(
+        self, tx: Transaction, edit: BulkEdit, rows: Sequence[Row], said: dict[int, Said]
+    ) -> None:
+        await told(tx, edit, said)
+        kept = sum(one.state == "KEPT" for one in said.values())
+        edit.kept_records += kept
+        edit.undone_records += len(said) - kept
+
+    async def _end(self) -> None:
+        async with self._database.transaction(self._who, origin=ORIGIN) as tx:
+            edit = await tx.find(BulkEdit, self._id)
+            if edit is not None and edit.undo_state == UNDOING:
+                edit.undo_state = UNDONE
+                tell(tx, self._editor.progressed, edit)
+
+
+_FIRST_LEFT = text(
+    "SELECT place FROM bulk_edit_records WHERE bulk_edit_id = :edit AND state = 'CHANGED' ORDER BY place LIMIT 1"
+)

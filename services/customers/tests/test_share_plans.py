@@ -1,0 +1,210 @@
+"""What lists cost with shares at tens of thousands of customers: what is read grows with what is seen, not with the table."""
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from kehu.customers.v1 import contact_service_pb2, customer_service_pb2, pool_service_pb2
+from sqlalchemy import text
+
+from chassis.custom_fields.known import Known
+from chassis.database import Database
+from chassis.ids import new_id
+from chassis.listing import Listing, PageTokens
+from chassis.principal import Principal, Reach, Rights
+from chassis.shares.entries import PERSON, TEAM, Grantee, share
+from chassis.testing import DatabaseUrls, Harness, Keys, running_service, somebody
+from customers.customer import Customer
+from customers.pool import _TO_RETURN, _TO_WARN  # pyright: ignore[reportPrivateUsage]
+from customers.rpc.contacts import CONTACTS
+from customers.rpc.customers import CUSTOMERS
+from customers.rpc.pool import POOL
+from customers.service import SERVICE
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+MANY, OWNERS, TEAMS, SHARED = 40_000, 400, 20, 60
+"""Each person owns a hundred, each team two thousand; sixty are shared with one person, or with a team."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def urls(service_database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
+    return service_database("customers")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(urls: DatabaseUrls, nats_url: str, keys: Keys) -> AsyncGenerator[Harness]:
+    async with running_service(SERVICE, urls, nats_url, keys) as harness:
+        yield harness
+
+
+@dataclass
+class Watched:
+    """The read path, and the plans of what goes over it."""
+
+    database: Database
+    plans: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    known_fields: Known = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known_fields = self.database.known_fields
+
+    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
+        rows = await self.database.read(who, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *args)
+        found = rows[0][0]
+        self.plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
+        return await self.database.read(who, sql, *args)
+
+
+@dataclass
+class Asking:
+    who: Principal
+    database: Watched
+    page_tokens: PageTokens = field(default_factory=lambda: PageTokens("a secret of the tests"))
+
+
+def parts(plan: Any) -> list[dict[str, Any]]:
+    """All nodes of a plan."""
+    return [plan, *(below for part in plan.get("Plans", []) for below in parts(part))]
+
+
+def read_of(plan: Any) -> float:
+    """How many rows of tables were looked at."""
+    return sum(
+        (
+            node["Actual Rows"]
+            + node.get("Rows Removed by Filter", 0)
+            + node.get("Rows Removed by Index Recheck", 0)
+        )
+        * node["Actual Loops"]
+        for node in parts(plan)
+        if "Relation Name" in node
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def callers(service: Harness, urls: DatabaseUrls) -> dict[str, Principal]:
+    database, boss = service.running.database, somebody("many")
+    people, teams = [new_id() for _ in range(OWNERS)], [new_id() for _ in range(TEAMS)]
+    ids: list[UUID] = []
+    for start in range(0, MANY, 4000):
+        rows = [
+            Customer(
+                display_name=f"c{number * 7919 % MANY}", owner_id=people[number % OWNERS],
+                team_id=teams[number % OWNERS % TEAMS],
+            )
+            for number in range(start, start + 4000)
+        ]  # fmt: skip
+        ids += [row.id for row in rows]
+        async with database.transaction(boss) as tx:
+            await tx.insert_all(rows)
+    async with database.transaction(boss) as tx:
+        for place in range(SHARED):
+            row = await tx.find(Customer, ids[place * (MANY // SHARED) + 1])
+            assert row is not None
+            to = Grantee(PERSON, people[2]) if place % 2 else Grantee(TEAM, teams[2])
+            share(row, to, writes=False, until=None, by=boss.person_id, at=tx.now)
+        await tx.session.execute(
+            text(
+                "INSERT INTO contacts (tenant_id, id, version, created_at, created_by, updated_at, updated_by, owner_id, team_id,"
+                " search, search_text, customer_id, display_name, title, department, decision_role, phones, emails,"
+                ' im_account, notes, "primary", external_key) SELECT tenant_id, gen_random_uuid(), 1, created_at, created_by,'
+                " updated_at, updated_by, owner_id, team_id, '{}', '', id, display_name, '', '', '', '[]', '[]', '', '', false,"
+                " '' FROM customers"
+            )
+        )
+    owner: Any = await asyncpg.connect(urls.owner)
+    await owner.execute("ANALYZE")
+    await owner.close()
+
+    def one(place: int, reach: Reach) -> Principal:
+        team = teams[place % TEAMS]
+        return replace(
+            boss, person_id=people[place], team_id=team, team_ids=frozenset([team]),
+            rights={"customers": Rights(reach, reach)},
+        )  # fmt: skip
+
+    return {
+        "own": one(2, Reach.OWN), "team": one(2, Reach.TEAM), "own without shares": one(5, Reach.OWN),
+        "team without shares": one(5, Reach.TEAM), "all": one(2, Reach.ALL),
+    }  # fmt: skip
+
+
+SEEN = {
+    "own": MANY / OWNERS + SHARED, "team": MANY / TEAMS + SHARED, "own without shares": MANY / OWNERS,
+    "team without shares": MANY / TEAMS, "all": MANY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("who", SEEN)
+@pytest.mark.parametrize("listing", [CUSTOMERS, CONTACTS], ids=["customers", "contacts"])
+@pytest.mark.parametrize("order", ["", "displayName", "updateTime desc"])
+async def test_a_page_reads_what_is_seen_and_not_the_table(
+    service: Harness, callers: dict[str, Principal], who: str, listing: Listing, order: str
+) -> None:
+    asking = Asking(callers[who], Watched(service.running.database))
+    request: Any = (
+        customer_service_pb2.ListCustomersRequest(order_by=order)
+        if listing is CUSTOMERS
+        else contact_service_pb2.ListContactsRequest(order_by=order)
+    )
+    page = await listing.page(asking, request)
+    assert len(page.rows) == 50
+    (plan,) = asking.database.plans
+    found = [node for node in parts(plan) if node.get("Relation Name") in ("customers", "contacts")]
+    assert not [node for node in found if node["Node Type"] == "Seq Scan"], json.dumps(plan, indent=1)
+    if who == "all":
+        assert not [node for node in parts(plan) if node.get("Relation Name") == "shares"]
+        assert read_of(plan) <= 60
+        return
+    # What is shared with the caller is asked for once, and not for each row.
+    assert all(node["Actual Loops"] <= 1 for node in parts(plan) if node.get("Relation Name") == "shares")
+    if listing is CUSTOMERS:  # contacts are seen through further customers as well, and walked in their order
+        assert read_of(plan) <= 3 * SEEN[who] + 200, json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize("who", SEEN)
+async def test_all_pages_show_what_is_seen(service: Harness, callers: dict[str, Principal], who: str) -> None:
+    if who == "all":
+        return
+    asking = Asking(callers[who], Watched(service.running.database))
+    count = await CUSTOMERS.count(asking, "")
+    pages = [rows async for rows in CUSTOMERS.all(asking, customer_service_pb2.ListCustomersRequest())]
+    assert len({row["id"] for rows in pages for row in rows}) == count
+    assert SEEN[who] - SHARED <= count <= SEEN[who]
+
+
+async def test_one_is_read_by_its_key(service: Harness, callers: dict[str, Principal]) -> None:
+    (some,) = await service.running.database.read(
+        callers["all"], "SELECT record_id, grantee_id FROM shares WHERE grantee_id = $1 LIMIT 1", callers["own"].person_id
+    )  # fmt: skip
+    for who in ("own", "team", "all"):
+        asking = Asking(callers[who], Watched(service.running.database))
+        assert (await CUSTOMERS.get(asking, some["record_id"]))["id"] == some["record_id"]
+        (plan,) = asking.database.plans
+        own = [node for node in parts(plan) if node.get("Relation Name") == "customers"]
+        assert [node["Index Name"] for node in own] == ["customers_pkey"], json.dumps(plan, indent=1)
+
+
+async def test_the_pool_and_those_who_are_idle_are_found_by_indexes(
+    service: Harness, callers: dict[str, Principal]
+) -> None:
+    asking = Asking(callers["own"], Watched(service.running.database))
+    assert not (await POOL.page(asking, pool_service_pb2.ListPoolCustomersRequest(), {"ownerId": None})).rows
+    (plan,) = asking.database.plans
+    assert read_of(plan) == 0 and "customers_pool" in json.dumps(plan)
+    now = datetime.now(UTC)
+    asked = {"until": now - timedelta(days=30), "levels": ["A"], "stages": ["LOST"], "most": 100}
+    async with service.running.database.transaction(callers["all"]) as tx:
+        for statement, index, more in (
+            (_TO_WARN, "customers_touched", {}),
+            (_TO_RETURN, "customers_return_time", {"now": now}),
+        ):
+            told = await tx.session.execute(text(f"EXPLAIN {statement.text}"), asked | more)
+            plan = "\n".join(told.scalars())
+            assert index in plan and "Seq Scan" not in plan, plan

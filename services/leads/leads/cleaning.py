@@ -1,0 +1,176 @@
+"""Leads looked through: what of them would be written in another way, which are kept twice, and what is proposed.
+
+Each reason why two may be the same has a weight, and the score is what is left of doubt when each takes its share:
+100 (1 - (1-w1)(1-w2)...), as customers scores its own. Candidates come from indexes, so the cost follows what is found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from chassis.database import Database
+from chassis.principal import Act, Principal
+from chassis.search import equal_to, normalised
+from chassis.visibility import covers
+from leads.words import CONVERTED, DISQUALIFIED, OPEN
+
+LEAD, CUSTOMER, CONTACT = "LEAD", "CUSTOMER", "CONTACT"
+REPAIR, MERGE, ATTACH, DISQUALIFY = "REPAIR", "MERGE", "ATTACH", "DISQUALIFY"
+MOST_SHOWN = 10
+_LEAST_SCORE = 50
+_SURE_LEAD, _SURE_CONTACT, _SURE_CUSTOMER = 65, 65, 80
+"""From which score on merging or attaching is proposed. A number alone is enough among people, and not among companies, where it
+may be a switchboard's."""
+_WEIGHTS = {"EMAIL": 0.75, "PHONE": 0.65, "COMPANY_NAME": 0.45, "NAME": 0.35}
+_ONLY_COMPANY = 0.6
+_MOST_ALIKE = 50
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What may be the same as a lead."""
+
+    kind: str
+    id: UUID
+    name: str
+    score: int
+    reasons: Sequence[str]
+    customer_id: UUID | None = None
+    status: str = ""
+    elder: bool = False
+    """Of a lead: whether it was there before."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What might be done with a lead."""
+
+    action: str = ""
+    survivor_id: UUID | None = None
+    customer_id: UUID | None = None
+    contact_id: UUID | None = None
+    reason: str = ""
+
+
+@dataclass
+class Finding:
+    """What was found about a lead, a row of the read path. `repairs` are columns with what they would hold."""
+
+    lead: Any
+    repairs: dict[str, str]
+    twins: list[Twin] = field(default_factory=list[Twin])
+    hidden: int = 0
+
+    @property
+    def proposal(self) -> Proposal:
+        return propose(Columns(self.lead), self.repairs, self.twins)
+
+    def __bool__(self) -> bool:
+        return bool(self.repairs or self.twins or self.hidden or self.proposal.action)
+
+
+def propose(lead: Any, repairs: dict[str, str], twins: Sequence[Twin]) -> Proposal:
+    """What follows from what was found: what is there as a customer is attached to it, the younger of two leads goes into the
+    elder, who cannot be reached by anything is no lead, and what is left is written as it is kept."""
+    contact = _surest(twins, CONTACT, _SURE_CONTACT)
+    if contact is not None and contact.customer_id is not None:
+        return Proposal(ATTACH, customer_id=contact.customer_id, contact_id=contact.id)
+    customer = _surest(twins, CUSTOMER, _SURE_CUSTOMER)
+    if customer is not None:
+        return Proposal(ATTACH, customer_id=customer.id)
+    for twin in twins:
+        if twin.kind == LEAD and twin.score >= _SURE_LEAD:
+            if twin.status == CONVERTED and twin.customer_id is not None:
+                return Proposal(ATTACH, customer_id=twin.customer_id)
+            if twin.status in OPEN and twin.elder:
+                return Proposal(MERGE, survivor_id=twin.id)
+    if not any(getattr(lead, name) for name in ("phone", "email", "im_account", "website", "address")):
+        return Proposal(DISQUALIFY, reason="INVALID_DATA")
+    return Proposal(REPAIR) if repairs else Proposal()
+
+
+def _surest(twins: Sequence[Twin], kind: str, least: int) -> Twin | None:
+    return next((twin for twin in twins if twin.kind == kind and twin.score >= least), None)
+
+
+def likeness(one: Any, other: Any) -> tuple[int, list[str]]:
+    """How likely two leads are the same, 0 to 100, and why, the strongest reason first."""
+    weights: dict[str, float] = {}
+    for kind, name in (
+        ("EMAIL", "email"),
+        ("PHONE", "phone"),
+        ("COMPANY_NAME", "company_name"),
+        ("NAME", "name"),
+    ):
+        mine, theirs = _tight(getattr(one, name)), _tight(getattr(other, name))
+        if mine and mine == theirs:
+            weights[kind] = _WEIGHTS[kind]
+    if set(weights) == {"COMPANY_NAME"}:
+        # Two people of one company are two leads; a company without a person may be meant twice.
+        weights = {} if one.name and other.name else {"COMPANY_NAME": _ONLY_COMPANY}
+    if set(weights) == {"NAME"}:
+        weights = {}
+    doubt = 1.0
+    for weight in weights.values():
+        doubt *= 1 - weight
+    return round(100 * (1 - doubt)), sorted(weights, key=lambda kind: -weights[kind])
+
+
+def _tight(text: str) -> str:
+    return normalised(text).replace(" ", "")
+
+
+_ALIKE = (
+    "SELECT t.* FROM leads t WHERE t.deleted_at IS NULL AND t.id <> $1 AND t.status <> $2 AND t.id IN ("
+    " SELECT id FROM leads WHERE email <> '' AND email = $3 AND deleted_at IS NULL"
+    " UNION SELECT id FROM leads WHERE phone <> '' AND phone = $4 AND deleted_at IS NULL"
+    " UNION SELECT id FROM leads_search($5::int[], $6::text[], $7, $8)) ORDER BY t.created_at, t.id LIMIT 100"
+)
+
+
+async def leads_like(database: Database, who: Principal, lead: Any) -> tuple[list[Twin], int]:
+    """The leads that may be the same, the likeliest first, and how many more there are that the caller may not see. `lead` has
+    the columns as they would be kept."""
+    names = [query for name in (lead.company_name, lead.name) if (query := equal_to(name))]
+    grams = [gram for query in names for gram in query.grams] if lead.company_name else []
+    words = [word for query in names for word in query.words]
+    # Nobody is found by no gram: an empty array would stand for everybody.
+    most = _MOST_ALIKE if grams else 0
+    phrase = names[0].phrase if names else ""
+    rows = await database.read(
+        who, _ALIKE, lead.id, DISQUALIFIED, lead.email, lead.phone, grams, words, phrase, most
+    )
+    found: list[Twin] = []
+    hidden = 0
+    for row in rows:
+        other = Columns(row)
+        score, reasons = likeness(lead, other)
+        if score < _LEAST_SCORE:
+            continue
+        if not covers(other, who, "leads", Act.READ):
+            hidden += 1
+            continue
+        elder = (other.created_at, other.id) < (lead.created_at, lead.id)
+        found.append(
+            Twin(
+                LEAD, other.id, other.name or other.company_name, score, reasons, other.customer_id, other.status, elder
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda twin: -twin.score), hidden
+
+
+class Columns:
+    """A row of the read path, read like a row object; `over` are columns as they would be kept."""
+
+    def __init__(self, row: Any, over: dict[str, Any] | None = None) -> None:
+        self._row = row
+        self._over = over or {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._over:
+            return self._over[name]
+        try:
+            return self._row[name]
+        except KeyError:
+            raise AttributeError(name) from None

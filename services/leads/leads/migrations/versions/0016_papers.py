@@ -1,0 +1,18 @@
+"""Leads have notes and files."""
+
+from chassis.attachments.schema import install_attachments
+from chassis.notes.schema import install_notes
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    install_notes()
+    install_attachments()
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")

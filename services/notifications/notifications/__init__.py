@@ -1,0 +1,1 @@
+"""What each person should know of, in their own inbox."""

@@ -1,0 +1,6 @@
+"""`python -m notifications`"""
+
+from chassis.service import main
+from notifications.service import SERVICE
+
+main(SERVICE)

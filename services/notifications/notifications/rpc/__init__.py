@@ -1,0 +1,1 @@
+"""The gRPC face: parse, call the use case, answer."""

@@ -1,0 +1,16 @@
+"""Changes of many records at once, and what each did to which record."""
+
+from chassis.bulk_edits.schema import install_bulk_edits
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    install_bulk_edits()
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")

@@ -1,0 +1,404 @@
+"""Mails of a real IMAP server become leads: each once, whatever dies in between."""
+
+import asyncio
+import imaplib
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.history.v1 import history_pb2
+from kehu.leads.v1 import lead_pb2, lead_service_pb2, mail_capture_pb2, mail_capture_service_pb2
+from sqlalchemy import text
+
+from chassis.errors import Code
+from chassis.ids import new_id
+from chassis.principal import Principal, Reach, Rights
+from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
+from leads.rpc import mail_captures
+from leads.service import SERVICE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PASSWORD = "a canary of a password"
+USER = "box"
+METHOD = "kehu.leads.v1.MailCaptureService/"
+
+
+@dataclass
+class Post:
+    """A mail server on this machine."""
+
+    port: int
+
+    def client(self) -> imaplib.IMAP4:
+        client = imaplib.IMAP4("127.0.0.1", self.port)
+        client.login(USER, PASSWORD)
+        return client
+
+    def folder(self, name: str) -> str:
+        client = self.client()
+        client.create(name)
+        client.logout()
+        return name
+
+    def again(self, name: str) -> None:
+        """The folder is thrown away and made anew: its messages have other numbers, under another validity."""
+        client = self.client()
+        client.delete(name)
+        client.create(name)
+        client.logout()
+
+    def deliver(self, folder: str, *mails: bytes) -> None:
+        client = self.client()
+        for one in mails:
+            kind, said = client.append(folder, "", "", one)
+            assert kind == "OK", said
+        client.logout()
+
+    def unseen(self, folder: str) -> int:
+        client = self.client()
+        client.select(folder, readonly=True)
+        found = client.uid("SEARCH", "UNSEEN")[1][0]
+        client.logout()
+        return len(found.split())
+
+
+@pytest.fixture(scope="module")
+def post() -> Iterator[Post]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = shutil.which("pymap", path=str(Path(sys.executable).parent))
+    assert program, "the development dependency pymap is missing"
+    command = [program, "--host", "127.0.0.1", "--port", str(port), "--no-tls", "dict", "--demo-data"]
+    command += ["--demo-user", USER, "--demo-password", PASSWORD]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            made = Post(port)
+            _until_it_answers(made)
+            yield made
+        finally:
+            server.terminate()
+
+
+def _until_it_answers(post: Post) -> None:
+    for _ in range(600):
+        try:
+            post.client().logout()
+        except OSError:
+            asyncio.run(asyncio.sleep(0.05))
+        else:
+            return
+    raise TimeoutError("the mail server does not begin to listen")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def leads(
+    service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
+) -> AsyncGenerator[Harness]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEHU_SECRET_KEYS", "a key of this run of tests")
+        patch.setenv("KEHU_EGRESS_NETWORKS", "127.0.0.0/8")
+        async with running_service(SERVICE, service_database("leads"), nats_url, keys) as harness:
+            yield harness
+
+
+def mail(body: str = "Hello", id: str = "", **headers: str) -> bytes:
+    made = EmailMessage()
+    known = {
+        "From": "Zhang San <zhang@example.com>",
+        "Subject": "Hi",
+        "Message_ID": id or f"<{new_id()}@example.com>",
+    }
+    for name, value in {**known, **headers}.items():
+        made[name.replace("_", "-")] = value
+    made.set_content(body)
+    return made.as_bytes()
+
+
+async def set_up(
+    leads: Harness, who: Principal, post: Post, folder: str, **fields: Any
+) -> mail_capture_pb2.MailCapture:
+    """A mailbox that is read, and has been once."""
+    values: dict[str, Any] = {
+        "name": "Sales box", "host": "127.0.0.1", "port": post.port, "security": mail_capture_pb2.MAIL_SECURITY_PLAIN,
+        "user_name": USER, "folder": folder, "active": True, "from_beginning": True, "poll_minutes": 60, **fields,
+    }  # fmt: skip
+    request = mail_capture_service_pb2.CreateMailCaptureRequest(
+        mail_capture=mail_capture_pb2.MailCapture(**values)
+    )
+    made = await leads.ask(who, METHOD + "CreateMailCapture", request, mail_capture_pb2.MailCapture)
+    await say_password(leads, who, made.id)
+    return made
+
+
+async def say_password(leads: Harness, who: Principal, id: str, password: str = PASSWORD) -> Any:
+    request = mail_capture_service_pb2.SetMailCapturePasswordRequest(id=id, password=password)
+    return await leads.ask(who, METHOD + "SetMailCapturePassword", request, mail_capture_pb2.MailCapture)
+
+
+async def now(leads: Harness, who: Principal, id: str) -> mail_capture_pb2.MailCapture:
+    request = mail_capture_service_pb2.GetMailCaptureRequest(id=id)
+    return await leads.ask(who, METHOD + "GetMailCapture", request, mail_capture_pb2.MailCapture)
+
+
+async def read(leads: Harness, who: Principal, id: str) -> mail_capture_pb2.MailCapture:
+    """Reads the mailbox as the job does; what only starves on a busy machine is tried again, as the job does."""
+    after = mail_capture_pb2.MailCapture()
+    for _ in range(5):
+        await mail_captures.read_mailbox({"mail_capture_id": id}, leads.running.call(who))
+        after = await now(leads, who, id)
+        if after.failure_reason != "MAILBOX_BROKEN":
+            break
+    return after
+
+
+async def leads_of(leads: Harness, who: Principal) -> list[lead_pb2.Lead]:
+    request = lead_service_pb2.ListLeadsRequest(page_size=200, order_by="createTime")
+    method = "kehu.leads.v1.LeadService/ListLeads"
+    return list((await leads.ask(who, method, request, lead_service_pb2.ListLeadsResponse)).leads)
+
+
+async def captures_of(leads: Harness, who: Principal, id: str) -> list[lead_pb2.LeadCapture]:
+    request = lead_service_pb2.ListLeadCapturesRequest(lead_id=id)
+    method = "kehu.leads.v1.LeadService/ListLeadCaptures"
+    return list((await leads.ask(who, method, request, lead_service_pb2.ListLeadCapturesResponse)).captures)
+
+
+async def outcomes(leads: Harness, who: Principal) -> list[str]:
+    rows = await leads.running.database.read(who, "SELECT outcome FROM captured_mails ORDER BY taken_at, id")
+    return [row["outcome"] for row in rows]
+
+
+async def test_a_mail_becomes_a_lead(leads: Harness, post: Post) -> None:
+    boss = somebody("mails")
+    folder = post.folder("mails")
+    post.deliver(
+        folder, mail("请联系我 13800138000", Subject="询价", From="=?gbk?B?1cXI/Q==?= <Zhang@Example.com>")
+    )
+    source = await set_up(leads, boss, post, folder)
+
+    async def there() -> bool:
+        return bool(await leads_of(leads, boss))
+
+    await eventually(there, 60)  # by its job, and by nobody's call
+    (lead,) = await leads_of(leads, boss)
+    assert (lead.name, lead.email, lead.phone) == ("张三", "zhang@example.com", "+8613800138000")
+    assert (lead.source, lead.source_detail, lead.owner_id) == (
+        lead_pb2.LEAD_SOURCE_EMAIL, "Sales box", str(boss.person_id),
+    )  # fmt: skip
+    assert lead.notes == "询价\n请联系我 13800138000"
+    after = await read(leads, boss, source.id)
+    assert (after.mail_count, after.lead_count, after.failure_reason) == (1, 1, "")
+    assert after.HasField("last_success_time") and after.next_poll_time.seconds > after.last_poll_time.seconds
+    assert len(await leads_of(leads, boss)) == 1 and post.unseen(folder) == 1
+
+
+async def test_what_makes_no_lead(leads: Harness, post: Post) -> None:
+    boss = somebody("no-leads")
+    folder = post.folder("noleads")
+    source = await set_up(leads, boss, post, folder, address="sales@kehu.example")
+    first = mail("one", id="<first@example.com>")
+    post.deliver(
+        folder, first,
+        mail("again", From="ZHANG <zhang@example.com>"),
+        mail("answer", From="colleague@example.com", In_Reply_To="<first@example.com>"),
+        mail("away", From="li@example.com", Auto_Submitted="auto-replied"),
+        mail("failed", From="MAILER-DAEMON@mx.example", Return_Path="<>"),
+        mail("from us", From="Sales <sales@kehu.example>"),
+        first,
+        mail("other thread", From="wu@example.com", In_Reply_To="<nobody@knows.example>"),
+    )  # fmt: skip
+    after = await read(leads, boss, source.id)
+    assert sorted(one.email for one in await leads_of(leads, boss)) == ["wu@example.com", "zhang@example.com"]
+    assert sorted(await outcomes(leads, boss)) == sorted(
+        ["LEAD", "TOUCH", "REPLY", "AUTOMATIC", "BOUNCE", "OWN", "LEAD"]
+    )
+    assert (after.mail_count, after.lead_count) == (7, 2)
+    lead = next(one for one in await leads_of(leads, boss) if one.email == "zhang@example.com")
+    assert [one.message.splitlines()[-1] for one in await captures_of(leads, boss, lead.id)][::-1] == [
+        "one", "again", "answer",
+    ]  # fmt: skip
+
+
+async def test_a_mail_is_taken_in_once_whatever_dies(
+    leads: Harness, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss = somebody("dying")
+    folder = post.folder("dying")
+    source = await set_up(leads, boss, post, folder)
+    await read(leads, boss, source.id)
+    whole = mail_captures.take_mail
+
+    async def dies(*arguments: Any) -> str:
+        """Everything is done, and the process ends before it is kept."""
+        await whole(*arguments)
+        raise asyncio.CancelledError
+
+    async def ends(*arguments: Any) -> None:
+        raise asyncio.CancelledError
+
+    for number in range(3):
+        post.deliver(folder, mail(f"mail {number}", From=f"p{number}@example.com"))
+        monkeypatch.setattr(mail_captures, "take_mail", dies)
+        with pytest.raises(asyncio.CancelledError):
+            await read(leads, boss, source.id)
+        assert len(await leads_of(leads, boss)) == number
+        monkeypatch.setattr(mail_captures, "take_mail", whole)
+        # It has been kept, and the process ends before the rest.
+        monkeypatch.setattr(mail_captures, "come_again", ends)
+        with pytest.raises(asyncio.CancelledError):
+            await read(leads, boss, source.id)
+        monkeypatch.undo()
+        await read(leads, boss, source.id)
+        assert len(await leads_of(leads, boss)) == number + 1
+    # The server counts anew, and has everything still.
+    post.again(folder)
+    post.deliver(folder, *(mail("new", id=f"<n{n}@example.com>", From=f"n{n}@example.com") for n in range(3)))
+    await read(leads, boss, source.id)
+    again = [mail("new", id=f"<n{n}@example.com>", From=f"n{n}@example.com") for n in range(4)]
+    post.again(folder)
+    post.deliver(folder, *again)
+    await asyncio.gather(*(read(leads, boss, source.id) for _ in range(4)))
+    assert len(await leads_of(leads, boss)) == 3 + 4
+    assert (await now(leads, boss, source.id)).lead_count == 7
+
+
+async def test_what_was_there_before_is_left_unless_it_is_wanted(leads: Harness, post: Post) -> None:
+    boss = somebody("before")
+    folder = post.folder("before")
+    post.deliver(folder, mail("old", From="old@example.com"))
+    source = await set_up(leads, boss, post, folder, from_beginning=False)
+    await read(leads, boss, source.id)
+    post.deliver(folder, mail("new", From="new@example.com"))
+    await read(leads, boss, source.id)
+    assert [one.email for one in await leads_of(leads, boss)] == ["new@example.com"]
+
+
+async def test_what_is_wrong_with_a_mailbox_stands_with_it(leads: Harness, post: Post, caplog: Any) -> None:
+    boss = somebody("wrong")
+    source = await set_up(leads, boss, post, "INBOX", from_beginning=False)
+    await say_password(leads, boss, source.id, "wrong " + PASSWORD)
+    failed = await read(leads, boss, source.id)
+    assert failed.failure_reason == "MAILBOX_REFUSED" and failed.failure_count >= 1
+    pause = failed.next_poll_time.seconds - failed.last_poll_time.seconds
+    again = await read(leads, boss, source.id)
+    assert again.failure_count > failed.failure_count
+    assert again.next_poll_time.seconds - again.last_poll_time.seconds > pause
+    for host, port, reason in (
+        ("127.0.0.1", 1, "HOST_UNREACHABLE"), ("nobody.invalid", 993, "HOST_NOT_FOUND"), ("10.0.0.1", 993, "ADDRESS_REFUSED"),
+        ("169.254.169.254", 80, "ADDRESS_REFUSED"), ("::1", post.port, "ADDRESS_REFUSED"),
+    ):  # fmt: skip
+        values = mail_capture_pb2.MailCapture(id=source.id, host=host, port=port)
+        request = mail_capture_service_pb2.UpdateMailCaptureRequest(mail_capture=values)
+        changed = await leads.ask(boss, METHOD + "UpdateMailCapture", request, mail_capture_pb2.MailCapture)
+        # A password that was given for another server goes nowhere else.
+        assert changed.password_set == (host == "127.0.0.1")
+        await say_password(leads, boss, source.id)
+        assert (await read(leads, boss, source.id)).failure_reason == reason, host
+    rows = await leads.running.database.read(
+        boss, "SELECT count(*) AS told FROM outbox WHERE subject LIKE '%mail_capture.failed'"
+    )
+    assert rows[0]["told"] >= 1
+    assert PASSWORD not in caplog.text
+
+
+async def test_a_password_is_nowhere(leads: Harness, post: Post) -> None:
+    boss = somebody("nowhere")
+    source = await set_up(leads, boss, post, "INBOX", from_beginning=False)
+    answer = await read(leads, boss, source.id)
+    assert answer.password_set and PASSWORD not in str(answer)
+    for table in ("mail_captures", "history", "outbox", "idempotency", "jobs", "captured_mails"):
+        rows = await leads.running.database.read(boss, f"SELECT t::text AS row FROM {table} t")
+        said = "\n".join(row["row"] for row in rows)
+        assert PASSWORD not in said and PASSWORD.encode().hex() not in said, table
+    request = history_pb2.ListChangesRequest(record_type="mail_capture", record_id=source.id)
+    changes = await leads.ask(
+        boss, "kehu.leads.v1.HistoryService/ListChanges", request, history_pb2.ListChangesResponse
+    )
+    assert changes.changes and "sealed" not in str(changes).lower()
+    # What was copied to another mailbox opens nothing there.
+    other = await set_up(leads, boss, post, "INBOX", from_beginning=False)
+    async with leads.running.database.transaction(boss) as tx:
+        await tx.session.execute(
+            text(
+                "UPDATE mail_captures SET sealed_password ="
+                " (SELECT sealed_password FROM mail_captures WHERE id = :a) WHERE id = :b"
+            ),
+            {"a": UUID(source.id), "b": UUID(other.id)},
+        )  # fmt: skip
+    assert (await read(leads, boss, other.id)).failure_reason == "NO_SECRET_KEY"
+    drop = mail_capture_service_pb2.DeleteMailCaptureRequest(id=source.id)
+    await leads.ask(boss, METHOD + "DeleteMailCapture", drop, Empty)
+    rows = await leads.running.database.read(
+        boss,
+        "SELECT octet_length(sealed_password) AS bytes FROM mail_captures WHERE id = $1::uuid",
+        source.id,
+    )
+    assert rows[0]["bytes"] == 0
+
+
+async def test_settings_that_change_while_a_mailbox_is_read_count_at_once(
+    leads: Harness, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss = somebody("meanwhile")
+    source = await set_up(leads, boss, post, "INBOX", from_beginning=False, active=False)
+    values = mail_capture_pb2.MailCapture(id=source.id, active=True)
+    request = mail_capture_service_pb2.UpdateMailCaptureRequest(mail_capture=values)
+
+    async def read_slowly(call: Any, row: Any) -> None:
+        monkeypatch.undo()
+        await say_password(leads, boss, source.id)
+
+    await leads.ask(boss, METHOD + "UpdateMailCapture", request, mail_capture_pb2.MailCapture)
+    await read(leads, boss, source.id)
+    monkeypatch.setattr(mail_captures, "_read", read_slowly)
+    before = (await now(leads, boss, source.id)).last_poll_time
+    await read(leads, boss, source.id)
+    due = "SELECT count(*) AS due FROM jobs WHERE kind = 'mail_capture' AND key = $1 AND due_at > now()"
+
+    async def again() -> bool:
+        """By its job, within the hour."""
+        polled = (await now(leads, boss, source.id)).last_poll_time
+        rows = await leads.running.database.read(boss, due, source.id)
+        return polled.ToNanoseconds() > before.ToNanoseconds() and rows[0]["due"] == 1
+
+    await eventually(again, 60)
+
+
+async def test_who_may_not(leads: Harness, post: Post) -> None:
+    boss = somebody("mail-rights")
+    source = await set_up(leads, boss, post, "INBOX", from_beginning=False, active=False)
+    clerk = somebody("mail-rights", rights={"leads": Rights(Reach.ALL, Reach.ALL)})
+    rival = somebody("rival-of-mail-rights")
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", now(leads, clerk, source.id))
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", say_password(leads, clerk, source.id))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", now(leads, rival, source.id))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", say_password(leads, rival, source.id))
+    reader = somebody("mail-rights", rights={"settings": Rights(Reach.ALL, Reach.NONE)})
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", say_password(leads, reader, source.id))
+    for bad in ("a\r\nDELETE INBOX", "a\nb"):
+        await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", say_password(leads, boss, source.id, bad))
+        calls = (set_up(leads, boss, post, bad), set_up(leads, boss, post, "INBOX", user_name=bad))
+        for call in calls:
+            await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", call)
+    await refused(
+        Code.INVALID_ARGUMENT, "INVALID_FIELD", set_up(leads, boss, post, "INBOX", host="http://x/y")
+    )
+    request = mail_capture_service_pb2.UpdateMailCaptureRequest(
+        mail_capture=mail_capture_pb2.MailCapture(id=source.id, failure_count=3), update_mask=FieldMask(paths=["failure_count"])
+    )  # fmt: skip
+    await refused(
+        Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE",
+        leads.ask(boss, METHOD + "UpdateMailCapture", request, mail_capture_pb2.MailCapture),
+    )  # fmt: skip
