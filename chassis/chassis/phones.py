@@ -41,6 +41,11 @@ def _parsed(written: str, region: str) -> str | None:
     if not phonenumbers.is_possible_number(number):
         return None
     text = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if number.italian_leading_zero:
+        # Of some that are none, as +43 0 00000, a nought is lost each time they are read.
+        again = phonenumbers.parse(text, region)
+        if phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) != text:
+            return None
     return f"{text};ext={number.extension}" if number.extension else text
 
 
