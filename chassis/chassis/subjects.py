@@ -12,9 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from chassis.database import Transaction
-from chassis.errors import Denied, Invalid, NotFound
+from chassis.errors import Denied, NotFound
 from chassis.listing import Caller, Listing
 from chassis.principal import Act, Principal, Reach
+from chassis.record_types import for_type
 from chassis.records import Record
 
 Writable = Callable[[Transaction, UUID], Awaitable[Record]]
@@ -71,15 +72,7 @@ class Subjects:
 
     def of(self, record_type: str, field: str) -> Subject:
         """The kind of that name. Raises Invalid (RECORD_TYPE_UNKNOWN) naming `field`."""
-        found = self._by_type.get(record_type)
-        if found is None:
-            known = ", ".join(self._by_type)
-            raise Invalid(
-                field,
-                f"'{record_type[:50]}' has no notes and files here; there are: {known}",
-                reason="RECORD_TYPE_UNKNOWN",
-            )
-        return found
+        return for_type(self._by_type, record_type, field, "has no notes and files")
 
     async def check_seen(self, call: Caller, record_type: str, id: UUID) -> None:
         """Raises NotFound unless the caller may read the record."""

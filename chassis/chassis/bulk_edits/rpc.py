@@ -43,6 +43,7 @@ from chassis.listing import Listing
 from chassis.mapping import to_timestamp
 from chassis.owners import Owner, owner_for
 from chassis.principal import NOBODY, Act, Reach
+from chassis.record_types import for_type
 from chassis.records import etag
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face, need
@@ -92,15 +93,7 @@ class BulkEdits:
 
     def editor(self, record_type: str) -> Editor:
         """The editor of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
-        found = self._editors.get(record_type)
-        if found is None:
-            known = ", ".join(self._editors)
-            raise Invalid(
-                "recordType",
-                f"'{record_type[:50]}' cannot be edited in bulk here; there are: {known}",
-                reason="RECORD_TYPE_UNKNOWN",
-            )
-        return found
+        return for_type(self._editors, record_type, "recordType", "cannot be edited in bulk")
 
     async def _carry_on(self, payload: Mapping[str, Any], call: Call) -> None:
         await self._on(payload, call, Running)

@@ -13,11 +13,12 @@ from kehu.customfields.v1 import custom_fields_pb2 as pb
 from chassis.custom_fields.field import CustomField, add_field, alone, change_field, delete_field
 from chassis.custom_fields.switch import CustomFields
 from chassis.database import Transaction
-from chassis.errors import Invalid, NotFound
+from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import Listing
 from chassis.mapping import Mapping
+from chassis.record_types import for_type
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face
 from chassis.wire import from_dict, to_dict
@@ -115,13 +116,7 @@ def custom_fields_face(service: str, custom: CustomFields) -> Face:
 
 
 def _known(custom: CustomFields, record_type: str, field: str) -> str:
-    if record_type not in custom.tables:
-        known = ", ".join(custom.tables)
-        raise Invalid(
-            field,
-            f"'{record_type[:50]}' has no custom fields here; there are: {known}",
-            reason="RECORD_TYPE_UNKNOWN",
-        )
+    for_type(custom.tables, record_type, field, "has no custom fields")
     return record_type
 
 

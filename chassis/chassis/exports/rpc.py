@@ -27,6 +27,7 @@ from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import to_timestamp
 from chassis.owners import LOOK_UP
 from chassis.principal import Act, Reach, Rights
+from chassis.record_types import for_type
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face, need
 from chassis.value_lists.value_list import ValueLists
@@ -98,15 +99,7 @@ class Exports:
 
     def exporter(self, record_type: str) -> Exporter:
         """The exporter of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
-        found = self._exporters.get(record_type)
-        if found is None:
-            known = ", ".join(self._exporters)
-            raise Invalid(
-                "recordType",
-                f"'{record_type[:50]}' cannot be exported here; there are: {known}",
-                reason="RECORD_TYPE_UNKNOWN",
-            )
-        return found
+        return for_type(self._exporters, record_type, "recordType", "cannot be exported")
 
     async def columns(self, request: pb.ListExportColumnsRequest, call: Call) -> pb.ListExportColumnsResponse:
         """What a file can have."""

@@ -18,7 +18,7 @@ from kehu.imports.v1 import imports_pb2 as pb
 
 from chassis.custom_fields.definitions import definitions, definitions_now
 from chassis.database import Database, Transaction
-from chassis.errors import IdempotencyKeyReused, Invalid, NotFound
+from chassis.errors import IdempotencyKeyReused, NotFound
 from chassis.events.event import enum_prefix
 from chassis.fields import Field, Kind
 from chassis.ids import new_id, parse_id
@@ -52,6 +52,7 @@ from chassis.imports.words import choice_of, unknown, with_words
 from chassis.listing import Listing
 from chassis.owners import Owner, owner_for
 from chassis.principal import Act, Principal, Reach
+from chassis.record_types import for_type
 from chassis.records import etag
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face, need
@@ -125,15 +126,7 @@ class Imports:
 
     def importer(self, record_type: str) -> Importer:
         """The importer of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
-        found = self._importers.get(record_type)
-        if found is None:
-            known = ", ".join(self._importers)
-            raise Invalid(
-                "recordType",
-                f"'{record_type[:50]}' cannot be imported here; there are: {known}",
-                reason="RECORD_TYPE_UNKNOWN",
-            )
-        return found
+        return for_type(self._importers, record_type, "recordType", "cannot be imported")
 
     async def _carry_on(self, payload: Mapping[str, Any], call: Call) -> None:
         id = UUID(payload["import_id"])

@@ -12,6 +12,7 @@ from chassis.custom_fields.known import Definitions
 from chassis.errors import Invalid, NotFound, Precondition, Problem, Violation
 from chassis.listing import Listing
 from chassis.principal import Act, Principal, Reach
+from chassis.record_types import for_type
 from chassis.rpc.call import Call
 from chassis.saved_views.view import sees
 from chassis.wire import descriptor_of
@@ -100,15 +101,7 @@ class SavedViews:
 
     def of(self, record_type: str, field: str) -> Viewed:
         """The list of those records. Raises Invalid (RECORD_TYPE_UNKNOWN) naming `field`."""
-        found = self._viewed.get(record_type)
-        if found is None:
-            known = ", ".join(self._viewed)
-            raise Invalid(
-                field,
-                f"'{record_type[:50]}' has no saved views here; there are: {known}",
-                reason="RECORD_TYPE_UNKNOWN",
-            )
-        return found
+        return for_type(self._viewed, record_type, field, "has no saved views")
 
     def readable(self, who: Principal) -> Sequence[str]:
         """The record types that somebody may read at all."""

@@ -12,6 +12,7 @@ from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.kept import put_back
 from chassis.mapping import change
 from chassis.money import Money
 from chassis.owners import Owner
@@ -21,7 +22,6 @@ from chassis.search import Searchable
 from chassis.visibility import covers
 from customers.customer import Customer
 from customers.errors import customer_not_found
-from customers.merging.kept import put_back
 
 
 class Competitor(Owned, Searchable, table=True):

@@ -29,7 +29,6 @@ from chassis.records import Record
 
 RUNNING, SUCCEEDED = "RUNNING", "SUCCEEDED"
 STATES = (RUNNING, SUCCEEDED)
-BASES = ("REQUEST", "CONSENT_WITHDRAWN", "PURPOSE_ENDED", "OTHER")
 RECORD_TYPES = ("contact", "customer", "lead")
 JOB = "erasure"
 ROUNDS = 2

@@ -17,11 +17,11 @@ from sqlmodel import Field, col, select
 from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.kept import put_back
 from chassis.mapping import change, plain_decimal
 from chassis.money import Money
 from chassis.records import Owned
 from customers.customer import Customer
-from customers.merging.kept import put_back
 from customers.value.arrears import owe_anew
 from customers.value_lists import VALUE_LISTS
 

@@ -1,6 +1,6 @@
 """The trash: what was deleted with all that went with it, brought back as it was, and emptied by the tenant's rule.
 
-What a deletion has changed is kept as a merge keeps it (`merging.kept`): so restoring puts back what nobody has changed since.
+What a deletion has changed is kept as a merge keeps it (`chassis.kept`): so restoring puts back what nobody has changed since.
 Emptying leaves the rows, for ledgers and orders refer to them, and takes everything out of them that says who it was.
 """
 
@@ -17,6 +17,7 @@ from sqlmodel import Field, col
 from chassis.database import Database, Transaction
 from chassis.errors import NotFound
 from chassis.events.event import Event
+from chassis.kept import Before, Kept, put_back
 from chassis.papers import drop_papers
 from chassis.principal import Act, Principal
 from chassis.records import Owned, Record
@@ -27,7 +28,6 @@ from customers.affiliation import dismiss, dismiss_all, reporting_to
 from customers.contact import Contact, ContactSnapshot
 from customers.customer import Customer, CustomerSnapshot, ancestors, hold_trees, survivor_of
 from customers.errors import CustomerInTrash
-from customers.merging.kept import Before, Kept, put_back
 from customers.merging.undo import cards_back, contacts_back, relations_back
 from customers.partner import end_partnership, partner_of, partners_back
 from customers.points.cards import card_of, withdraw_card

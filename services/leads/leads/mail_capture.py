@@ -30,7 +30,6 @@ from leads.words import OPEN
 
 JOB = "mail_capture"
 """Reads one mailbox, and comes again."""
-SECURITIES = ("TLS", "STARTTLS", "PLAIN")
 _LONGEST_PAUSE = timedelta(hours=6)
 _SAME_SENDER = timedelta(days=3650)
 _MOST_NOTES = 10_000

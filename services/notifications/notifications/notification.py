@@ -17,7 +17,7 @@ from sqlmodel import Field
 
 from chassis.database import Transaction
 from chassis.errors import NotFound
-from chassis.events.event import Event, OwnedEvent
+from chassis.events.event import OwnedEvent
 from chassis.ids import new_id
 from chassis.principal import NOBODY
 from chassis.records import Record
@@ -71,9 +71,6 @@ class NotificationCreated(OwnedEvent):
     notification_id: UUID
     notification: NotificationSnapshot
     unread_count: int
-
-
-EVENTS: tuple[type[Event], ...] = (NotificationCreated,)
 
 
 @dataclass(frozen=True, slots=True)

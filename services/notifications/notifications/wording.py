@@ -30,8 +30,6 @@ _SAID: dict[str, tuple[str, str]] = {
     "returned": ("The {record} {name} has gone back to the pool", "{record}“{name}”已退回公海"),
 }  # fmt: skip
 
-WORDINGS = tuple(_SAID)
-
 
 @dataclass(frozen=True, slots=True)
 class Subject:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis.database import Transaction
+from chassis.kept import Before
 from chassis.mapping import change
 from chassis.papers import move_papers
 from customers.affiliation import (
@@ -19,7 +20,6 @@ from customers.affiliation import (
 from customers.contact import Contact, ContactUpdated, told
 from customers.errors import TooManyAffiliations
 from customers.merging.fields import Choices, check_choices, joined_contact
-from customers.merging.kept import Before
 from customers.merging.merge import CONTACT, ContactMerged, Merge, check_ids, merge_of
 from customers.profile import CONTACT_WAYS, changed_names, entry_changes, noted
 from customers.reports import superiors

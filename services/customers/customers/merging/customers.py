@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 from sqlmodel import col
 
 from chassis.database import Transaction
+from chassis.kept import Before, Kept
 from chassis.mapping import change
 from chassis.papers import move_papers
 from chassis.shares.entries import joined
@@ -18,7 +19,6 @@ from customers.contact import Contact
 from customers.customer import Customer, CustomerUpdated, ancestors, hold_trees, told
 from customers.errors import MergeKindsDiffer, MergeTwoCards
 from customers.merging.fields import Choices, check_choices, joined_customer
-from customers.merging.kept import Before, Kept
 from customers.merging.merge import CUSTOMER, CustomerMerged, Merge, check_ids, merge_of
 from customers.merging.segments import join_segments
 from customers.partner import join_partners, partners_of

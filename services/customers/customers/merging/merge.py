@@ -13,10 +13,10 @@ from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.kept import Kept
 from chassis.records import Owned
 from customers.contact import ContactSnapshot
 from customers.customer import CustomerSnapshot
-from customers.merging.kept import Kept
 
 CUSTOMER, CONTACT = "CUSTOMER", "CONTACT"
 KINDS = (CUSTOMER, CONTACT)

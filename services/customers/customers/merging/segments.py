@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from chassis.database import Transaction
-from customers.merging.kept import Kept
+from chassis.kept import Kept
 from customers.segments.segment import Segment, SegmentCustomersAdded, SegmentCustomersRemoved, told
 
 _OF = text(

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from chassis.database import Transaction
+from chassis.kept import put_back
 from chassis.papers import papers_back
 from chassis.principal import Act
 from chassis.records import Record, RecordT
@@ -23,7 +24,6 @@ from customers.competitor import competitors_back
 from customers.contact import Contact
 from customers.customer import Customer, ancestors, hold_trees
 from customers.errors import MergeSurvivorGone, MergeTooOld, MergeUndone
-from customers.merging.kept import put_back
 from customers.merging.merge import (
     CUSTOMER,
     MERGED,
