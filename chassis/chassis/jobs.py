@@ -7,6 +7,7 @@ does must therefore bear a repeat. Timers are jobs with a later `due_at`; they l
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ Job = Callable[[Mapping[str, Any], Any], Awaitable[None]]
 _LEASE = 30.0
 _POLL = 1.0
 _AT_ONCE = 8
+_OF_ONE_KIND = 6
+"""Jobs of a kind that wait for somebody who says nothing, as a mail server may, leave room for those of other kinds."""
 _MAX_ATTEMPTS = 25
 _LONGEST_PAUSE = 60.0
 
@@ -62,7 +65,7 @@ class Runner:
         self._waiting = waiting
         self._call_for = call_for
         self._service = service
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
 
     async def run(self) -> None:
         """Runs jobs for ever."""
@@ -82,12 +85,12 @@ class Runner:
         try:
             while True:
                 self._waiting.clear()
-                free = _AT_ONCE - len(self._running)
-                rows: list[Any] = await pool.fetch(_CLAIM, free, _LEASE, list(self._jobs)) if free else []
+                free, kinds = self._room()
+                rows: list[Any] = await pool.fetch(_CLAIM, free, _LEASE, kinds) if free else []
                 for row in rows:
                     task = asyncio.create_task(self._one(pool, row))
-                    self._running.add(task)
-                    task.add_done_callback(self._running.discard)
+                    self._running[task] = row["kind"]
+                    task.add_done_callback(self._running.pop)
                 if rows and len(self._running) < _AT_ONCE:
                     continue
                 try:
@@ -98,6 +101,13 @@ class Runner:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _room(self) -> tuple[int, list[str]]:
+        """How many more jobs may begin, and of which kinds."""
+        running = Counter(self._running.values())
+        kinds = [kind for kind in self._jobs if running[kind] < _OF_ONE_KIND]
+        most = max((running[kind] for kind in kinds), default=_OF_ONE_KIND)
+        return min(_AT_ONCE - len(self._running), _OF_ONE_KIND - most), kinds
 
     async def _one(self, pool: Any, row: Any) -> None:
         key = (row["tenant_id"], row["id"])

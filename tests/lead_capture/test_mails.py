@@ -18,6 +18,7 @@ import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.history.v1 import history_pb2
+from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2, mail_capture_pb2, mail_capture_service_pb2
 from sqlalchemy import text
 
@@ -374,6 +375,46 @@ async def test_settings_that_change_while_a_mailbox_is_read_count_at_once(
         return polled.ToNanoseconds() > before.ToNanoseconds() and rows[0]["due"] == 1
 
     await eventually(again, 60)
+
+
+async def test_mail_servers_that_say_nothing_keep_no_import_waiting(leads: Harness, post: Post) -> None:
+    boss = somebody("silent")
+    callers: list[asyncio.StreamWriter] = []
+
+    async def listen(_: asyncio.StreamReader, caller: asyncio.StreamWriter) -> None:
+        callers.append(caller)
+
+    async def waited_for() -> bool:
+        return len(callers) >= 6
+
+    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
+    try:
+        for number in range(9):
+            await set_up(
+                leads,
+                boss,
+                post,
+                f"silent {number}",
+                port=silent.sockets[0].getsockname()[1],
+                from_beginning=False,
+            )
+        await eventually(waited_for, 30)
+        imports = "kehu.leads.v1.ImportService/"
+        file = imports_pb2.CreateImportRequest(
+            record_type="lead", filename="leads.csv", content="name,email\n张三,zhang@example.com\n".encode()
+        )
+        made = await leads.ask(boss, imports + "CreateImport", file, imports_pb2.Import)
+        start = imports_pb2.StartImportRequest(id=made.id)
+        await leads.ask(boss, imports + "StartImport", start, imports_pb2.Import)
+
+        async def taken_in() -> bool:
+            return bool(await leads_of(leads, boss))
+
+        await eventually(taken_in, 15)
+    finally:
+        silent.close()
+        for caller in callers:
+            caller.close()
 
 
 async def test_who_may_not(leads: Harness, post: Post) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
@@ -43,6 +44,9 @@ SOURCE = MessageMapping(pb.MailCapture, skip=["password_set"])
 SOURCES = Listing(MailCapture, None, {"name": Field("name", Kind.TEXT, sortable=True)}, "name")
 _AT_ONCE = 20
 _MOST_A_POLL = 500
+_WAITING = ThreadPoolExecutor(max_workers=6, thread_name_prefix="mailbox")
+"""Threads that wait for mail servers and for what their names mean. Those that everybody shares would not be enough: a few
+servers that say nothing kept every import from beginning."""
 
 
 def message(row: Any) -> pb.MailCapture:
@@ -172,7 +176,10 @@ async def _read(call: Call, source: MailCapture) -> None:
                 unseal(call.settings, source.sealed_password, _what(call, source.id)), source.folder,
             )  # fmt: skip
             allowed = networks(call.settings.egress_networks)
-            found = await asyncio.to_thread(_some, account, allowed, validity, uid, since)
+            reading = asyncio.get_running_loop().run_in_executor(
+                _WAITING, _some, account, allowed, validity, uid, since
+            )
+            found = await reading
         except Problem as problem:
             raise MailboxProblem(problem.message, code=Code.UNAVAILABLE, reason=problem.reason) from None
         if found.first and not source.from_beginning:
