@@ -270,7 +270,7 @@ class _Direction:
             case _ if self._queue or self.sink is None or self._connection.held:
                 self._put(0.0, data)
             case _:
-                self.sink.write(data)
+                self._pass(data)
         self.go_on()
 
     def end(self) -> None:
@@ -282,6 +282,11 @@ class _Direction:
         """Sends what is due, unless it is to wait."""
         if self._timer is None and not self._connection.held:
             self._send()
+
+    def _pass(self, data: bytes) -> None:
+        """What comes after the other end has gone is lost, as in any network."""
+        if not self.sink.is_closing():
+            self.sink.write(data)
 
     def _put(self, due: float, data: bytes) -> None:
         self._queue.append((due, data))
@@ -301,7 +306,7 @@ class _Direction:
                 return
             self._queue.popleft()
             self._held -= len(data)
-            self.sink.write(data)
+            self._pass(data)
             if self._connection.link.fault is Fault.SLICES and self._queue:
                 self._timer = loop.call_later(_PAUSE, self._send)
                 break

@@ -84,10 +84,18 @@ def conduct(experiment: Experiment, seed: int, long: bool, folder: Path) -> list
             assert not missing, f"{experiment.name} gave no figure for {missing}"
         except Exception as error:
             trial.note("broke down", error=traceback.format_exc())
-            why = Figure(f"broke down: {type(error).__name__}: {str(error)[:200]}", met=False)
+            cause = _cause(error)
+            why = Figure(f"broke down: {type(cause).__name__}: {str(cause)[:200]}", met=False)
             figures = {row.id: why for row in experiment.rows}
     took = time.monotonic() - began
     return [Entry(row, figures[row.id], experiment.name, took) for row in experiment.rows]
+
+
+def _cause(error: Exception) -> Exception:
+    """The first of those that went wrong together: that some did says nothing."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def table(entries: Iterable[Entry]) -> str:

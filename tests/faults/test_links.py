@@ -105,6 +105,28 @@ async def test_through_a_blackhole_nothing_passes_until_it_ends(links: Links, li
     assert await one.say(LONG) == LONG
 
 
+async def test_what_comes_after_the_other_end_has_gone_is_lost_in_silence(
+    links: Links, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = asyncio.Event()
+
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+        gone.set()
+
+    async with await asyncio.start_server(leave, "127.0.0.1", 0) as server:
+        link.target = "127.0.0.1:" + str(server.sockets[0].getsockname()[1])
+        with links.suffering(link, Fault.SLICES):
+            one = await speaker(link)
+            one.writer.write(LONG)
+            async with asyncio.timeout(10):
+                await gone.wait()
+                while link.connections:
+                    await asyncio.sleep(0.01)
+    assert "Exception in callback" not in caplog.text
+
+
 async def test_who_is_under_way_when_a_fault_comes_counts_as_hit(links: Links, link: Link) -> None:
     one = await speaker(link)
     links.begin(link, Fault.DELAY)
