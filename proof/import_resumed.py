@@ -12,8 +12,7 @@ from proof.rig import rigged
 from proof.scoreboard import Trial
 
 STEPS = ("before commit in the background", "after commit in the background")
-_ROWS = 1_300
-"""Three batches."""
+_BATCHES, _ROWS = 3, 1_300
 
 
 def row_faults(wanted: Iterable[str], made: Iterable[str]) -> list[str]:
@@ -67,7 +66,9 @@ def resumed_faults(suite: Suite, boss: Person, trial: Trial) -> tuple[list[str],
     faults: list[str] = []
     kills = 0
     for step in STEPS:
-        for skipped in range(1, trial.size(short=3, long=5)):  # 0 is where the import is taken up
+        for skipped in range(
+            1, trial.size(short=_BATCHES, long=_BATCHES + 1)
+        ):  # 0 is where the import is taken up
             faults += killed_import(suite, boss, trial, step, skipped)
             kills += 1
     return faults, kills

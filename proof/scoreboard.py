@@ -91,11 +91,9 @@ def conduct(experiment: Experiment, seed: int, long: bool, folder: Path) -> list
     return [Entry(row, figures[row.id], experiment.name, took) for row in experiment.rows]
 
 
-def _cause(error: Exception) -> Exception:
+def _cause(error: Any) -> Any:
     """The first of those that went wrong together: that some did says nothing."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    return _cause(error.exceptions[0]) if hasattr(error, "exceptions") else error
 
 
 def table(entries: Iterable[Entry]) -> str:
