@@ -274,6 +274,8 @@ class Rows:
         self._loop = asyncio.new_event_loop()
         self._open: dict[str, tuple[Any, str]] = {}
         self._last: dict[str, str] | None = None
+        self._written = ""
+        """Where the server's log of changes ended when `_last` was looked at."""
 
     def now(self) -> dict[str, str]:
         """Fingerprints by database. Equal ones mean: no row was made, changed or removed."""
@@ -285,7 +287,10 @@ class Rows:
 
     def changed(self) -> list[str]:
         """The databases in which a row was made, changed or removed since this was last asked."""
-        before, self._last = self._last, self.now()
+        written = self._loop.run_until_complete(self._end_of_log())
+        if self._last is not None and written == self._written:
+            return []  # nothing was written at all, by nobody
+        before, self._last, self._written = self._last, self.now(), written
         return [] if before is None else [name for name, rows in self._last.items() if rows != before[name]]
 
     def settled(self) -> dict[str, str]:
@@ -306,6 +311,12 @@ class Rows:
         for connection, _ in self._open.values():
             self._loop.run_until_complete(connection.close())
         self._loop.close()
+
+    async def _end_of_log(self) -> str:
+        if not self._open:
+            await self._look()
+        connection = next(iter(self._open.values()))[0]
+        return await connection.fetchval("SELECT pg_current_wal_insert_lsn()::text")
 
     async def _look(self) -> dict[str, str]:
         domains = list(self._suite.databases)
