@@ -110,8 +110,11 @@ class Tally:
             self.reached.setdefault(label, Counter()).update(counted)
 
 
-def problem_faults(status: int, headers: Mapping[str, str], body: bytes) -> list[str]:
-    """What is wrong with a problem document (RFC 9457) and the headers that belong to it. Header names in lower case."""
+def problem_faults(status: int, headers: Mapping[str, str], body: bytes, asked: str = "") -> list[str]:
+    """What is wrong with a problem document (RFC 9457) and the headers that belong to it. Header names in lower case.
+
+    What was `asked` may be repeated, whatever it is.
+    """
     if headers.get("content-type") != "application/problem+json":
         return [f"an answer {status} has content type {headers.get('content-type')}"]
     try:
@@ -133,7 +136,7 @@ def problem_faults(status: int, headers: Mapping[str, str], body: bytes) -> list
         faults.append("title, detail or instance is missing")
     if any(not one.get("field") or not one.get("description") for one in said.get("violations", ())):
         faults.append("a violation lacks its field or its description")
-    if inside(said.get("detail", "")):
+    if inside(said.get("detail", ""), asked):
         faults.append(f"the detail tells of the inside: {said['detail'][:200]}")
     for code, name in (
         (401, "www-authenticate"),
@@ -153,7 +156,8 @@ def answer_faults(case: Case, answer: Response) -> list[str]:
     if status >= 500 and not (status == 503 and headers.get("retry-after")):
         faults.append(f"answered {status}")
     if status >= 400:
-        faults += problem_faults(status, headers, answer.content)
+        asked = repr((case.path_parameters, case.query, case.headers, case.body))
+        faults += problem_faults(status, headers, answer.content, asked)
     try:
         case.validate_response(answer, checks=_CHECKS)
     except FailureGroup as group:
@@ -161,9 +165,9 @@ def answer_faults(case: Case, answer: Response) -> list[str]:
     return faults
 
 
-def inside(text: str) -> bool:
-    """Whether a message for people holds what only the inside of a program knows."""
-    return _INSIDE.search(text) is not None
+def inside(text: str, asked: str = "") -> bool:
+    """Whether a message for people holds what only the inside of a program knows, and not who asked."""
+    return any(found[0] not in asked for found in _INSIDE.finditer(text))
 
 
 class Caller:

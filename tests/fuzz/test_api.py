@@ -87,3 +87,10 @@ def test_faulty_problem_documents_are_seen(change: dict[str, Any], headers: dict
 
 def test_a_problem_document_that_is_no_json_is_seen() -> None:
     assert problem_faults(429, HEADERS, b"<html>") == ["a problem document is no JSON"]
+
+
+def test_what_was_asked_may_be_repeated_and_nothing_else() -> None:
+    repeats = json.dumps({**SOUND, "detail": "id: 'tether.py' is not a UUID"}).encode()
+    assert problem_faults(429, HEADERS, repeats, "{'id': 'tether.py'}") == []
+    tells = json.dumps({**SOUND, "detail": "id: 'tether.py' is not a UUID: asyncpg.DataError"}).encode()
+    assert problem_faults(429, HEADERS, tells, "{'id': 'tether.py'}")
