@@ -114,6 +114,10 @@ class Plan:
     most_tags: int
     owner: Owner | None
 
+    def gives_away(self, record: Any) -> bool:
+        """Whether the record gets another owner."""
+        return self.owner is not None and record.owner_id != self.owner.person_id
+
     def values_for(self, record: Any) -> dict[str, Any]:
         """What the use case is to set. Raises Invalid for more tags than a record may have."""
         values = copy.deepcopy(dict(self.columns))

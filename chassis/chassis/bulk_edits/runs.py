@@ -7,7 +7,7 @@ cancel takes effect between two batches. Records are locked in the order of thei
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,7 @@ from chassis.bulk_edits.edit import (
     wanted_of,
 )
 from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put_back
-from chassis.database import Database, Transaction
+from chassis.database import Database, Transaction, shared_only
 from chassis.effects import effects, passes
 from chassis.errors import Code, Denied, NotFound, Problem
 from chassis.principal import Act, Principal
@@ -107,12 +107,17 @@ async def locked(tx: Transaction, editor: Editor, ids: Sequence[UUID]) -> dict[U
     return {row.id: row for row in found.scalars()}
 
 
-def check_changeable(tx: Transaction, editor: Editor, id: UUID, record: Any) -> None:
-    """Raises NotFound for a record that is gone, Denied for one that the caller may see and not change."""
+def check_changeable(
+    tx: Transaction, editor: Editor, id: UUID, record: Any, gives_away: Callable[[Any], bool]
+) -> None:
+    """Raises NotFound for a record that is gone, Denied for one that the caller may see and not change, and for one that would be
+    given away and that the caller may change by a share alone."""
     if record is None:
         raise NotFound(editor.record_type, id)
     if not covers(record, tx.who, editor.right, Act.WRITE):
         raise Denied(f"You may see this {editor.record_type} but not change it.", reason="RECORD_READ_ONLY")
+    if gives_away(record) and not covers(record, tx.who, editor.right, Act.WRITE, shares=False):
+        raise shared_only(editor.record_type)
 
 
 async def told(tx: Transaction, edit: BulkEdit, said: Mapping[int, Said]) -> None:
@@ -218,7 +223,7 @@ class Running:
     async def _guarded(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
         mark = tx.mark()
         try:
-            check_changeable(tx, self._editor, row.id, record)
+            check_changeable(tx, self._editor, row.id, record, self._gives_away(row, plan))
             return await self._one(tx, work, row, record, plan)
         except Problem as error:
             if passes(error):
@@ -226,6 +231,10 @@ class Running:
             if record is not None and not tx.take_back(record, mark):
                 raise _Again(row.id, error) from None
             return self._refusal(error)
+
+    def _gives_away(self, row: Row, plan: Plan) -> Callable[[Any], bool]:
+        """Whether the record of that row gets another owner."""
+        return plan.gives_away
 
     def _refusal(self, problem: Problem) -> Said:
         message = problem.violations[0].description if problem.violations else problem.message
@@ -310,6 +319,9 @@ class Undoing(Running):
             return Said("UNDONE")
         fields = ", ".join(camel(name) for name in kept)
         return Said("KEPT", "CHANGED_SINCE", f"somebody has changed {fields} since")
+
+    def _gives_away(self, row: Row, plan: Plan) -> Callable[[Any], bool]:
+        return lambda record: plan.owner is not None and "owner_id" in row.changes
 
     def _refusal(self, problem: Problem) -> Said:
         said = super()._refusal(problem)

@@ -12,7 +12,7 @@ from sqlalchemy import Uuid, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import col
 
-from chassis.database import Transaction
+from chassis.database import Transaction, shared_only
 from chassis.errors import Denied, NotFound
 from chassis.principal import Act
 from chassis.visibility import Holder, covers
@@ -90,6 +90,9 @@ async def join(
     home = customer.id == contact.customer_id
     if (home or primary) and not writes:
         raise Denied("You may see this contact but not change it.", reason="RECORD_READ_ONLY")
+    # With another primary customer a contact gets that one's owner: a share of the customer it has is no right to do that.
+    if primary and not home and not covers(contact, tx.who, "customers", Act.WRITE):
+        raise shared_only("contact")
     if what["reports_to_id"] is not None:
         if what["reports_to_id"] == contact.id:
             raise superior_not_found("affiliation.reportsToId")
