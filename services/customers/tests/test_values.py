@@ -1,9 +1,11 @@
 """What customers are worth: from events, once each, in any order, and the same after a replay."""
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +20,7 @@ from chassis import wire
 from chassis.errors import Code
 from chassis.events import streams
 from chassis.events.event import subject_of
+from chassis.events.subscriptions import take_in
 from chassis.ids import new_id
 from chassis.principal import Reach, Rights
 from chassis.service import Running
@@ -104,6 +107,38 @@ async def test_orders_count_once_and_cancelled_ones_not(company: Company) -> Non
     told = identity.TenantUpdated(tenant_id=str(company.who.tenant_id), currency_code="CNY")
     await company.hear(told)
     assert (await value(company, customer)).main_amount == known.amounts[0]
+
+
+async def test_a_receipt_counts_no_order_away(company: Company) -> None:
+    """A receipt of one order and the placing of another, taken in at once by two replicas: whoever counts last counts both."""
+    customer, first, second = await company.customer(), str(new_id()), str(new_id())
+    early, late = date(2026, 3, 1), date(2026, 4, 1)
+    await company.hear(order_event("OrderPlaced", customer, first, 100, ordered=early), at=NOW)
+    database = company.service.running.database
+    placed = company.heard(order_event("OrderPlaced", customer, second, 100, ordered=late), at=NOW)
+    receipt = company.heard(
+        order_event("OrderReceiptRecorded", customer, first, 100, status="PLACED", ordered=early), 2, at=NOW
+    )
+    async with database.transaction(company.who, origin="event") as tx:
+        await placed.listener.handle(placed.event, tx, placed.envelope)
+        await tx.session.flush()
+        other = asyncio.create_task(take_in(database, "customers", [receipt]))
+        # It has written what it was told, and waits to count: or has counted without waiting, which is the fault.
+        await eventually(partial(waits_or_is_done, company, other))
+    await other
+    row = await database.read(
+        company.who,
+        "SELECT order_count, last_order_date FROM customer_values WHERE customer_id = $1::uuid",
+        customer,
+    )
+    assert tuple(row[0]) == (2, late)
+    assert (await value(company, customer)).order_count == 2
+
+
+async def waits_or_is_done(company: Company, task: asyncio.Task[Any]) -> bool:
+    """Whether somebody waits for what a transaction has locked, or the task has ended."""
+    waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+    return task.done() or bool(await company.service.running.database.read(company.who, waiting))
 
 
 async def test_potential_is_what_open_opportunities_may_bring(company: Company) -> None:

@@ -12,11 +12,16 @@ from chassis.database import Transaction
 from chassis.events.event import Envelope
 from customers.value.arrears import all_owe_anew, owe_anew
 
+# Locks the row even when it stays as it is. Whoever waits here for another who values the same customer counts after that one has
+# ended, by a statement of its own, and so knows of its order.
+_HOLD = text(
+    "INSERT INTO customer_values AS t (tenant_id, customer_id, order_count) VALUES (:tenant, :customer, 0)"
+    " ON CONFLICT (tenant_id, customer_id) DO UPDATE SET order_count = t.order_count WHERE false"
+)
 _COUNT = text(
-    "INSERT INTO customer_values AS t (tenant_id, customer_id, order_count, last_order_date)"
-    " SELECT :tenant, :customer, count(*), max(order_date) FROM customer_orders WHERE customer_id = :customer AND NOT cancelled"
-    " ON CONFLICT (tenant_id, customer_id) DO UPDATE SET order_count = excluded.order_count,"
-    " last_order_date = excluded.last_order_date"
+    "UPDATE customer_values v SET order_count = o.orders, last_order_date = o.latest"
+    " FROM (SELECT count(*) AS orders, max(order_date) AS latest FROM customer_orders WHERE customer_id = :customer"
+    " AND NOT cancelled) o WHERE v.customer_id = :customer"
 )
 _FORGET = text("DELETE FROM customer_amounts WHERE customer_id = :customer")
 _SUM = text(
@@ -47,7 +52,8 @@ _NOTHING = text(
 async def revalue(tx: Transaction, customer_id: UUID) -> None:
     """Derives the customer's value anew; a customer nobody knows is nobody's fault."""
     whose = {"tenant": tx.who.tenant_id, "customer": customer_id}
-    await tx.session.execute(_COUNT, whose)
+    for statement in (_HOLD, _COUNT):
+        await tx.session.execute(statement, whose)
     await tx.session.execute(_FORGET, whose)
     await tx.session.execute(_SUM, whose)
     await owe_anew(tx, customer_id)
