@@ -176,17 +176,20 @@ async def introduce(
         "id": id or new_id(),
     }  # fmt: skip
     contact = Contact(**columns)
+    if contact.primary:
+        await _make_way(tx, contact)
     await _check_superior(tx, contact)
     contact.findable()
     tx.add(contact)
     tx.record(ContactCreated(**told(contact)), on=contact)
-    await _only_primary(tx, contact)
     return contact
 
 
 async def change_contact(tx: Transaction, contact: Contact, values: Mapping[str, Any]) -> None:
     """Changes fields. Raises ContactCircle, Invalid for a superior elsewhere, and what `checked` does."""
     tidy = await checked(tx, values, contact)
+    if tidy.get("primary") and not contact.primary:
+        await _make_way(tx, contact)
     before = noted(contact)
     changed = changed_names(CONTACT_WAYS, change(contact, tidy))
     if not changed:
@@ -196,13 +199,12 @@ async def change_contact(tx: Transaction, contact: Contact, values: Mapping[str,
     contact.findable()
     entries = entry_changes(before, contact)
     tx.record(ContactUpdated(**told(contact), changed_fields=changed, entry_changes=entries), on=contact)
-    await _only_primary(tx, contact)
 
 
-async def _only_primary(tx: Transaction, contact: Contact) -> None:
-    if not contact.primary:
-        return
-    await tx.session.flush()
+async def _make_way(tx: Transaction, contact: Contact) -> None:
+    """Whoever is the primary contact of the customer is so no longer. Two who become it at once do so one after the other, by the
+    customer's lock, so that the second finds the first."""
+    await tx.find(Customer, contact.customer_id)
     others = await tx.session.execute(
         select(Contact)
         .where(
@@ -216,6 +218,8 @@ async def _only_primary(tx: Transaction, contact: Contact) -> None:
     for other in others.scalars():
         other.primary = False
         tx.record(ContactUpdated(**told(other), changed_fields=["primary"]), on=other)
+    # Its place is free before another takes it.
+    await tx.session.flush()
 
 
 async def _check_superior(tx: Transaction, contact: Contact) -> None:

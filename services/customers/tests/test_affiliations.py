@@ -13,7 +13,8 @@ from kehu.history.v1 import history_pb2
 from chassis.errors import Code, Problem
 from chassis.owners import Owner
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import Harness, refused, somebody
+from chassis.testing import Harness, eventually, refused, somebody
+from customers.contact import Contact, change_contact
 from customers.customer import Customer
 from customers.ownership import assign_customers
 from customers.testing import Company
@@ -189,6 +190,35 @@ async def test_two_who_close_a_circle_together_do_not(people: People) -> None:
         assert chart.member_count == len({m.contact_id for m in chart.members})
         known = {m.contact_id: m.reports_to_id for m in chart.members}
         assert one in known and two in known and not (known[one] and known[two])
+
+
+async def test_two_who_become_the_primary_contact_together_do_not_both(people: People) -> None:
+    customer = await people.customer("甲")
+    ids = [await people.contact(customer, name) for name in ("一", "二")]
+    database = people.service.running.database
+    request = contact_service_pb2.UpdateContactRequest(
+        contact=contact_pb2.Contact(id=ids[1], primary=True), update_mask=FieldMask(paths=["primary"])
+    )
+    async with database.transaction(people.who) as tx:
+        first = await tx.find(Contact, UUID(ids[0]))
+        assert first is not None
+        await change_contact(tx, first, {"primary": True})
+        await tx.session.flush()
+        other = asyncio.create_task(
+            people.service.ask(people.who, CONTACTS + "UpdateContact", request, contact_pb2.Contact)
+        )
+
+        async def waits_or_is_done() -> bool:
+            # A transaction is waited for: the row that it has locked.
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+            return other.done() or bool(await database.read(people.who, waiting))
+
+        await eventually(waits_or_is_done)
+    await other
+    assert [(await people.get(id)).primary for id in ids] == [False, True]
+    # A new one makes way, too.
+    await people.contact(customer, "三", primary=True)
+    assert [(await people.get(id)).primary for id in ids] == [False, False]
 
 
 async def test_the_chart_tells_what_is_cut_off(people: People) -> None:
