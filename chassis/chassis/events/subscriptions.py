@@ -92,6 +92,18 @@ class Subscriptions:
 
         return decorate
 
+    def only(self, *messages: type[Message]) -> "Subscriptions":
+        """Those of them that are about these kinds of events. Raises KeyError for one that is not listened to."""
+        some = Subscriptions()
+        for message in messages:
+            name = message.DESCRIPTOR.full_name
+            some._listeners[name] = self._listeners[name]
+        return some
+
+    def filters(self, domain: str) -> list[str]:
+        """The subjects of that domain that are listened to."""
+        return sorted(f"kehu.*.{one.domain}.{one.suffix}" for one in self if one.domain == domain)
+
     def __iter__(self) -> Iterator[Listener]:
         return iter(self._listeners.values())
 
@@ -147,7 +159,7 @@ def arrival(listener: Listener, envelope: Envelope, data: bytes) -> Arrival:
         raise Poison(f"the event does not fit its contract: {error}") from error
 
 
-def _concerning(listener: Listener, envelope: Envelope, data: bytes) -> list[Arrival]:
+def concerning(listener: Listener, envelope: Envelope, data: bytes) -> list[Arrival]:
     """The event, if it means anything to the service. Raises Poison."""
     came = arrival(listener, envelope, data)
     return [came] if listener.concerns(came.event) else []
@@ -213,18 +225,13 @@ class Consumer:
             await asyncio.sleep(_PAUSE)
 
     async def _consume(self, js: JetStreamContext) -> None:
-        filters = sorted(
-            f"kehu.*.{listener.domain}.{listener.suffix}"
-            for listener in self._subscriptions
-            if listener.domain == self._domain
-        )
         config = ConsumerConfig(
             durable_name=self._service,
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=_ACK_WAIT,
             max_ack_pending=BATCH * 2,
-            filter_subjects=filters,
+            filter_subjects=self._subscriptions.filters(self._domain),
         )
         await js.add_consumer(self._stream, config)
         pull = await js.pull_subscribe_bind(durable=self._service, stream=self._stream)
@@ -253,7 +260,7 @@ class Consumer:
                 envelope = envelope_of(message.subject, dict(message.headers or {}))
                 listener = self._subscriptions.listener(envelope.type)
                 if listener is not None:
-                    arrivals += _concerning(listener, envelope, message.data)
+                    arrivals += concerning(listener, envelope, message.data)
             if arrivals:
                 await take_in(self._database, self._service, arrivals)
         except Exception as error:  # whatever a handler raises: the one that cannot be taken is found alone
@@ -267,7 +274,7 @@ class Consumer:
         try:
             envelope = envelope_of(message.subject, headers)
             listener = self._subscriptions.listener(envelope.type)
-            if listener is not None and (arrivals := _concerning(listener, envelope, message.data)):
+            if listener is not None and (arrivals := concerning(listener, envelope, message.data)):
                 await take_in(self._database, self._service, arrivals)
             await message.ack_sync(timeout=2)
         except Poison as error:

@@ -65,6 +65,10 @@ def service_user(member: Member, password: str) -> User:
             f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{name}",
             f"$JS.API.CONSUMER.DELETE.{stream}.{name}",  # to read everything again
             *_reading(stream, name),
+            # To read beside the service, which goes on.
+            f"$JS.API.CONSUMER.CREATE.{stream}.{name}-anew",
+            f"$JS.API.CONSUMER.DELETE.{stream}.{name}-anew",
+            *_reading(stream, f"{name}-anew"),
         ]
     return User(name, password, tuple(publish), (f"{inbox(name)}.>",))
 

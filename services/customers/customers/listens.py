@@ -27,7 +27,7 @@ from customers.customer import survivor_of
 from customers.points.earning import SoldOrder, order_cancelled, order_earns
 from customers.points.programme import Bought
 from customers.rpc.lead_papers import LEAD_PAPERS
-from customers.touches import COMPLETED, GONE, PLANNED, ActivityFact, keep_activity, touch
+from customers.touches import COMPLETED, GONE, PLANNED, ActivityFact, Touch, keep_activity, touch
 from customers.value.facts import OpportunityFact, OrderFact, customer_of_order, keep_opportunity, keep_order
 from customers.value.review import outdate
 from customers.value.worth import keep_main_currency, revalue
@@ -59,6 +59,34 @@ def _activity(event: Any, at: datetime) -> ActivityFact:
         id=UUID(event.activity_id), customer_id=UUID(told.customer_id) if told.customer_id else None, state=state,
         at=to_datetime(time) if has_time else at,
     )  # fmt: skip
+
+
+def _touched(event: Any, at: datetime) -> Touch | None:
+    """That an event of something else says that a customer has bought or was served."""
+    match event:
+        case sales.OrderPlaced():
+            kind, customer_id = "deal", event.order.customer_id
+            at = to_datetime(event.order.place_time) if event.order.HasField("place_time") else at
+        case sales.OpportunityWon():
+            kind, customer_id = "deal", event.opportunity.customer_id
+        case servicedesk.TicketOpened() | servicedesk.TicketResolved():
+            kind, customer_id = "service", event.ticket.customer_id
+        case _:
+            return None
+    return Touch(kind=kind, customer_id=UUID(customer_id), at=at) if customer_id else None
+
+
+def told_of(event: Any, envelope: Envelope) -> ActivityFact | Touch | None:
+    """What an event says of when a customer was, or is to be, in touch with us: the customer that it names, wherever that went by
+    merges since. Raises Poison for a snapshot that cannot be read."""
+    read = _activity if event.DESCRIPTOR.name.startswith("Activity") else _touched
+    return _readable(lambda told: read(told, envelope.time), event)
+
+
+async def _touch(event: Any, tx: Transaction, envelope: Envelope) -> None:
+    one = told_of(event, envelope)
+    if isinstance(one, Touch):
+        await touch(tx, one.kind, await survivor_of(tx, one.customer_id), one.at)
 
 
 async def activity_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
@@ -122,8 +150,7 @@ async def _order_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
 @SUBSCRIPTIONS.on(sales.OrderPlaced)
 async def order_placed(event: sales.OrderPlaced, tx: Transaction, envelope: Envelope) -> None:
     if event.order.customer_id:
-        at = to_datetime(event.order.place_time) if event.order.HasField("place_time") else envelope.time
-        await touch(tx, "deal", await survivor_of(tx, UUID(event.order.customer_id)), at)
+        await _touch(event, tx, envelope)
         await _order_moved(event, tx, envelope)
 
 
@@ -184,8 +211,7 @@ async def opportunity_moved(event: Any, tx: Transaction, envelope: Envelope) -> 
     await outdate(tx, envelope.time.date())
     for customer_id in sorted(await keep_opportunity(tx, fact, envelope)):
         await revalue(tx, customer_id)
-    if isinstance(event, sales.OpportunityWon):
-        await touch(tx, "deal", fact.customer_id, envelope.time)
+    await _touch(event, tx, envelope)
 
 
 def _has_customer(event: Any) -> bool:
@@ -220,11 +246,16 @@ async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: 
 
 @SUBSCRIPTIONS.on(servicedesk.TicketOpened)
 async def ticket_opened(event: servicedesk.TicketOpened, tx: Transaction, envelope: Envelope) -> None:
-    if event.ticket.customer_id:
-        await touch(tx, "service", await survivor_of(tx, UUID(event.ticket.customer_id)), envelope.time)
+    await _touch(event, tx, envelope)
 
 
 @SUBSCRIPTIONS.on(servicedesk.TicketResolved)
 async def ticket_resolved(event: servicedesk.TicketResolved, tx: Transaction, envelope: Envelope) -> None:
-    if event.ticket.customer_id:
-        await touch(tx, "service", await survivor_of(tx, UUID(event.ticket.customer_id)), envelope.time)
+    await _touch(event, tx, envelope)
+
+
+TOUCHING = SUBSCRIPTIONS.only(
+    sales.ActivityPlanned, sales.ActivityUpdated, sales.ActivityCompleted, sales.ActivityCancelled, sales.ActivityDeleted,
+    sales.OrderPlaced, sales.OpportunityWon, servicedesk.TicketOpened, servicedesk.TicketResolved,
+)  # fmt: skip
+"""The events of which `told_of` says something."""

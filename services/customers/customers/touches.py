@@ -16,6 +16,7 @@ from chassis.database import Transaction
 from chassis.events.event import Envelope
 
 PLANNED, COMPLETED, GONE = "PLANNED", "COMPLETED", "GONE"
+KINDS = ("contact", "deal", "service")
 
 # Whoever is in touch with a customer keeps it from going back to the pool.
 _TOUCH = {
@@ -24,13 +25,22 @@ _TOUCH = {
         " greatest(created_at, assign_time, last_contact_time, last_deal_time, last_service_time) THEN NULL"
         " ELSE return_time END WHERE id = :id"
     )
-    for kind in ("contact", "deal", "service")
+    for kind in KINDS
 }
 
 
 async def touch(tx: Transaction, kind: str, customer_id: UUID, at: datetime) -> None:
     """Notes a touch of that kind ('contact', 'deal' or 'service'); an unknown customer is nobody's fault."""
     await tx.session.execute(_TOUCH[kind], {"id": customer_id, "at": at})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Touch:
+    """A touch as an event tells it; `kind` is one of KINDS."""
+
+    kind: str
+    customer_id: UUID
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,13 @@ class ActivityFact:
     customer_id: UUID | None
     state: str
     at: datetime
+
+    @property
+    def touch(self) -> Touch | None:
+        """That somebody was in touch with the customer, if it says so."""
+        if self.state != COMPLETED or self.customer_id is None:
+            return None
+        return Touch(kind="contact", customer_id=self.customer_id, at=self.at)
 
 
 _CUSTOMER_OF = text("SELECT customer_id FROM customer_activities WHERE id = :id")
@@ -68,5 +85,5 @@ async def keep_activity(tx: Transaction, fact: ActivityFact, envelope: Envelope)
     # Rows are locked in one order, whoever comes first.
     for id in sorted(concerned):
         await tx.session.execute(_NEXT, {"ids": [id]})
-    if fact.state == COMPLETED and fact.customer_id is not None:
-        await touch(tx, "contact", fact.customer_id, fact.at)
+    if fact.touch is not None:
+        await touch(tx, "contact", fact.touch.customer_id, fact.at)

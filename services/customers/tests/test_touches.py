@@ -15,10 +15,12 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kehu.customers.v1 import merge_pb2, merge_service_pb2
 from kehu.sales.v1 import activity_pb2
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.servicedesk.v1 import events_pb2 as desk
 from nats.js.errors import NotFoundError
+from sqlalchemy import text
 
 from chassis import wire
 from chassis.events import streams
@@ -218,6 +220,85 @@ async def test_a_replay_gives_an_equal_result_and_so_does_another(company: Compa
         await eventually(all_taken, 60)
         assert ((await times(company, customers[0]))[0] == NOW + timedelta(days=100)) is stays
     assert await kept(company) == before
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_rebuild_shows_nothing_half_done_and_does_nothing_else(
+    company: Company, nats_url: str
+) -> None:
+    """Who looks on sees the old times or the new ones. What the service does besides with events is not done again."""
+    customer, wrong = await company.customer(), NOW + timedelta(days=200)
+    record, at = str(uuid4()), NOW - timedelta(days=3)
+    client = await streams.connect(Settings(nats_url=nats_url), "told-by-tests")
+    try:
+        js: Any = client.jetstream(timeout=5)
+        for number in range(300):
+            call = activity("ActivityPlanned", str(uuid4()), customer, NOW + timedelta(days=1 + number))
+            await publish(js, company, call, call.activity_id, 1, NOW)
+        placed = order_event("OrderPlaced", customer, record, 100)
+        await publish(js, company, placed, record, 1, at)
+    finally:
+        await streams.close(client)
+    database = company.service.running.database
+    marks = "SELECT count(*) AS n FROM inbox"
+
+    async def all_taken() -> bool:
+        return (await database.read(company.who, marks))[0]["n"] == 301
+
+    await eventually(all_taken, 60)
+    right = await times(company, customer)
+    async with database.transaction(company.who) as tx:
+        await tx.session.execute(
+            text("UPDATE customers SET last_service_time = :wrong, next_contact_time = NULL"),
+            {"wrong": wrong},
+        )
+    false = await times(company, customer)
+    inbox = "SELECT event_id, received_at FROM inbox ORDER BY event_id"
+    taken = [tuple(row) for row in await database.read(company.who, inbox)]
+    command = Running(SERVICE, company.service.running.settings)
+    rebuilding = asyncio.create_task(rebuild_touches(command, []))
+    seen = [false]
+    while not rebuilding.done():
+        now = await times(company, customer)
+        if now != seen[-1]:
+            seen.append(now)
+    await rebuilding
+    await command.clients.close()
+    await command.database.close()
+    assert [*seen, await times(company, customer)][:3] in ([false, right], [false, right, right])
+    assert [tuple(row) for row in await database.read(company.who, inbox)] == taken, (
+        "no event was taken in anew"
+    )
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_a_merge_took_is_rebuilt_with_the_survivor(company: Company, nats_url: str) -> None:
+    survivor, loser, record = await company.customer(), await company.customer(), str(uuid4())
+    client = await streams.connect(Settings(nats_url=nats_url), "told-by-tests")
+    try:
+        done = activity("ActivityCompleted", record, loser, NOW, NOW - timedelta(days=4))
+        await publish(client.jetstream(timeout=5), company, done, record, 1, NOW)
+    finally:
+        await streams.close(client)
+
+    async def taken() -> bool:
+        return (await times(company, loser))[0] is not None
+
+    await eventually(taken, 60)
+    request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=[loser])
+    await company.service.ask(
+        company.who, "kehu.customers.v1.MergeService/MergeCustomers", request, merge_pb2.Merge
+    )
+    async with company.service.running.database.transaction(company.who) as tx:
+        await tx.session.execute(text("UPDATE customers SET last_contact_time = NULL"))
+    command = Running(SERVICE, company.service.running.settings)
+    try:
+        await rebuild_touches(command, [])
+    finally:
+        await command.clients.close()
+        await command.database.close()
+    assert await times(company, survivor) == [NOW - timedelta(days=4), None, None, None]
+    assert await times(company, loser) == [None] * 4
 
 
 def test_the_command_takes_nothing_else(tmp_path: Any) -> None:

@@ -1,7 +1,8 @@
 """A lead's notes and files follow it to the customer that it has become: they are copied, and the lead keeps its own.
 
 Nothing is added to a lead that was converted, so one look is enough. Every copy has an id that follows from that of what was
-copied: the job may be repeated, and go on where it ended.
+copied: the job may be repeated, and go on where it ended. When it has ended that is noted, and whoever is told of the conversion
+once more does nothing: what was deleted at the customer since, or emptied, stays so.
 """
 
 import logging
@@ -12,6 +13,7 @@ from uuid import UUID, uuid5
 
 from kehu.attachments.v1 import attachments_pb2 as files_pb
 from kehu.notes.v1 import notes_pb2 as notes_pb
+from sqlalchemy import text
 
 from chassis.attachments.attachment import Attachment, attach, expect_file, forget_file
 from chassis.attachments.files import files_at, new_key
@@ -34,6 +36,8 @@ _FILE = "kehu.leads.v1.AttachmentService/DownloadAttachment"
 _PAGE = 100
 _LOST = ("FILE_MISSING", "FILE_DAMAGED", "NOT_FOUND")
 """Why a file cannot be copied, now or later: what is lost there stops nothing here."""
+_TAKEN = "SELECT 1 FROM papers_taken WHERE lead_id = $1"
+_TAKE = text("INSERT INTO papers_taken (tenant_id, lead_id) VALUES (:tenant, :lead) ON CONFLICT DO NOTHING")
 
 
 def copy_of(id: str) -> UUID:
@@ -44,6 +48,8 @@ def copy_of(id: str) -> UUID:
 async def take_over(payload: Mapping[str, Any], call: Call) -> None:
     """The job."""
     call = call.as_service()
+    if await call.database.read(call.who, _TAKEN, UUID(payload["lead_id"])):
+        return
     customer_id, on = UUID(payload["customer_id"]), {"record_type": "lead", "record_id": payload["lead_id"]}
     try:
         async for note in _notes(call, on):
@@ -54,6 +60,8 @@ async def take_over(payload: Mapping[str, Any], call: Call) -> None:
         if problem.code is not Code.NOT_FOUND:
             raise
         log.info("lead %s was deleted before its notes and files could follow it", payload["lead_id"])
+    async with call.database.transaction(call.who, origin="event") as tx:
+        await tx.session.execute(_TAKE, {"tenant": tx.who.tenant_id, "lead": UUID(payload["lead_id"])})
 
 
 async def _notes(call: Call, on: Mapping[str, Any]) -> AsyncGenerator[notes_pb.Note]:

@@ -1,0 +1,73 @@
+"""A lead's notes follow it to its customer once: what is gone from the customer since does not come again."""
+
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from kehu.attachments.v1 import attachments_pb2 as files_pb
+from kehu.leads.v1 import events_pb2 as leads
+from kehu.notes.v1 import notes_pb2
+
+from chassis.ids import new_id
+from chassis.papers import drop_papers
+from chassis.testing import DatabaseUrls, Harness, Keys, answering, eventually, running_service
+from customers.customer import Customer
+from customers.service import SERVICE
+from customers.testing import Company
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NOTE = str(new_id())
+
+
+def _notes(asked: notes_pb2.ListNotesRequest) -> notes_pb2.ListNotesResponse:
+    note = notes_pb2.Note(id=NOTE, record_type="lead", record_id=asked.record_id, text="rang")
+    note.create_time.FromDatetime(datetime.now(UTC))
+    return notes_pb2.ListNotesResponse(notes=[note])
+
+
+def _files(asked: files_pb.ListAttachmentsRequest) -> files_pb.ListAttachmentsResponse:
+    return files_pb.ListAttachmentsResponse()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(
+    service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
+) -> AsyncGenerator[Harness]:
+    answers: dict[str, Any] = {
+        "kehu.leads.v1.NoteService/ListNotes": (notes_pb2.ListNotesRequest, _notes),
+        "kehu.leads.v1.AttachmentService/ListAttachments": (files_pb.ListAttachmentsRequest, _files),
+    }
+    async with (
+        answering(answers) as there,
+        running_service(
+            SERVICE, service_database("customers"), nats_url, keys, addresses={"leads": there}
+        ) as harness,
+    ):
+        yield harness
+
+
+async def test_a_conversion_that_is_told_again_brings_nothing_back(company: Company) -> None:
+    customer, lead = await company.customer(), str(new_id())
+    told = leads.LeadConverted(lead_id=lead, lead=leads.LeadSnapshot(customer_id=customer))
+    database = company.service.running.database
+
+    async def count(sql: str) -> int:
+        return int((await database.read(company.who, sql))[0]["n"])
+
+    async def done() -> bool:
+        return not await count("SELECT count(*) AS n FROM jobs WHERE kind = 'papers of a lead'")
+
+    async def hear() -> None:
+        assert await company.hear(told) == 1
+        await eventually(done, 60)
+
+    await hear()
+    assert await count("SELECT count(*) AS n FROM notes") == 1
+    # As the emptying of the trash, or an erasure, leaves it.
+    async with database.transaction(company.who) as tx:
+        await drop_papers(tx, Customer.record_type, [UUID(customer)])
+    await hear()
+    assert await count("SELECT count(*) AS n FROM notes") == 0
