@@ -3,6 +3,7 @@
 kept["papers"] = await move_papers(tx, "customer", merged_ids, survivor_id)     # in the merge
 await papers_back(tx, "customer", kept["papers"], survivor_id)                  # when it is undone
 await drop_papers(tx, "customer", [id])                                         # when nothing is to be left
+found = await papers_on(tx, "customer", ids)                                    # before records are taken away
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,3 +65,20 @@ async def drop_papers(tx: Transaction, record_type: str, ids: Sequence[UUID]) ->
     await tx.session.execute(_DROP_NOTES, such)
     for row in (await tx.session.execute(_DROP_FILES, such)).all():
         await forget_file(tx, row.storage_key)
+
+
+_ON = {
+    words: text(
+        f"SELECT DISTINCT record_id FROM {table} WHERE of_type = :type AND record_id = ANY(:ids) AND deleted_at IS NULL"  # noqa: S608 (constants)
+    )
+    for words, table in (("notes", "notes"), ("files", "attachments"))
+}
+
+
+async def papers_on(tx: Transaction, record_type: str, ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """What is on those of the records that have something: "notes", "files"."""
+    found: dict[UUID, list[str]] = {}
+    for words, statement in _ON.items():
+        for id in (await tx.session.execute(statement, {"type": record_type, "ids": list(ids)})).scalars():
+            found.setdefault(UUID(str(id)), []).append(words)
+    return found

@@ -49,6 +49,7 @@ from uuid import UUID
 from chassis import texts
 from chassis.custom_fields.switch import CustomFields
 from chassis.database import Database, Transaction
+from chassis.errors import Problem as Failure
 from chassis.imports.mapping import Target
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.reading import Row
@@ -174,11 +175,15 @@ refused as not found."""
 @dataclass(frozen=True)
 class Undo:
     """How what an import did to a record is undone. `remove` deletes it, `change` sets columns to former values; both as their
-    use cases do, with their events, and raise a Problem, before they change anything, where they must not."""
+    use cases do, with their events, and raise a Problem, before they change anything, where they must not.
+
+    `dealt_with` is asked once for many records that would be removed: why those are kept, by id, that somebody has begun to work
+    with."""
 
     table: type[Record]
     remove: Callable[[Transaction, Any], Awaitable[None]]
     change: Callable[[Transaction, Any, dict[str, Any]], Awaitable[None]]
+    dealt_with: Callable[[Transaction, Sequence[UUID]], Awaitable[Mapping[UUID, Failure]]] | None = None
 
 
 Save = Callable[[Transaction, list[ImportRow], Options], Awaitable[Sequence[Outcome]]]

@@ -1,4 +1,5 @@
-"""Undoing a whole import: what it created goes, what it changed goes back, what others have changed since stays.
+"""Undoing a whole import: what it created goes, what it changed goes back, what others have changed since, or have begun to work
+with, stays.
 
 What an import does to a record is noted in the batch that does it. The undoing takes these notes from the last row to the
 first, some hundred in a transaction that also says what became of them; so one that dies goes on where it stood, and nothing
@@ -198,10 +199,11 @@ class Undoing:
             effects = found.all()
             there = await self._there(tx, effects)
             others = await self._changed_by_others(tx, effects)
+            dealt_with = await self._dealt_with(tx, effects, there)
             outcomes: list[dict[str, Any]] = []
             for effect in effects:
                 reason, message = (
-                    failed.split(" ", 1) if failed else await self._one(tx, effect, there, others)
+                    failed.split(" ", 1) if failed else await self._one(tx, effect, there, others, dealt_with)
                 )
                 outcomes.append({
                     "tenant": tx.who.tenant_id, "import": self._id, "record": effect.record_id,
@@ -231,7 +233,7 @@ class Undoing:
         )
         return {row.record_id for row in found}
 
-    async def _there(self, tx: Transaction, effects: Sequence[Any]) -> set[UUID]:
+    async def _there(self, tx: Transaction, effects: Sequence[Any]) -> dict[UUID, Any]:
         """Those of the records that are not deleted, locked from here on."""
         table = self._undo.table
         found = await tx.session.execute(
@@ -240,19 +242,36 @@ class Undoing:
             .order_by(col(table.id))
             .with_for_update()
         )
-        return {row.id for row in found.scalars()}
+        return {row.id: row for row in found.scalars()}
+
+    async def _dealt_with(
+        self, tx: Transaction, effects: Sequence[Any], there: Mapping[UUID, Any]
+    ) -> Mapping[UUID, Problem]:
+        """Why those of the records stay that the import has made and somebody has begun to work with."""
+        made = [one.record_id for one in effects if one.effect == "CREATED" and one.record_id in there]
+        return await self._undo.dealt_with(tx, made) if made and self._undo.dealt_with is not None else {}
 
     async def _one(
-        self, tx: Transaction, effect: Any, there: set[UUID], others: set[UUID]
+        self,
+        tx: Transaction,
+        effect: Any,
+        there: Mapping[UUID, Any],
+        others: set[UUID],
+        dealt_with: Mapping[UUID, Problem],
     ) -> tuple[str, str]:
         """Why the record stays, as reason and message; empty when it is undone."""
         if effect.record_id not in there:
             return "RECORD_GONE", "the record was deleted meanwhile"
         try:
-            record: Any = await tx.get(self._undo.table, effect.record_id, right=self._importer.right)
+            # It is locked, and as it was read then.
+            record: Any = await tx.get(
+                self._undo.table, effect.record_id, right=self._importer.right, lock=False
+            )
             if effect.effect == "CREATED":
                 if effect.touched or effect.record_id in others:
                     return "CHANGED_SINCE", "somebody has changed the record since"
+                if effect.record_id in dealt_with:
+                    raise dealt_with[effect.record_id]
                 await self._undo.remove(tx, record)
             else:
                 changed = differing(record, effect.changes)

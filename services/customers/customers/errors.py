@@ -1,5 +1,7 @@
 """What customers refuses, by reason."""
 
+from collections.abc import Sequence
+
 from chassis.errors import AlreadyExists, Conflict, Invalid, NotFound, Precondition
 
 
@@ -13,8 +15,22 @@ class CustomerHasChildren(Precondition):
 class CustomerTouched(Conflict):
     reason = "CUSTOMER_TOUCHED"
 
-    def __init__(self) -> None:
-        super().__init__("Somebody has changed the customer, or added something to it, since it was created.")
+    def __init__(self, what: Sequence[str] = ()) -> None:
+        """`what` was added, if that is known."""
+        super().__init__(
+            f"Somebody has worked with the customer since it was created: it has {', '.join(what)}."
+            if what
+            else "Somebody has changed the customer, or added something to it, since it was created."
+        )
+
+
+class ContactTouched(Conflict):
+    reason = "CONTACT_TOUCHED"
+
+    def __init__(self, what: Sequence[str]) -> None:
+        super().__init__(
+            f"Somebody has worked with the contact since it was created: it has {', '.join(what)}."
+        )
 
 
 class CustomerCircle(Precondition):

@@ -49,24 +49,26 @@ from chassis.imports.values import (
 from chassis.principal import Act
 from chassis.rpc import Call
 from chassis.visibility import covers, visible, visible_text
-from customers.affiliation import dismiss, writable_contact
+from customers.affiliation import writable_contact
 from customers.contact import Contact, Entries, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
     SHARES,
     SHARES_OF_CUSTOMER,
     Customer,
-    CustomerDeleted,
     change_customer,
-    check_no_children,
     checked,
     enrolled,
-    told,
 )
-from customers.errors import CustomerCircle, CustomerTouched, ImportGaveAway
+from customers.errors import CustomerCircle, ImportGaveAway
 from customers.ownership import assign_customers
-from customers.points.cards import has_card
 from customers.profile import by_entries
+from customers.taking_back import (
+    dealt_with_contacts,
+    dealt_with_customers,
+    take_contact_back,
+    take_customer_back,
+)
 from customers.value_lists import VALUE_LISTS
 
 _KIND = Choice({"COMPANY": ("company", "公司", "企业"), "PERSON": ("person", "consumer", "个人")})
@@ -118,6 +120,12 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: b
     await tx.session.flush()
     customer = await tx.get(Customer, id, right="customers")
     version = customer.version
+    owner = None if fill and customer.owner_id else values.get("owner")
+    gives_away = owner is not None and owner.person_id != customer.owner_id
+    # What is refused changes nothing: it is asked before the rest is written.
+    if gives_away and not covers(customer, tx.who, "customers", Act.WRITE, shares=False):
+        only = shared_only("customer")
+        return refused(only.reason, only.message, "owner")
     given = _customer_columns(values)
     if fill:
         given = lacking(customer, given)
@@ -129,11 +137,8 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: b
         return refused_by(problem)
     except CustomerCircle as problem:
         return refused(problem.reason, problem.message, "parent")
-    if "owner" in values and not (fill and customer.owner_id):
-        if not covers(customer, tx.who, "customers", Act.WRITE, shares=False):
-            only = shared_only("customer")
-            return refused(only.reason, only.message, "owner")
-        await assign_customers(tx, [customer], values["owner"])
+    if owner is not None:
+        await assign_customers(tx, [customer], owner)
     await tx.session.flush()
     return unchanged(id) if customer.version == version else updated(id)
 
@@ -148,23 +153,6 @@ async def _change_customer_back(tx: Transaction, customer: Customer, values: dic
 
 async def _change_contact_back(tx: Transaction, contact: Contact, values: dict[str, Any]) -> None:
     await change_contact(tx, contact, by_entries(contact, values))
-
-
-async def _remove_customer(tx: Transaction, customer: Customer) -> None:
-    """Takes a customer back that an import has made. Raises CustomerHasChildren; CustomerTouched when it has contacts or a card,
-    or business was done with it."""
-    await check_no_children(tx, customer)
-    contacts = await tx.session.execute(
-        select(col(Contact.id))
-        .where(col(Contact.customer_id) == customer.id, col(Contact.deleted_at).is_(None))
-        .limit(1)
-    )
-    if contacts.first() is not None or customer.last_deal_time or customer.last_service_time:
-        raise CustomerTouched
-    if await has_card(tx, customer):
-        raise CustomerTouched
-    tx.delete(customer)
-    tx.record(CustomerDeleted(**told(customer)), on=customer)
 
 
 _NAMES = {
@@ -201,8 +189,8 @@ async def find_customers(call: Call, names: Sequence[str]) -> dict[str, Found | 
     rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2, shares=SHARES)
     rows = await call.database.read(
         call.who,
-        "SELECT t.display_name, t.id FROM customers t WHERE t.deleted_at IS NULL"  # noqa: S608 (the rule of visibility has places for its values)
-        " AND lower(replace(t.display_name, ' ', '')) = ANY($1::text[]) AND " + rule,
+        "SELECT t.display_name, t.id FROM customers_named($1::text[]) n JOIN customers t ON t.id = n.id"  # noqa: S608 (the rule of visibility has places for its values)
+        " WHERE t.deleted_at IS NULL AND " + rule,
         [name.replace(" ", "").lower() for name in names],
         *reach,
     )
@@ -367,7 +355,7 @@ CUSTOMERS = Importer(
     value_lists=VALUE_LISTS,
     country=home_country_of,
     resolvers={"customer": find_customers, **owners_under("customers")},
-    undo=Undo(Customer, _remove_customer, _change_customer_back),
+    undo=Undo(Customer, take_customer_back, _change_customer_back, dealt_with_customers),
     progressed=ImportProgressed,
 )
 CONTACTS = Importer(
@@ -396,7 +384,7 @@ CONTACTS = Importer(
     custom_fields=CUSTOM_FIELDS,
     country=home_country_of,
     resolvers={"customer": find_customers},
-    undo=Undo(Contact, dismiss, _change_contact_back),
+    undo=Undo(Contact, take_contact_back, _change_contact_back, dealt_with_contacts),
     progressed=ImportProgressed,
 )
 IMPORTS = Imports(CUSTOMERS, CONTACTS)

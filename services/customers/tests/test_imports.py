@@ -1,5 +1,7 @@
 """Importing customers and contacts: who is there already, and how an import is taken back."""
 
+import csv
+import io
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -7,8 +9,26 @@ from uuid import UUID
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.field_mask_pb2 import FieldMask
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.attachments.v1 import attachments_pb2 as files_pb
+from kehu.customers.v1 import (
+    competitor_pb2,
+    competitor_service_pb2,
+    contact_pb2,
+    contact_service_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    partner_pb2,
+    partner_service_pb2,
+    relation_pb2,
+    relation_service_pb2,
+    trash_pb2,
+    trash_service_pb2,
+)
 from kehu.imports.v1 import imports_pb2 as pb
+from kehu.notes.v1 import notes_pb2
+from kehu.sales.v1 import activity_pb2
+from kehu.sales.v1 import events_pb2 as sales
+from kehu.servicedesk.v1 import events_pb2 as desk
 from kehu.valuelists.v1 import value_lists_pb2 as lists_pb
 from sqlalchemy import select
 
@@ -22,12 +42,13 @@ from chassis.testing import Harness, eventually
 from customers import imports
 from customers.customer import Customer
 from customers.sharing import WRITE, share_customer
-from customers.testing import COLLEAGUE, CUSTOMERS, Company
+from customers.testing import COLLEAGUE, CUSTOMERS, Company, opportunity_event, order_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONTACTS = "kehu.customers.v1.ContactService/"
 LISTS = "kehu.customers.v1.ValueListService/"
 IMPORTS = "kehu.customers.v1.ImportService/"
+TRASH = "kehu.customers.v1.TrashService/"
 SKIP, MERGE = pb.DUPLICATE_POLICY_SKIP, pb.DUPLICATE_POLICY_MERGE
 
 
@@ -108,6 +129,141 @@ async def test_a_customer_that_has_become_more_stays(service: Harness, company: 
     assert (ended.undone_records, ended.kept_records) == (1, 2)
     assert set(await customers(company)) == {"甲", "丙"}
     assert (await undone(company, people.id)).undone_records == 1 and not await contacts(company)
+
+
+async def put(company: Company, kind: str, id: str, *, file: bool = False) -> None:
+    """A note on the record, or a file."""
+    if file:
+        part = files_pb.CreateAttachmentRequest(
+            record_type=kind, record_id=id, filename="a.txt", content=b"a", complete=True
+        )
+        path = "kehu.customers.v1.AttachmentService/CreateAttachment"
+        await company.service.upload(company.who, path, [part], files_pb.Attachment)
+    else:
+        note = notes_pb2.CreateNoteRequest(note=notes_pb2.Note(record_type=kind, record_id=id, text="rang"))
+        await company.service.ask(
+            company.who, "kehu.customers.v1.NoteService/CreateNote", note, notes_pb2.Note
+        )
+
+
+async def kept(company: Company, id: str) -> dict[str, tuple[str, str]]:
+    """Why records stay, by their ids: reason and message."""
+    request = pb.GetKeptRecordsRequest(id=id)
+    file = await company.service.ask(company.who, IMPORTS + "GetKeptRecords", request, HttpBody)
+    lines = csv.DictReader(io.StringIO(file.data.decode("utf-8-sig")))
+    return {line["Record"]: (line["Reason"], line["Message"]) for line in lines}
+
+
+async def trashed(company: Company) -> dict[str, str]:
+    page = await company.service.ask(
+        company.who, TRASH + "ListTrash", trash_service_pb2.ListTrashRequest(page_size=100),
+        trash_service_pb2.ListTrashResponse,
+    )  # fmt: skip
+    return {item.display_name: item.id for item in page.items}
+
+
+async def test_an_undoing_keeps_whom_somebody_has_worked_with_and_throws_the_others_away(
+    company: Company,
+) -> None:
+    names = [
+        "备注",
+        "附件",
+        "关系",
+        "伙伴",
+        "对手",
+        "卡",
+        "订单",
+        "商机",
+        "计划",
+        "拜访",
+        "工单",
+        "上级",
+        "下级",
+        "空",
+    ]
+    run = await imported(company, "customer", "Name\n" + "\n".join(names) + "\n")
+    ids = {name: one.id for name, one in (await customers(company)).items()}
+    mine = await company.customer("自己")
+
+    async def ask(method: str, request: Any, answer: Any) -> None:
+        await company.service.ask(company.who, "kehu.customers.v1." + method, request, answer)
+
+    await put(company, "customer", ids["备注"])
+    await put(company, "customer", ids["附件"], file=True)
+    related = relation_pb2.CustomerRelation(
+        type=relation_pb2.RELATION_TYPE_PARTNER, from_customer_id=mine, to_customer_id=ids["关系"]
+    )
+    await ask(
+        "RelationService/CreateCustomerRelation", relation_service_pb2.CreateCustomerRelationRequest(relation=related),
+        relation_pb2.CustomerRelation,
+    )  # fmt: skip
+    partner = partner_pb2.Partner(customer_id=ids["伙伴"], type="distributor")
+    await ask(
+        "PartnerService/CreatePartner",
+        partner_service_pb2.CreatePartnerRequest(partner=partner),
+        partner_pb2.Partner,
+    )
+    rival = competitor_pb2.Competitor(customer_id=ids["对手"], display_name="对手")
+    await ask(
+        "CompetitorService/CreateCompetitor", competitor_service_pb2.CreateCompetitorRequest(competitor=rival),
+        competitor_pb2.Competitor,
+    )  # fmt: skip
+    await company.issue(ids["卡"])
+    await company.hear(order_event("OrderPlaced", ids["订单"], str(new_id()), 100))
+    await company.hear(opportunity_event("OpportunityCreated", ids["商机"], str(new_id()), 100, 50))
+    for name, told in (("计划", "ActivityPlanned"), ("拜访", "ActivityCompleted")):
+        status = (
+            activity_pb2.ACTIVITY_STATUS_PLANNED if name == "计划" else activity_pb2.ACTIVITY_STATUS_COMPLETED
+        )
+        snapshot = sales.ActivitySnapshot(customer_id=ids[name], status=status)
+        await company.hear(getattr(sales, told)(activity_id=str(new_id()), activity=snapshot))
+    await company.hear(
+        desk.TicketOpened(ticket_id=str(new_id()), ticket=desk.TicketSnapshot(customer_id=ids["工单"]))
+    )
+    # Whose child was worked with stays, too; the child itself was changed by becoming one.
+    child = customer_service_pb2.UpdateCustomerRequest(
+        customer=customer_pb2.Customer(id=ids["下级"], parent_customer_id=ids["上级"]),
+        update_mask=FieldMask(paths=["parent_customer_id"]),
+    )
+    await ask("CustomerService/UpdateCustomer", child, customer_pb2.Customer)
+    ended = await undone(company, run.id)
+    assert (ended.undone_records, ended.kept_records) == (1, len(names) - 1)
+    assert set(await customers(company)) == {*names, "自己"} - {"空"}
+    why = await kept(company, run.id)
+    said = {name: why[ids[name]] for name in names if ids[name] in why}
+    assert said["下级"][0] == "CHANGED_SINCE" and said["上级"][0] == "CUSTOMER_HAS_CHILDREN"
+    for name, word in {
+        "备注": "notes", "附件": "files", "关系": "relations", "伙伴": "a partnership", "对手": "a competitor", "卡": "a card",
+        "订单": "orders", "商机": "opportunities", "计划": "activities", "拜访": "activities", "工单": "tickets",
+    }.items():  # fmt: skip
+        assert said[name][0] == "CUSTOMER_TOUCHED" and said[name][1].endswith(f"it has {word}."), said[name]
+    assert await trashed(company) == {"空": ids["空"]}
+    restore = trash_service_pb2.RestoreTrashItemRequest(id=ids["空"])
+    await ask("TrashService/RestoreTrashItem", restore, trash_pb2.TrashItem)
+    assert "空" in await customers(company)
+
+
+async def test_contacts_that_were_worked_with_stay_and_the_others_can_be_restored(company: Company) -> None:
+    await company.customer("甲")
+    other = await company.customer("乙")
+    run = await imported(company, "contact", "Customer,Name\n甲,备注\n甲,附件\n甲,两处\n甲,空\n")
+    ids = {name: one.id for name, one in (await contacts(company)).items()}
+    await put(company, "contact", ids["备注"])
+    await put(company, "contact", ids["附件"], file=True)
+    join = contact_service_pb2.JoinCustomerRequest(
+        id=ids["两处"], affiliation=contact_pb2.Affiliation(customer_id=other)
+    )
+    await company.service.ask(company.who, CONTACTS + "JoinCustomer", join, contact_pb2.Contact)
+    ended = await undone(company, run.id)
+    assert (ended.undone_records, ended.kept_records) == (1, 3)
+    why = await kept(company, run.id)
+    assert [why[ids[name]][0] for name in ("备注", "附件", "两处")] == [
+        "CONTACT_TOUCHED", "CONTACT_TOUCHED", "CHANGED_SINCE",
+    ]  # fmt: skip
+    assert set(await contacts(company)) == {"备注", "附件", "两处"} and set(await trashed(company)) == {"空"}
+    restore = trash_service_pb2.RestoreTrashItemRequest(id=ids["空"])
+    await company.service.ask(company.who, TRASH + "RestoreTrashItem", restore, trash_pb2.TrashItem)
+    assert "空" in await contacts(company)
 
 
 async def test_contacts_are_alike_at_the_same_customer_only(service: Harness, company: Company) -> None:
@@ -275,7 +431,7 @@ async def test_a_share_lets_imports_change_customers_and_not_give_them_away(
         share_customer(tx, row, Grantee(PERSON, colleague.who.person_id), WRITE, None)
     run = await imported(colleague, "customer", "编号,Name,Region\nK1,甲,华东\n", **update)
     assert (run.updated_rows, run.refused_rows) == (1, 0)
-    taken = await imported(colleague, "customer", "编号,Name,负责人\nK1,甲,李雷\n", **update)
+    taken = await imported(colleague, "customer", "编号,Name,负责人,Level\nK1,甲甲,李雷,A\n", **update)
     assert (taken.updated_rows, taken.refused_rows) == (0, 1)
     found = (await customers(company))["甲"]
     assert (found.region, found.owner_id) == ("east_china", str(company.who.person_id))

@@ -1,5 +1,6 @@
 """What leads refuses, by reason."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from chassis.errors import AlreadyExists, Conflict, Denied, Invalid, Precondition
@@ -10,6 +11,13 @@ class LeadWithoutName(Invalid):
 
     def __init__(self) -> None:
         super().__init__("lead.name", "a lead needs a name or a company name")
+
+
+class LeadTouched(Conflict):
+    reason = "LEAD_TOUCHED"
+
+    def __init__(self, what: Sequence[str]) -> None:
+        super().__init__(f"Somebody has worked with the lead since it was created: it has {', '.join(what)}.")
 
 
 class LeadConverting(Conflict):

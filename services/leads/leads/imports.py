@@ -1,5 +1,6 @@
 """Importing leads from files."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 from chassis.custom_fields.definitions import taken
 from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
-from chassis.errors import Invalid
+from chassis.errors import Invalid, Problem
 from chassis.home import home_country_of
 from chassis.imports.custom import refused_by
 from chassis.imports.duplicates import Do, decided, lacking, twins
@@ -28,11 +29,12 @@ from chassis.imports.people import FIRST_NAME, LAST_NAME, whole_name
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
+from chassis.papers import papers_on
 from leads.assignment import JOB
 from leads.cadence import remind
 from leads.captures import note_first, tells_origin
 from leads.custom_fields import CUSTOM_FIELDS
-from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotAssignable
+from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotAssignable, LeadTouched
 from leads.handling import Handling, hold
 from leads.lead import Lead, assign_lead, capture, change_lead
 from leads.lead_events import LeadDeleted, told
@@ -127,6 +129,11 @@ async def _remove(tx: Transaction, lead: Lead) -> None:
     tx.record(LeadDeleted(**told(lead)), on=lead)
 
 
+async def _dealt_with(tx: Transaction, ids: Sequence[UUID]) -> Mapping[UUID, Problem]:
+    """Why those of the leads are kept that somebody has begun to work with."""
+    return {id: LeadTouched(what) for id, what in (await papers_on(tx, Lead.record_type, ids)).items()}
+
+
 async def _change(tx: Transaction, lead: Lead, values: dict[str, Any]) -> None:
     """Gives a lead back what it was before an import. Raises ImportGaveAway when the import has given it to somebody."""
     if values.keys() & {"owner_id", "team_id"}:
@@ -192,7 +199,7 @@ LEADS = Importer(
     save=save,
     custom_fields=CUSTOM_FIELDS,
     resolvers=owners_under("leads"),
-    undo=Undo(Lead, _remove, _change),
+    undo=Undo(Lead, _remove, _change, _dealt_with),
     progressed=ImportProgressed,
     country=home_country_of,
 )

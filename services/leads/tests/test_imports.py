@@ -14,9 +14,11 @@ import pytest_asyncio
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.attachments.v1 import attachments_pb2 as files_pb
 from kehu.customfields.v1 import custom_fields_pb2
 from kehu.imports.v1 import imports_pb2 as pb
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
+from kehu.notes.v1 import notes_pb2
 from sqlalchemy import text
 
 from chassis.errors import Code
@@ -362,6 +364,28 @@ async def test_what_was_changed_since_stays_and_is_told(service: Harness) -> Non
     elsewhere = await get(service, boss, looked_after.id)
     assert (elsewhere.notes, elsewhere.title) == ("before", "CEO")
     assert "Untouched" not in await listed(service, boss)
+
+
+async def test_a_lead_with_notes_or_files_stays(service: Harness) -> None:
+    boss = somebody("undo-papers")
+    run = await imported(service, boss, file("Note,,,,N,,", "File,,,,F,,", "Nothing,,,,X,,"))
+    leads = await listed(service, boss)
+    note = notes_pb2.Note(record_type="lead", record_id=leads["Note"].id, text="rang")
+    await service.ask(
+        boss, "kehu.leads.v1.NoteService/CreateNote", notes_pb2.CreateNoteRequest(note=note), notes_pb2.Note
+    )
+    part = files_pb.CreateAttachmentRequest(
+        record_type="lead", record_id=leads["File"].id, filename="a.txt", content=b"a", complete=True
+    )
+    path = "kehu.leads.v1.AttachmentService/CreateAttachment"
+    await service.upload(boss, path, [part], files_pb.Attachment)
+    ended = await undone(service, boss, run.id)
+    assert (ended.undone_records, ended.kept_records) == (1, 2)
+    kept = {row["Record"]: row for row in await rows_of(service, boss, "GetKeptRecords", run.id)}
+    for name, words in (("Note", "notes"), ("File", "files")):
+        row = kept[leads[name].id]
+        assert row["Reason"] == "LEAD_TOUCHED" and row["Message"].endswith(f"it has {words}.")
+    assert set(await listed(service, boss)) == {"Note", "File"}
 
 
 async def test_what_somebody_changed_between_two_rows_of_an_import_stays(service: Harness) -> None:
