@@ -1,7 +1,8 @@
 """What rows were before a change and after it, as a merge or a deletion, so that they can be put back.
 
-Of each row those columns are kept which the merge has changed, with both values. A column is put back only while it holds what
-the merge has left in it: what somebody has changed since stays.
+Of each row those columns are kept which the change has changed, with both values, and with them the columns that mean something
+only together with these. A column is put back only while it holds what the change has left in it: what somebody has changed
+since stays. Of lists, and of whatever else has parts (`chassis.parts`), each is put back by itself.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,8 @@ from typing import Any, cast
 from uuid import UUID
 
 from chassis.history import plain
-from chassis.records import Record
+from chassis.parts import Keyed, Part, Whole, by_value, in_column
+from chassis.records import Customized, Record, Shareable
 
 _DERIVED = frozenset({"version", "updated_at", "updated_by", "search", "search_text"})
 Kept = dict[str, dict[str, dict[str, list[Any]]]]
@@ -33,7 +35,12 @@ class Before:
         out: Kept = {}
         for row, before in self._rows.values():
             after = _values(row)
-            changed = {name: [old, after[name]] for name, old in before.items() if after[name] != old}
+            changed = {
+                name: [before[name], after[name]]
+                for part in parts_of(type(row))
+                if any(after[name] != before[name] for name in part.columns)
+                for name in part.columns
+            }
             if changed:
                 out.setdefault(row.record_type, {})[str(row.id)] = changed
         return out
@@ -42,12 +49,71 @@ class Before:
 def put_back(row: Record, changed: Mapping[str, list[Any]]) -> list[str]:
     """Gives the row its former values. Answers with the columns that have changed by it."""
     now = _values(row)
-    done: list[str] = []
-    for name, (before, after) in changed.items():
-        if now[name] == after and before != after:
-            setattr(row, name, _typed(row, name, before))
-            done.append(name)
+    back: dict[str, Any] = {}
+    for part in parts_of(type(row)):
+        if not changed.keys().isdisjoint(part.columns):
+            here = {name: now[name] for name in part.columns}
+            back |= part.undone(*_both(changed, here), here)
+    done = [name for name, value in back.items() if value != now[name]]
+    for name in done:
+        setattr(row, name, _typed(row, name, back[name]))
     return done
+
+
+def _both(changed: Mapping[str, list[Any]], here: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A part before the change and after it. A column that was not kept was not changed, and is taken to be what it is."""
+    before, after = (
+        {name: changed[name][place] if name in changed else value for name, value in here.items()} for place in (0, 1)
+    )  # fmt: skip
+    return before, after
+
+
+def kept_without(later: Kept, undone: Kept, tables: Iterable[type[Record]]) -> Kept:
+    """What a later change has kept, when an earlier one is undone before it: undoing the later one must not put back what the
+    earlier one had brought."""
+    out = dict(later)
+    for table in tables:
+        of = table.record_type
+        both = later.get(of, {}).keys() & undone.get(of, {}).keys()
+        if both:
+            out[of] = later[of] | {id: _changed_without(table, later[of][id], undone[of][id]) for id in both}
+    return out
+
+
+def _changed_without(
+    table: type[Record], later: Mapping[str, list[Any]], undone: Mapping[str, list[Any]]
+) -> dict[str, list[Any]]:
+    out = dict(later)
+    for part in parts_of(table):
+        if all(name in later and name in undone for name in part.columns):
+            ends = [{name: later[name][place] for name in part.columns} for place in (0, 1)]
+            began, ended = (part.undone(*_both(undone, end), end) for end in ends)
+            out |= {
+                name: [began[name], ended[name] if part.divisible else later[name][1]]
+                for name in part.columns
+            }
+    return out
+
+
+def parts_of(table: type[Record]) -> list[Part]:
+    """By what rows of that table are put back: what it says itself, and each of the other columns."""
+    found = _known_parts.get(table)
+    if found is None:
+        found = _known_parts[table] = list(table.undone_by)
+        taken = {name for part in found for name in part.columns}
+        found += [_part(table, name) for name in table.model_fields if name not in _DERIVED | taken]
+    return found
+
+
+def _part(table: type[Record], name: str) -> Part:
+    if name == "custom_fields" and issubclass(table, Customized):
+        return Keyed((name,))
+    if name == "shared_with" and issubclass(table, Shareable):
+        return in_column(name, lambda entry: entry["to"])
+    declared: Any = table.model_fields[name].annotation
+    if declared in (list[str], list[UUID]):
+        return in_column(name, by_value)
+    return Whole((name,))
 
 
 def _values(row: Record) -> dict[str, Any]:
@@ -88,3 +154,4 @@ def _types(table: type[Record]) -> Mapping[str, type]:
 
 
 _known: dict[type[Record], dict[str, type]] = {}
+_known_parts: dict[type[Record], list[Part]] = {}

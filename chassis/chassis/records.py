@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from chassis.ids import new_id
+from chassis.parts import Part
 from chassis.principal import NOBODY
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,6 +33,9 @@ class Record(SQLModel):
     """Columns whose values never reach the history (secrets, derived columns)."""
     history_listed: ClassVar[frozenset[str]] = frozenset()
     """Columns that the history tells entry by entry, see `history_entries`, and not as a whole."""
+    undone_by: ClassVar[tuple[Part, ...]] = ()
+    """What of the columns is put back together or part by part, see `chassis.kept`, and not each as a whole. Plain lists, custom
+    fields and shares are known."""
 
     tenant_id: UUID = Field(default=NOBODY, primary_key=True)
     id: UUID = Field(default_factory=new_id, primary_key=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -96,17 +96,24 @@ def lasts(entry: Mapping[str, Any], now: datetime) -> bool:
     return entry["until"] is None or datetime.fromisoformat(entry["until"]) > now
 
 
-def joined(rows: Sequence[Shareable]) -> Entries:
-    """What one record that stands for all these is shared with: whoever had a share of any, the most of what they had. Of people
-    those of the first ones stay when there are too many."""
+def joined(rows: Sequence[Shareable], at: datetime) -> Entries:
+    """What one record that stands for all these is shared with: whoever has a share of any that is not over.
+
+    Who has several has one of them, the one that lasts longest, and of those that last equally long the one to write. So nobody
+    has at any time what none of their shares gave them then: who reads one record for ever and writes another until tomorrow
+    reads for ever, and writes no longer. Of people those of the first records stay when there are too many.
+    """
     out: dict[str, dict[str, Any]] = {}
     for row in rows:
         for one in row.shared_with:
-            before = out.get(one["to"], one)
-            ends = [entry["until"] for entry in (before, one)]
-            until = None if None in ends else max(ends, key=datetime.fromisoformat)
-            out[one["to"]] = {**before, "writes": before["writes"] or one["writes"], "until": until}
+            if lasts(one, at):
+                out[one["to"]] = max(out.get(one["to"], one), one, key=_extent)
     return list(out.values())[:MOST]
+
+
+def _extent(entry: Mapping[str, Any]) -> tuple[datetime, bool]:
+    until = entry["until"]
+    return datetime.fromisoformat(until) if until else datetime.max.replace(tzinfo=UTC), entry["writes"]
 
 
 def share_lines(entries: Entries) -> dict[str, str]:

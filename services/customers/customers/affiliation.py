@@ -4,7 +4,7 @@ The contact's own columns are about its primary customer, whose owner answers fo
 `affiliations`; `contact_affiliations` is their index, with the owner and team of each customer, written in the same transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,13 +16,12 @@ from chassis.database import Transaction, shared_only
 from chassis.errors import Denied, NotFound
 from chassis.principal import Act
 from chassis.visibility import Holder, covers
-from customers.contact import Contact, ContactDeleted, ContactUpdated, told
+from customers.contact import WHAT, Contact, ContactDeleted, ContactUpdated, at_each, told
 from customers.customer import Customer
 from customers.errors import AffiliationPrimary, TooManyAffiliations, customer_not_found, superior_not_found
 from customers.reports import check_superior, superiors
 
 MOST = 20
-WHAT = ("title", "department", "decision_role", "reports_to_id")
 
 _HOLDERS = text(
     "SELECT c.id, c.owner_id, c.team_id, c.shared_with FROM customers c WHERE c.deleted_at IS NULL AND (c.id = :home"
@@ -264,6 +263,12 @@ async def dismiss_all(tx: Transaction, customer: Customer) -> None:
         contact.affiliations = [o for o in contact.affiliations if o["customer_id"] != str(customer.id)]
         await tx.session.execute(_TAKE, {"contact": contact.id, "customer": customer.id})
         tell(tx, contact, before)
+
+
+async def hold_charts(tx: Transaction, contacts: Iterable[Contact]) -> None:
+    """Nobody else changes who reports to whom at a customer of these contacts before the transaction ends."""
+    for id in sorted({UUID(one["customer_id"]) for contact in contacts for one in at_each(contact)}):
+        await tx.find(Customer, id)
 
 
 async def index_anew(tx: Transaction, contact: Contact) -> None:

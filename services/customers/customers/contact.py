@@ -13,8 +13,10 @@ from sqlmodel import Field, col
 from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.events.event import Event
+from chassis.history import plain
 from chassis.ids import new_id
 from chassis.mapping import change
+from chassis.parts import Listed, Part, Written
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from customers.customer import Customer
@@ -30,11 +32,29 @@ from customers.profile import (
     jsonb_list,
     noted,
     reached,
+    undone_by_entry,
 )
 from customers.reports import check_superior
 from customers.value_lists import listed
 
 DECISION_ROLES = ("DECIDER", "INFLUENCER", "USER", "OPPONENT")
+WHAT = ("title", "department", "decision_role", "reports_to_id")
+"""What a contact is at each of its customers."""
+
+
+def _standings(values: Mapping[str, Any]) -> Entries:
+    """What a contact is at all of its customers, its primary one first, as it is at others."""
+    return [{name: values[name] for name in ("customer_id", *WHAT)}, *values["affiliations"]]
+
+
+def _stands(entries: Entries) -> dict[str, Any]:
+    home, *others = entries
+    return {**home, "affiliations": others}
+
+
+_STANDINGS = Listed(
+    ("customer_id", *WHAT, "affiliations"), lambda one: one["customer_id"], _standings, _stands, never_empty=True
+)  # fmt: skip
 
 
 class Contact(Reached, Owned, Searchable, Customized, table=True):
@@ -46,6 +66,9 @@ class Contact(Reached, Owned, Searchable, Customized, table=True):
     history_listed: ClassVar[frozenset[str]] = frozenset({
         "phones", "emails", "addresses", "account_label", "other_accounts", "affiliations",
     })  # fmt: skip
+    undone_by: ClassVar[tuple[Part, ...]] = (
+        *undone_by_entry(CONTACT_WAYS), _STANDINGS, Written(("notes",)),
+    )  # fmt: skip
 
     customer_id: UUID
     display_name: str
@@ -92,6 +115,13 @@ def _line(affiliation: Mapping[str, Any]) -> str:
     if affiliation["reports_to_id"]:
         told.append(f"reports to {affiliation['reports_to_id']}")
     return ", ".join(told) or "belongs to it"
+
+
+def at_each(contact: Contact) -> Entries:
+    """What a contact is at each of its customers, its primary one first, as its affiliations say it."""
+    return [
+        {**one} for one in _standings({name: plain(getattr(contact, name)) for name in _STANDINGS.columns})
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
 from chassis.custom_fields.definitions import taken
-from chassis.database import Transaction
+from chassis.database import Transaction, shared_only
+from chassis.errors import Denied, NotFound
 from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.owners import Owner
+from chassis.parts import Part, Whole, Written
 from chassis.principal import Act
-from chassis.records import Customized, Owned, Shareable
+from chassis.records import Customized, Owned, RecordT, Shareable
 from chassis.search import Searchable
 from chassis.shares.entries import share_lines
 from chassis.visibility import Shares, covers
@@ -35,6 +37,7 @@ from customers.profile import (
     jsonb_list,
     noted,
     reached,
+    undone_by_entry,
 )
 from customers.value_lists import enum_view, listed
 
@@ -60,6 +63,10 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
         "phone_label", "other_phones", "email_label", "other_emails", "address_label", "other_addresses", "accounts",
         "shared_with",
     })  # fmt: skip
+    undone_by: ClassVar[tuple[Part, ...]] = (
+        *undone_by_entry(CUSTOMER_WAYS), Whole(("annual_revenue", "annual_revenue_currency")), Written(("needs",)),
+        Written(("notes",)),
+    )  # fmt: skip
 
     kind: str = "COMPANY"
     display_name: str
@@ -290,16 +297,20 @@ async def _check_parent(tx: Transaction, id: UUID | None, parent_id: UUID) -> No
         raise CustomerCircle
 
 
-_SURVIVOR = text(
-    "WITH RECURSIVE gone AS (SELECT id, merged_into_id FROM customers WHERE id = :id"
-    " UNION SELECT c.id, c.merged_into_id FROM customers c JOIN gone g ON c.id = g.merged_into_id)"
-    " SELECT id FROM gone WHERE merged_into_id IS NULL"
-)
+_SURVIVOR = {
+    table: text(
+        f"WITH RECURSIVE gone AS (SELECT id, merged_into_id FROM {table} WHERE id = :id"  # noqa: S608 (constants)
+        f" UNION SELECT c.id, c.merged_into_id FROM {table} c JOIN gone g ON c.id = g.merged_into_id)"
+        " SELECT id FROM gone WHERE merged_into_id IS NULL"
+    )
+    for table in ("customers", "contacts")
+}
 
 
-async def survivor_of(tx: Transaction, id: UUID) -> UUID:
-    """The customer into which that one went by merges; itself when it did not, or when nobody knows it."""
-    found = (await tx.session.execute(_SURVIVOR, {"id": id})).scalar_one_or_none()
+async def survivor_of(tx: Transaction, id: UUID, of: str = "customers") -> UUID:
+    """The customer, or with `contacts` the contact, into which that one went by merges; itself when it did not, or when nobody
+    knows it."""
+    found = (await tx.session.execute(_SURVIVOR[of], {"id": id})).scalar_one_or_none()
     return id if found is None else UUID(str(found))
 
 
@@ -313,10 +324,29 @@ async def check_no_children(tx: Transaction, customer: Customer) -> None:
         raise CustomerHasChildren
 
 
+async def get_with_customer(
+    tx: Transaction,
+    table: type[RecordT],
+    id: UUID,
+    customer_id: Callable[[RecordT], UUID],
+    *,
+    shares: bool = True,
+) -> RecordT:
+    """What a customer has besides, as its card, locked, if the caller may change that customer, by a share of it, too; without
+    `shares`, by a right of their own. Raises NotFound, Denied."""
+    row = await tx.find(table, id)
+    holder = None if row is None else await tx.find(Customer, customer_id(row), lock=False) or row
+    if row is None or not covers(holder, tx.who, "customers", Act.READ):
+        raise NotFound(table.record_type, id)
+    if not covers(holder, tx.who, "customers", Act.WRITE):
+        raise Denied(f"You may see this {table.record_type} but not change it.", reason="RECORD_READ_ONLY")
+    if not shares and not covers(holder, tx.who, "customers", Act.WRITE, shares=False):
+        raise shared_only(table.record_type)
+    return row
+
+
 async def writable_customer(tx: Transaction, id: UUID, field: str) -> Customer:
     """The customer, locked, for adding something to it. Raises Invalid (CUSTOMER_NOT_FOUND)."""
-    from chassis.errors import Denied, NotFound
-
     try:
         return await tx.get(Customer, id, right="customers", act=Act.WRITE)
     except (NotFound, Denied):

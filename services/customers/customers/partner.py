@@ -20,8 +20,9 @@ from chassis.ids import new_id
 from chassis.kept import put_back
 from chassis.mapping import change, plain_decimal
 from chassis.money import Money
+from chassis.parts import Part, Whole
 from chassis.records import Owned
-from customers.customer import Customer
+from customers.customer import Customer, get_with_customer
 from customers.value.arrears import owe_anew
 from customers.value_lists import VALUE_LISTS
 
@@ -37,6 +38,7 @@ class Partner(Owned, table=True):
     __tablename__ = "partners"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "partner"
     history_hidden: ClassVar[frozenset[str]] = _DERIVED
+    undone_by: ClassVar[tuple[Part, ...]] = (Whole(("credit_limit", "credit_limit_currency")),)
 
     customer_id: UUID
     type: str
@@ -155,6 +157,12 @@ async def partner_of(tx: Transaction, customer_id: UUID) -> Partner | None:
         .execution_options(populate_existing=True)
     )
     return (await tx.session.execute(wanted)).scalar_one_or_none()
+
+
+async def partner_for(tx: Transaction, id: UUID, *, shares: bool = True) -> Partner:
+    """The partner, locked, whose customer the caller may change; without `shares`, by a right of their own. Raises NotFound,
+    Denied."""
+    return await get_with_customer(tx, Partner, id, lambda partner: partner.customer_id, shares=shares)
 
 
 async def partners_of(tx: Transaction, customer_ids: Iterable[UUID]) -> list[Partner]:

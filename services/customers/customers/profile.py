@@ -7,6 +7,7 @@ beside it the primary's label and the other entries. So the two cannot disagree,
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy.dialects.postgresql import JSONB
@@ -16,6 +17,7 @@ from chassis import texts
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.home import DEFAULT_COUNTRY, dialled_at_home, home_country
+from chassis.parts import Listed, by_value
 from chassis.phones import normalised_phone
 
 Entries = list[dict[str, Any]]
@@ -66,6 +68,20 @@ CONTACT_WAYS = (
     Way("phones", "number"), Way("emails", "address"), Way("addresses", "address"),
     Way("accounts", "account", "im_account", "account_label", "other_accounts"),
 )  # fmt: skip
+
+
+def undone_by_entry(ways: Sequence[Way]) -> tuple[Listed, ...]:
+    """How each of these is undone: entry by entry, so that its columns never say different things."""
+    return tuple(Listed(way.columns, partial(_key, way), partial(_entries, way), way.kept) for way in ways)
+
+
+def _key(way: Way, entry: Mapping[str, Any]) -> str:
+    value = by_value(entry[way.value])
+    return f"{entry['label']} {value}" if way.value == "account" else value
+
+
+def _entries(way: Way, values: Mapping[str, Any]) -> Entries:
+    return way.entries(values.__getitem__)
 
 
 class Reached(SQLModel):

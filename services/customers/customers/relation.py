@@ -173,6 +173,20 @@ async def relations_of(tx: Transaction, ids: Sequence[UUID]) -> Sequence[Custome
     return found.scalars().all()
 
 
+async def same_relation(tx: Transaction, row: CustomerRelation) -> bool:
+    """Whether the customers of this relation are related in that way by another one."""
+    ends = (row.from_customer_id, row.to_customer_id)
+    found = await tx.session.execute(
+        select(CustomerRelation).where(
+            col(CustomerRelation.id) != row.id, col(CustomerRelation.type) == row.type,
+            col(CustomerRelation.from_customer_id).in_(ends), col(CustomerRelation.to_customer_id).in_(ends),
+            col(CustomerRelation.deleted_at).is_(None),
+        )
+    )  # fmt: skip
+    there = [(one.from_customer_id, one.to_customer_id) for one in found.scalars()]
+    return ends in there or (row.type != "SUPPLIER" and ends[::-1] in there)
+
+
 async def end_all(tx: Transaction, customer: Customer) -> None:
     """Ends the relations of a customer that goes."""
     for row in await relations_of(tx, [customer.id]):

@@ -26,9 +26,9 @@ from customers import contact as contacts
 from customers import customer as customers
 from customers.affiliation import dismiss, dismiss_all, reporting_to
 from customers.contact import Contact, ContactSnapshot
-from customers.customer import Customer, CustomerSnapshot, ancestors, hold_trees, survivor_of
+from customers.customer import Customer, CustomerSnapshot, hold_trees, survivor_of
 from customers.errors import CustomerInTrash
-from customers.merging.undo import cards_back, contacts_back, relations_back
+from customers.merging.back import cards_back, contacts_back, relations_back, settle_parent
 from customers.partner import end_partnership, partner_of, partners_back
 from customers.points.cards import card_of, withdraw_card
 from customers.relation import end_all, relations_of
@@ -113,7 +113,8 @@ async def trash_customer(tx: Transaction, customer: Customer, *, kept: bool) -> 
 async def trash_contact(tx: Transaction, contact: Contact, successor: UUID | None) -> None:
     """Deletes a contact; its row is locked. Raises what `dismiss` does."""
     before = Before()
-    before.note([contact, *await reporting_to(tx, contact.id)])
+    chief = None if successor is None else await tx.find(Contact, successor)
+    before.note([contact, *await reporting_to(tx, contact.id), *([] if chief is None else [chief])])
     await dismiss(tx, contact, successor)
     await tx.session.flush()
     _throw(tx, CONTACT, contact, before.kept())
@@ -149,14 +150,8 @@ async def _restore_customer(tx: Transaction, item: TrashItem) -> None:
     if customer is None:
         raise NotFound("trash item", item.id)
     put_back(customer, item.kept.get("customer", {}).get(str(item.id), {}))
-    parent = customer.parent_customer_id
-    if parent is not None:
-        # It may have been merged or deleted, or have come to stand below, meanwhile.
-        parent = await survivor_of(tx, parent)
-        there = await tx.find(Customer, parent, lock=False)
-        below = there is None or customer.id in await ancestors(tx, parent)
-        customer.parent_customer_id = None if below else parent
     await tx.session.flush()
+    await settle_parent(tx, customer)
     await relations_back(tx, item.kept)
     for row in await contacts_back(tx, item.kept):
         tx.record(ContactRestored(**contacts.told(row)), on=row)
@@ -167,7 +162,7 @@ async def _restore_customer(tx: Transaction, item: TrashItem) -> None:
 
 async def _restore_contact(tx: Transaction, item: TrashItem) -> None:
     contact = await tx.session.get(Contact, (tx.who.tenant_id, item.id), with_for_update=True)
-    if contact is None or await tx.find(Customer, contact.customer_id) is None:
+    if contact is None or await tx.find(Customer, await survivor_of(tx, contact.customer_id)) is None:
         raise CustomerInTrash
     for row in await contacts_back(tx, item.kept):
         tx.record(ContactRestored(**contacts.told(row)), on=row)

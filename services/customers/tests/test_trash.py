@@ -10,6 +10,8 @@ from kehu.customers.v1 import (
     contact_service_pb2,
     customer_pb2,
     customer_service_pb2,
+    merge_pb2,
+    merge_service_pb2,
     relation_pb2,
     relation_service_pb2,
     trash_pb2,
@@ -57,6 +59,59 @@ class Bin(Company):
     async def restore(self, id: str, who: Principal | None = None, etag: str = "") -> trash_pb2.TrashItem:
         request = trash_service_pb2.RestoreTrashItemRequest(id=id, etag=etag)
         return await self.ask("TrashService/RestoreTrashItem", request, trash_pb2.TrashItem, who)
+
+    async def merge(self, survivor: str, *others: str) -> merge_pb2.Merge:
+        request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=others)
+        return await self.ask("MergeService/MergeCustomers", request, merge_pb2.Merge)
+
+    async def undo(self, merge: merge_pb2.Merge) -> None:
+        await self.ask(
+            "MergeService/UndoMerge", merge_service_pb2.UndoMergeRequest(id=merge.id), merge_pb2.Merge
+        )
+
+    async def merge_people(self, survivor: str, *others: str) -> merge_pb2.Merge:
+        request = merge_service_pb2.MergeContactsRequest(id=survivor, merged_ids=others)
+        return await self.ask("MergeService/MergeContacts", request, merge_pb2.Merge)
+
+    async def contact(self, id: str) -> contact_pb2.Contact:
+        request = contact_service_pb2.GetContactRequest(id=id)
+        return await self.ask("ContactService/GetContact", request, contact_pb2.Contact)
+
+    async def read(self, id: str) -> customer_pb2.Customer:
+        request = customer_service_pb2.GetCustomerRequest(id=id)
+        return await self.ask("CustomerService/GetCustomer", request, customer_pb2.Customer)
+
+    async def join(self, contact: str, customer: str, **values: Any) -> None:
+        request = contact_service_pb2.JoinCustomerRequest(
+            id=contact, affiliation=contact_pb2.Affiliation(customer_id=customer, **values)
+        )
+        await self.ask("ContactService/JoinCustomer", request, contact_pb2.Contact)
+
+    async def relate(self, first: str, second: str, kind: str = "PARTNER") -> None:
+        relation = relation_pb2.CustomerRelation(
+            type=relation_pb2.RelationType.Value(f"RELATION_TYPE_{kind}"),
+            from_customer_id=first,
+            to_customer_id=second,
+        )
+        request = relation_service_pb2.CreateCustomerRelationRequest(relation=relation)
+        await self.ask("RelationService/CreateCustomerRelation", request, relation_pb2.CustomerRelation)
+
+    async def related(self, customer: str) -> list[tuple[str, str, str]]:
+        """Kind and ends of its relations."""
+        request = relation_service_pb2.ListCustomerRelationsRequest(customer_id=customer)
+        found = await self.ask(
+            "RelationService/ListCustomerRelations",
+            request,
+            relation_service_pb2.ListCustomerRelationsResponse,
+        )
+        return sorted(
+            (relation_pb2.RelationType.Name(one.type)[14:], one.from_customer_id, one.to_customer_id)
+            for one in found.relations
+        )
+
+    async def places(self, contact: str) -> list[tuple[str, str]]:
+        """To which customers a contact belongs, with its title there."""
+        return [(at.customer_id, at.title) for at in (await self.contact(contact)).affiliations]
 
     async def listed(self, who: Principal | None = None) -> list[str]:
         names: list[str] = []
@@ -140,6 +195,101 @@ async def test_a_contact_comes_back(bin: Bin) -> None:
     await bin.delete(one)
     await refused(Code.FAILED_PRECONDITION, "CUSTOMER_IN_TRASH", bin.restore(boss))
     await bin.restore(one)
+    await bin.restore(boss)
+    assert await bin.rows() == before
+
+
+async def test_a_contact_comes_back_to_the_survivor_of_its_customer(bin: Bin) -> None:
+    one, two = await bin.add("甲"), await bin.add("乙")
+    await bin.meet(one, "老板", primary=True)
+    person = await bin.meet(two, "李娜", primary=True, title="CFO")
+    await bin.delete_contact(person)
+    merge = await bin.merge(one, two)
+    await bin.restore(person)
+    now = await bin.contact(person)
+    assert (now.customer_id, now.title, now.primary) == (one, "CFO", False)
+    assert await bin.places(person) == [(one, "CFO")]
+    await bin.delete_contact(person)
+    await bin.undo(merge)
+    await bin.delete(one)
+    await refused(Code.FAILED_PRECONDITION, "CUSTOMER_IN_TRASH", bin.restore(person))
+
+
+async def test_a_contact_comes_back_to_its_customer_when_the_merge_is_undone_first(bin: Bin) -> None:
+    one, two = await bin.add("甲"), await bin.add("乙")
+    person = await bin.meet(two, "李娜")
+    before = await bin.rows()
+    await bin.delete_contact(person)
+    merge = await bin.merge(one, two)
+    await bin.undo(merge)
+    await bin.restore(person)
+    assert await bin.rows() == before
+
+
+async def test_who_comes_back_refers_to_the_survivors(bin: Bin) -> None:
+    """The customer's parent, relations, visitors and those to whom they report were merged while it was in the trash."""
+    gone, survivor = await bin.add("去"), await bin.add("留")
+    one = await bin.add("甲", parent_customer_id=gone)
+    other, both = await bin.add("乙"), await bin.add("丙")
+    await bin.relate(one, gone)
+    await bin.relate(one, other, "SUPPLIER")
+    await bin.relate(one, both, "SUPPLIER")
+    guest = await bin.meet(one, "顾问")
+    await bin.join(guest, gone, title="adviser")
+    visitor = await bin.meet(gone, "访客", title="buyer")
+    await bin.join(visitor, one, title="member")
+    await bin.delete(one)
+    await bin.merge(survivor, gone)
+    await bin.merge(other, both)
+    await bin.restore(one)
+    assert (await bin.read(one)).parent_customer_id == survivor
+    assert await bin.related(one) == [
+        ("PARENT", survivor, one), ("PARTNER", one, survivor), ("SUPPLIER", one, other),
+    ]  # fmt: skip
+    assert await bin.places(guest) == [(one, ""), (survivor, "adviser")]
+    assert await bin.places(visitor) == [(survivor, "buyer"), (one, "member")]
+    # And once more, with what has become of them.
+    before = await bin.rows()
+    await bin.delete(one)
+    await bin.restore(one)
+    assert await bin.rows() == before
+
+
+async def test_a_merge_is_undone_that_refers_to_those_who_were_merged_since(bin: Bin) -> None:
+    one, two, other, last = [await bin.add(name) for name in "甲乙丙丁"]
+    await bin.relate(one, other)
+    await bin.relate(two, other)
+    person, twin = await bin.meet(one, "李娜"), await bin.meet(other, "李 娜", title="board")
+    people = await bin.merge_people(person, twin)
+    merge = await bin.merge(one, two)
+    await bin.merge(last, other)
+    await bin.undo(merge)
+    assert await bin.related(one) == [("PARTNER", one, last)]
+    assert await bin.related(two) == [("PARTNER", two, last)]
+    await bin.undo(people)
+    assert await bin.places(twin) == [(last, "board")]
+
+
+async def test_a_child_that_was_in_the_trash_belongs_to_whom_it_belonged(bin: Bin) -> None:
+    one, two = await bin.add("甲"), await bin.add("乙")
+    child = await bin.add("子", parent_customer_id=two)
+    merge = await bin.merge(one, two)
+    await bin.delete(child)
+    await bin.undo(merge)
+    await bin.restore(child)
+    assert (await bin.read(child)).parent_customer_id == two
+
+
+async def test_a_successor_from_further_down_goes_back_to_its_place(bin: Bin) -> None:
+    one = await bin.add("甲")
+    top = await bin.meet(one, "总")
+    boss = await bin.meet(one, "老板", reports_to_id=top)
+    middle = await bin.meet(one, "经理", reports_to_id=boss)
+    low = await bin.meet(one, "助理", reports_to_id=middle)
+    before = await bin.rows()
+    await bin.delete_contact(boss, reports_go_to_id=low)
+    assert (await bin.contact(low)).reports_to_id == top
+    assert (await bin.contact(middle)).reports_to_id == low
     await bin.restore(boss)
     assert await bin.rows() == before
 

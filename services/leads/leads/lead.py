@@ -16,6 +16,7 @@ from chassis.home import DEFAULT_COUNTRY, dialled_at_home, home_country
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.owners import Owner
+from chassis.parts import Counted, Part, Whole, Written
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from leads import errors
@@ -37,6 +38,11 @@ from leads.words import (
 )
 
 _LONGEST_NOTES = 10_000
+ORIGIN = (
+    "source", "source_detail", "campaign_id", "form_id", "utm", "utm_source", "utm_medium", "utm_campaign", "referrer",
+    "landing_page", "click_id",
+)  # fmt: skip
+"""Where somebody first came from: of one lead, and not of several."""
 
 
 class Lead(Owned, Searchable, Customized, table=True):
@@ -47,6 +53,13 @@ class Lead(Owned, Searchable, Customized, table=True):
     history_hidden: ClassVar[frozenset[str]] = frozenset({
         "offered_to", "touch_time", "utm_source", "utm_medium", "utm_campaign",
     })  # fmt: skip
+    undone_by: ClassVar[tuple[Part, ...]] = (
+        Whole(("estimated_amount", "estimated_amount_currency")), Whole(ORIGIN), Written(("notes",)),
+        Whole(("status", "disqualify_time", "disqualify_reason", "disqualify_note")),
+        Whole(("acceptance", "accept_until_time")), Counted(("contact_count",)), Counted(("capture_count",)),
+        Whole(("cadence_id", "cadence_step", "next_contact_time", "next_contact_channel")),
+        Whole(("last_capture_time", "last_source", "last_campaign_id")),
+    )  # fmt: skip
 
     name: str = ""
     company_name: str = ""

@@ -10,21 +10,21 @@ from operator import attrgetter
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, bindparam, text
+from sqlalchemy import ARRAY, Uuid, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field
+from sqlmodel import Field, col
 
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.ids import new_id
-from chassis.kept import Before, Kept, put_back
+from chassis.kept import Before, Kept, kept_without, put_back
 from chassis.mapping import change
 from chassis.principal import Act
 from chassis.records import Owned
 from chassis.visibility import covers
 from leads import errors
 from leads.handling import Handling
-from leads.lead import Lead
+from leads.lead import ORIGIN, Lead
 from leads.lead_events import (
     LeadDisqualified,
     LeadMerged,
@@ -34,7 +34,7 @@ from leads.lead_events import (
     tell,
     told,
 )
-from leads.words import CONVERTED, CONVERTING, DUPLICATE, OPEN
+from leads.words import CONTACTED, CONVERTED, CONVERTING, DUPLICATE, NEW, OPEN
 
 MERGED, UNDONE = "MERGED", "UNDONE"
 STATES = (MERGED, UNDONE)
@@ -48,11 +48,6 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "externalKey": ("external_key",),
 }  # fmt: skip
 """The fields whose value can be chosen, with their columns."""
-_ORIGIN = (
-    "source", "source_detail", "campaign_id", "form_id", "utm", "utm_source", "utm_medium", "utm_campaign", "referrer",
-    "landing_page", "click_id",
-)  # fmt: skip
-"""Where somebody first came from: of one lead, and not of several."""
 _MOVED = ("lead_captures", "lead_touches")
 """Tables whose rows go along."""
 Choices = Mapping[str, UUID]
@@ -84,8 +79,8 @@ def joined(rows: Sequence[Any], choices: Choices) -> dict[str, Any]:
         one = _chosen(rows, choices.get(name), attrgetter(columns[0]))
         values |= {column: getattr(one, column) for column in columns}
     oldest = sorted(rows, key=lambda row: (row.created_at, row.id))
-    first = next((row for row in oldest if any(getattr(row, name) for name in _ORIGIN[2:])), oldest[0])
-    values |= {name: getattr(first, name) for name in _ORIGIN}
+    first = next((row for row in oldest if any(getattr(row, name) for name in ORIGIN[2:])), oldest[0])
+    values |= {name: getattr(first, name) for name in ORIGIN}
     values["tags"] = list(dict.fromkeys(tag for row in rows for tag in row.tags))[:_MOST_TAGS]
     values["notes"] = "\n".join(dict.fromkeys(row.notes for row in rows if row.notes))[-_LONGEST_NOTES:]
     values["custom_fields"] = _custom(rows, choices)
@@ -230,7 +225,10 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
         raise errors.MergeSurvivorGone
     rows = merge.kept.get("lead", {})
     # What may be held once is given up by the survivor before the others take it.
-    changed = put_back(survivor, rows.get(str(survivor.id), {}))
+    kept = rows.get(str(survivor.id), {})
+    changed = put_back(survivor, kept)
+    if "contact_count" in kept and survivor.contact_count > kept["contact_count"][0]:
+        _stay_contacted(survivor)
     survivor.findable()
     await tx.session.flush()
     restored: list[Lead] = []
@@ -251,9 +249,32 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
             if former in there:
                 back = {"to": UUID(former), "id": UUID(id), "held": UUID(held)}
                 await tx.session.execute(_MOVE_BACK[table], back)
+    for later in await _later(tx, merge):
+        later.kept = kept_without(later.kept, merge.kept, [Lead])
     ids = [one.id for one in restored]
     tx.record(LeadUnmerged(**told(survivor), merge_id=merge.id, restored_lead_ids=ids), on=survivor)
     merge.state, merge.undo_time = UNDONE, tx.now
+
+
+async def _later(tx: Transaction, merge: LeadMerge) -> Sequence[LeadMerge]:
+    """The merges into the same lead since, but for those that were undone, locked."""
+    found = await tx.session.execute(
+        select(LeadMerge)
+        .where(
+            col(LeadMerge.survivor_id) == merge.survivor_id, col(LeadMerge.state) == MERGED,
+            col(LeadMerge.created_at) >= merge.created_at, col(LeadMerge.id) != merge.id,
+        )
+        .order_by(col(LeadMerge.id))
+        .with_for_update()
+    )  # fmt: skip
+    return found.scalars().all()
+
+
+def _stay_contacted(lead: Lead) -> None:
+    """Somebody has spoken with it since the merge, though what says when it was first done came from the others."""
+    lead.first_contact_time = lead.first_contact_time or lead.last_contact_time
+    if lead.status == NEW:
+        lead.status = CONTACTED
 
 
 def attach(

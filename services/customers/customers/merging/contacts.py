@@ -10,14 +10,14 @@ from chassis.mapping import change
 from chassis.papers import move_papers
 from customers.affiliation import (
     MOST,
-    WHAT,
+    hold_charts,
     index_anew,
     report_to,
     reporting_to,
     superior_at,
     writable_contact,
 )
-from customers.contact import Contact, ContactUpdated, told
+from customers.contact import WHAT, Contact, ContactUpdated, told
 from customers.errors import TooManyAffiliations
 from customers.merging.fields import Choices, check_choices, joined_contact
 from customers.merging.merge import CONTACT, ContactMerged, Merge, check_ids, merge_of
@@ -36,6 +36,7 @@ async def merge_contacts(
     tx.check_etag(survivor, etag)
     custom = {key for row in rows for key in row.custom_fields}
     check_choices(choices, list(found), customers=False, custom=custom)
+    await hold_charts(tx, rows)
     before = Before()
     before.note(rows)
     values = joined_contact(rows, choices)

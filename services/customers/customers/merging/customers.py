@@ -13,9 +13,9 @@ from chassis.kept import Before, Kept
 from chassis.mapping import change
 from chassis.papers import move_papers
 from chassis.shares.entries import joined
-from customers.affiliation import WHAT, index_anew, report_to, standing, superior_at, tell
+from customers.affiliation import index_anew, report_to, standing, superior_at, tell
 from customers.competitor import competitors_of, follow_merge
-from customers.contact import Contact
+from customers.contact import WHAT, Contact
 from customers.customer import Customer, CustomerUpdated, ancestors, hold_trees, told
 from customers.errors import MergeKindsDiffer, MergeTwoCards
 from customers.merging.fields import Choices, check_choices, joined_customer
@@ -69,7 +69,7 @@ async def merge_customers(
     partners = await partners_of(tx, [row.id for row in rows])
     competitors = await competitors_of(tx, merged_ids)
     before.note([*partners, *competitors])
-    values = joined_customer(rows, choices) | {"shared_with": joined(rows)}
+    values = joined_customer(rows, choices) | {"shared_with": joined(rows, tx.now)}
     for loser in losers:
         loser.merged_into_id = survivor.id
         tx.delete(loser)

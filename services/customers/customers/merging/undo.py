@@ -3,27 +3,27 @@
 What somebody has changed after the merge stays as it was changed, and what was added stays with the survivor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlmodel import col
 
 from chassis.database import Transaction
-from chassis.kept import put_back
+from chassis.kept import kept_without, put_back
 from chassis.papers import papers_back
 from chassis.principal import Act
-from chassis.records import Record, RecordT
+from chassis.records import Record
 from chassis.visibility import covers
 from customers import contact as contacts
 from customers import customer as customers
-from customers import relation as relations
-from customers.affiliation import index_anew, report_to, superior_at
-from customers.competitor import competitors_back
+from customers.competitor import Competitor, competitors_back
 from customers.contact import Contact
-from customers.customer import Customer, ancestors, hold_trees
+from customers.customer import Customer, hold_trees
 from customers.errors import MergeSurvivorGone, MergeTooOld, MergeUndone
+from customers.merging.back import any_row, cards_back, contacts_back, relations_back, settle_parent
 from customers.merging.merge import (
     CUSTOMER,
     MERGED,
@@ -34,11 +34,10 @@ from customers.merging.merge import (
     RestoredRecord,
 )
 from customers.merging.segments import part_segments
-from customers.partner import partners_back
+from customers.partner import Partner, partners_back
 from customers.points.cards import Card
-from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, changed_names
-from customers.relation import CustomerRelation, RelationCreated, RelationUpdated
-from customers.reports import superiors
+from customers.profile import CUSTOMER_WAYS, changed_names
+from customers.relation import CustomerRelation
 from customers.value.review import outdate
 from customers.value.worth import forget_worthless, revalue
 
@@ -65,17 +64,31 @@ async def undo(tx: Transaction, merge: Merge) -> None:
         await _undo_customers(tx, merge)
     else:
         await _undo_contacts(tx, merge)
+    for later in await _later(tx, merge):
+        later.kept = kept_without(later.kept, merge.kept, _TABLES)
     merge.state, merge.undo_time = UNDONE, tx.now
+
+
+_TABLES = (Customer, Contact, CustomerRelation, Card, Partner, Competitor)
+
+
+async def _later(tx: Transaction, merge: Merge) -> Sequence[Merge]:
+    """The merges into the same record since, but for those that were undone, locked."""
+    found = await tx.session.execute(
+        select(Merge)
+        .where(
+            col(Merge.survivor_id) == merge.survivor_id, col(Merge.state) == MERGED,
+            col(Merge.created_at) >= merge.created_at, col(Merge.id) != merge.id,
+        )
+        .order_by(col(Merge.id))
+        .with_for_update()
+    )  # fmt: skip
+    return found.scalars().all()
 
 
 def may_undo(merge: Merge, survivor: Record | None, tx: Transaction) -> bool:
     """Whether the caller may change the survivor, or could when it was merged, if it is gone."""
     return covers(survivor or merge, tx.who, "customers", Act.WRITE, shares=False)
-
-
-async def _any(tx: Transaction, table: type[RecordT], id: UUID) -> RecordT | None:
-    """The row, locked, also when it is deleted."""
-    return await tx.session.get(table, (tx.who.tenant_id, id), with_for_update=True, populate_existing=True)
 
 
 async def _undo_customers(tx: Transaction, merge: Merge) -> None:
@@ -89,7 +102,7 @@ async def _undo_customers(tx: Transaction, merge: Merge) -> None:
     await tx.session.flush()
     restored: list[Customer] = []
     for id in sorted(merge.merged_ids):
-        loser = await _any(tx, Customer, UUID(str(id)))
+        loser = await any_row(tx, Customer, UUID(str(id)))
         if loser is not None and loser.merged_into_id == survivor.id:
             put_back(loser, kept.get("customer", {}).get(str(loser.id), {}))
             loser.findable()
@@ -97,15 +110,13 @@ async def _undo_customers(tx: Transaction, merge: Merge) -> None:
     merged = {str(merge.survivor_id), *map(str, merge.merged_ids)}
     moved = [survivor, *restored]
     for id in sorted(set(kept.get("customer", {})) - merged):
-        child = await tx.find(Customer, UUID(id))
+        child = await any_row(tx, Customer, UUID(id))
         if child is not None:
             await _customer_back(tx, child, kept)
-            moved.append(child)
+            moved += [child] if child.deleted_at is None else []
     await tx.session.flush()
     for one in moved:
-        if one.parent_customer_id is not None and one.id in await ancestors(tx, one.parent_customer_id):
-            one.parent_customer_id = None
-            await tx.session.flush()
+        await settle_parent(tx, one)
     await relations_back(tx, kept)
     await contacts_back(tx, kept)
     await cards_back(tx, kept)
@@ -127,85 +138,9 @@ async def _customer_back(tx: Transaction, row: Customer, kept: Mapping[str, Any]
     done = put_back(row, kept.get("customer", {}).get(str(row.id), {}))
     if done:
         row.findable()
+    if done and row.deleted_at is None:
         changed = changed_names(CUSTOMER_WAYS, [name for name in done if name != "shared_with"])
         tx.record(customers.CustomerUpdated(**customers.told(row), changed_fields=changed), on=row)
-
-
-async def relations_back(tx: Transaction, kept: Mapping[str, Any]) -> None:
-    """Relations that were ended or moved are there again."""
-    for id, changed in sorted(kept.get("relation", {}).items()):
-        row = await _any(tx, CustomerRelation, UUID(id))
-        gone = row is not None and row.deleted_at is not None
-        if row is None or (gone and "deleted_at" not in changed):
-            continue  # somebody has ended it since
-        done = put_back(row, changed)
-        if gone and row.deleted_at is None:
-            tx.record(RelationCreated(**relations.told(row)), on=row)
-        elif done and not gone:
-            tx.record(RelationUpdated(**relations.told(row), changed_fields=done), on=row)
-    await tx.session.flush()
-
-
-async def contacts_back(tx: Transaction, kept: Mapping[str, Any]) -> list[Contact]:
-    """Contacts are what they were. Answers with those that are there again."""
-    back: list[Contact] = []
-    again: list[Contact] = []
-    for id, changed in sorted(kept.get("contact", {}).items()):
-        row = await _any(tx, Contact, UUID(id))
-        if row is None:
-            continue
-        done = put_back(row, changed)
-        if "customer_id" in done or "deleted_at" in done:
-            await _follow(tx, row)
-        if done:
-            row.findable()
-            back.append(row)
-        names = changed_names(CONTACT_WAYS, [name for name in done if name not in _GONE])
-        if "deleted_at" in done and row.deleted_at is None:
-            again.append(row)
-        elif names and row.deleted_at is None:
-            tx.record(contacts.ContactUpdated(**contacts.told(row), changed_fields=names), on=row)
-    await tx.session.flush()
-    for row in back:
-        await _only_there(tx, row)
-        await index_anew(tx, row)
-    for row in back:
-        for customer in (row.customer_id, *(UUID(one["customer_id"]) for one in row.affiliations)):
-            superior = superior_at(row, customer)
-            if superior is not None and row.id in await superiors(tx, customer, superior):
-                await report_to(tx, row, customer, None)
-                await tx.session.flush()
-    return again
-
-
-_GONE = ("deleted_at", "merged_into_id")
-
-
-async def _only_there(tx: Transaction, row: Contact) -> None:
-    """A customer to which it belonged besides may have been deleted meanwhile."""
-    there = [
-        one
-        for one in row.affiliations
-        if await tx.find(Customer, UUID(one["customer_id"]), lock=False) is not None
-    ]
-    if len(there) < len(row.affiliations):
-        row.affiliations = there
-        await tx.session.flush()
-
-
-async def _follow(tx: Transaction, row: Contact | Card) -> None:
-    """The owner may have become another while it was with the survivor."""
-    customer = await tx.find(Customer, row.customer_id, lock=False)
-    if customer is not None:
-        row.owner_id, row.team_id = customer.owner_id, customer.team_id
-
-
-async def cards_back(tx: Transaction, kept: Mapping[str, Any]) -> None:
-    """Cards that were moved or withdrawn are there again."""
-    for id, changed in kept.get("card", {}).items():
-        row = await _any(tx, Card, UUID(id))
-        if row is not None and not {"customer_id", "deleted_at"}.isdisjoint(put_back(row, changed)):
-            await _follow(tx, row)
 
 
 async def _facts_back(tx: Transaction, survivor: Customer, kept: Mapping[str, Any]) -> None:

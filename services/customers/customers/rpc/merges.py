@@ -84,10 +84,12 @@ async def list_merges(request: service_pb.ListMergesRequest, call: Call) -> serv
 @face.write("UndoMerge")
 async def undo_merge(request: service_pb.UndoMergeRequest, tx: Transaction) -> pb.Merge:
     id = parse_id(request.id, "id")
-    merge = await tx.find(Merge, id)
+    merge = await tx.find(Merge, id, lock=False)
     if merge is None:
         raise NotFound("merge", id)
+    # Its survivor is locked first, for whoever undoes another merge into it changes what this one has kept.
     survivor = await tx.find(Customer if merge.kind == CUSTOMER else Contact, merge.survivor_id)
+    merge = await tx.find(Merge, id) or merge
     if not may_undo(merge, survivor, tx):
         if covers(merge, tx.who, "customers", Act.READ):
             raise Denied("You may see this merge but not undo it.", reason="RECORD_READ_ONLY")
