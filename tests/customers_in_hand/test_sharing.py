@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.customers.v1 import (
     contact_pb2,
@@ -18,8 +19,14 @@ from kehu.customers.v1 import (
     customer_service_pb2,
     duplicate_pb2,
     duplicate_service_pb2,
+    membership_pb2,
+    membership_service_pb2,
     merge_pb2,
     merge_service_pb2,
+    partner_pb2,
+    partner_service_pb2,
+    points_pb2,
+    points_service_pb2,
     relation_pb2,
     relation_service_pb2,
     segment_pb2,
@@ -29,6 +36,7 @@ from kehu.customers.v1 import (
     trash_service_pb2,
 )
 from kehu.exports.v1 import exports_pb2
+from kehu.history.v1 import history_pb2
 from kehu.shares.v1 import shares_pb2
 
 from chassis.errors import Code
@@ -167,6 +175,59 @@ async def test_who_writes_by_a_share_changes_it_and_does_not_dispose_of_it(compa
     nobody = await c.person("Nobody", customers=Rights())
     await c.share(id, WRITE, ann, person_id=str(nobody.person_id))
     await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", c.get(id, nobody))
+
+
+async def test_cards_and_partners_follow_the_shares_of_their_customer(company: Make) -> None:
+    """Who reads the customer by a share reads them, with their history; who writes it changes them, and disposes of neither."""
+    c = await company()
+    ann, reader, writer, stranger = [await c.person(name) for name in ("Ann", "Reader", "Writer", "Stranger")]
+    id = await c.customer(ann)
+    await c.share(id, READ, ann, person_id=str(reader.person_id))
+    await c.share(id, WRITE, ann, person_id=str(writer.person_id))
+
+    def partners(method: str, **fields: Any) -> tuple[str, Any]:
+        return f"PartnerService/{method}", getattr(partner_service_pb2, f"{method}Request")(**fields)
+
+    def cards(method: str, **fields: Any) -> tuple[str, Any]:
+        return f"MembershipService/{method}", getattr(membership_service_pb2, f"{method}Request")(**fields)
+
+    made = partner_pb2.Partner(customer_id=id, type="distributor")
+    partner = await c.ask(*partners("CreatePartner", partner=made), partner_pb2.Partner, writer)
+    issued = membership_pb2.MembershipCard(customer_id=id)
+    card = await c.ask(*cards("CreateMembershipCard", card=issued), membership_pb2.MembershipCard, writer)
+    for who in (ann, reader, writer):
+        found = await c.ask(*partners("GetPartner", id=partner.id), partner_pb2.Partner, who)
+        assert found.customer.id == id
+        page = await c.ask(*partners("ListPartners"), partner_service_pb2.ListPartnersResponse, who)
+        assert [one.id for one in page.partners] == [partner.id]
+        for record_type, record_id in (("partner", partner.id), ("card", card.id)):
+            asked = history_pb2.ListChangesRequest(record_type=record_type, record_id=record_id)
+            changes = await c.ask("HistoryService/ListChanges", asked, history_pb2.ListChangesResponse, who)
+            assert len(changes.changes) == 1
+    changed = partner_pb2.Partner(id=partner.id, notes="agreed")
+    change = partners("UpdatePartner", partner=changed, update_mask=FieldMask(paths=["notes"]))
+    redeem = points_service_pb2.RedeemPointsRequest(id=card.id, points=1, request_id="once")
+    acts = (
+        (*change, partner_pb2.Partner),
+        (*cards("BlockMembershipCard", id=card.id), membership_pb2.MembershipCard),
+        (*cards("UnblockMembershipCard", id=card.id), membership_pb2.MembershipCard),
+        (*cards("ReplaceMembershipCard", id=card.id), membership_pb2.MembershipCard),
+        (*cards("RenewMembershipCard", id=card.id), membership_pb2.MembershipCard),
+    )
+    for act in acts:
+        await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", c.ask(*act, reader))
+        await refused(*GONE, c.ask(*act, stranger))
+        await c.ask(*act, writer)
+    redeemed = ("PointsService/RedeemPoints", redeem, points_pb2.PointsTransaction)
+    await refused(Code.FAILED_PRECONDITION, "POINTS_INSUFFICIENT", c.ask(*redeemed, writer))
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", c.ask(*redeemed, reader))
+    end = partners("DeletePartner", id=partner.id)
+    await refused(Code.PERMISSION_DENIED, "SHARED_ONLY", c.ask(*end, Empty, writer))
+    await c.unshare(id, ann, person_id=str(writer.person_id))
+    for act in acts:
+        await refused(*GONE, c.ask(*act, writer))
+    await refused(*GONE, c.ask(*partners("GetPartner", id=partner.id), partner_pb2.Partner, writer))
+    await c.ask(*end, Empty, ann)
 
 
 async def test_a_share_lasts_until_its_time(company: Make) -> None:

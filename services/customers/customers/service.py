@@ -118,7 +118,7 @@ SERVICE = Service(
                 "pool_rule": Kept(pool.PoolRule, "settings"),
                 "note": notes_kept(SUBJECTS),
                 "attachment": attachments_kept(SUBJECTS),
-                "partner": Kept(partner.Partner, "customers"),
+                "partner": Kept(partner.Partner, "customers", customer.SHARES_OF_CUSTOMER),
                 "competitor": Kept(competitor.Competitor, "customers"),
                 "erasure": Kept(erasure.Erasure, "privacy"),
                 "custom_field": Kept(CustomField, None),

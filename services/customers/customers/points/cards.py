@@ -18,7 +18,7 @@ from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.records import EPOCH, Owned
-from customers.customer import Customer
+from customers.customer import Customer, get_with_customer
 from customers.errors import CardAlreadyBlocked, CardNotActive, CardNotBlocked
 from customers.months import months_later
 from customers.points.programme import Programme, level_for, levels_of, programme_for
@@ -209,6 +209,11 @@ async def card_of(tx: Transaction, customer_id: UUID) -> Card | None:
         .execution_options(populate_existing=True)
     )
     return (await tx.session.execute(wanted)).scalar_one_or_none()
+
+
+async def card_for(tx: Transaction, id: UUID) -> Card:
+    """The card, locked, whose customer the caller may change, by a share of it, too. Raises NotFound, Denied."""
+    return await get_with_customer(tx, Card, id, lambda card: card.customer_id)
 
 
 async def withdraw_card(tx: Transaction, customer: Customer) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from customers.errors import OrderCancelled, customer_mismatch
-from customers.points.cards import Card
+from customers.points.cards import card_for
 from customers.points.earning import hold_order
 from customers.points.ledger import Posting, Why, adjust, redeem
 from customers.points.programme import programme_for
@@ -24,7 +24,7 @@ async def redeem_points(
     """
     if order_id is not None:
         await hold_order(tx, order_id)
-    card = await tx.get(Card, card_id, right="customers")
+    card = await card_for(tx, card_id)
     if order_id is not None:
         known = (await tx.session.execute(_ORDER, {"id": order_id})).one_or_none()
         if known is not None and known.customer_id != card.customer_id:
@@ -43,7 +43,7 @@ async def adjust_points(tx: Transaction, card_id: UUID, points: int, reason: str
     """
     if not points:
         raise Invalid("points", "is 0: nothing would be given or taken")
-    card = await tx.get(Card, card_id, right="customers")
+    card = await card_for(tx, card_id)
     programme = await programme_for(tx)
     valid_until = programme.valid_until(tx.now.date()) if programme and points > 0 else None
     return await adjust(tx, card, points, Why(reason=reason, expire_date=valid_until))

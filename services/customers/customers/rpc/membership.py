@@ -17,7 +17,7 @@ from chassis.mapping import Mapping, to_date, to_money, to_value
 from chassis.records import etag
 from chassis.rpc import Call, Face
 from customers.customer import SHARES_OF_CUSTOMER, writable_customer
-from customers.points.cards import STATES, Card, block, give_another_number, issue, renew, unblock
+from customers.points.cards import STATES, Card, block, card_for, give_another_number, issue, renew, unblock
 from customers.points.night import await_night
 from customers.points.programme import (
     Level,
@@ -141,7 +141,7 @@ async def update_programme(
 
 
 async def _card(tx: Transaction, id: str, etag: str) -> Card:
-    card = await tx.get(Card, parse_id(id, "id"), right="customers")
+    card = await card_for(tx, parse_id(id, "id"))
     tx.check_etag(card, etag)
     return card
 

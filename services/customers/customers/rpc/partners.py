@@ -14,8 +14,8 @@ from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import Mapping, to_money
 from chassis.money import Money
 from chassis.rpc import Call, Face
-from customers.customer import Customer, writable_customer
-from customers.partner import Partner, begin_partnership, change_partner, end_partnership
+from customers.customer import SHARES_OF_CUSTOMER, Customer, writable_customer
+from customers.partner import Partner, begin_partnership, change_partner, end_partnership, partner_for
 from customers.rpc.messages import customer_card
 
 face = Face("kehu.customers.v1.PartnerService")
@@ -36,8 +36,9 @@ PARTNERS = Listing(
             "credit_limit", Kind.MONEY, sortable=True, nullable=True, currency_column="credit_limit_currency"
         ),
     },
+    shares=SHARES_OF_CUSTOMER,
 )
-# Whoever may read the partner may read its customer: they have the same owner.
+# Whoever may read the partner may read its customer: they have the same owner, and the customer's shares count for both.
 _CUSTOMERS = (
     "SELECT id, display_name, external_key, kind, owner_id, team_id FROM customers WHERE id = ANY($1::uuid[])"
 )
@@ -92,12 +93,12 @@ async def update(request: service_pb.UpdatePartnerRequest, tx: Transaction) -> p
 
 @face.write("DeletePartner")
 async def delete(request: service_pb.DeletePartnerRequest, tx: Transaction) -> Empty:
-    end_partnership(tx, await _partner(tx, request.id, request.etag))
+    end_partnership(tx, await _partner(tx, request.id, request.etag, shares=False))
     return Empty()
 
 
-async def _partner(tx: Transaction, id: str, etag: str, field: str = "id") -> Partner:
-    partner = await tx.get(Partner, parse_id(id, field), right="customers")
+async def _partner(tx: Transaction, id: str, etag: str, field: str = "id", *, shares: bool = True) -> Partner:
+    partner = await partner_for(tx, parse_id(id, field), shares=shares)
     tx.check_etag(partner, etag)
     return partner
 
