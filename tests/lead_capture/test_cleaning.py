@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from google.type.money_pb2 import Money
 from kehu.history.v1 import history_pb2
 from kehu.leads.v1 import (
     cleaning_service_pb2,
@@ -222,6 +223,38 @@ async def test_merged_leads_are_one_and_come_apart_again(suite: Any) -> None:
 
     await eventually(back)
     await refused(Code.FAILED_PRECONDITION, "MERGE_UNDONE", undo(suite, boss, made.id))
+
+
+async def test_merges_are_undone_in_any_order_though_somebody_works_with_the_lead(suite: Any) -> None:
+    boss = somebody("worked-with")
+    one, other, third = [await suite.lead(boss, name=name, tags=[name]) for name in "ABC"]
+
+    async def change(id: str, **values: Any) -> None:
+        update = lead_service_pb2.UpdateLeadRequest(lead=lead_pb2.Lead(id=id, **values))
+        update.update_mask.paths.extend(values)
+        await suite.ask(boss, "LeadService/UpdateLead", update, lead_pb2.Lead)
+
+    async def contact(id: str, note: str) -> None:
+        request = lead_service_pb2.ContactLeadRequest(id=id, note=note)
+        await suite.ask(boss, "LeadService/ContactLead", request, lead_pb2.Lead)
+
+    yuan = Money(currency_code="CNY", units=100)
+    await change(other.id, estimated_amount=yuan, region="north")
+    await contact(other.id, "theirs")
+    first = await merge(suite, boss, one.id, other.id)
+    second = await merge(suite, boss, one.id, third.id)
+    yuan.units = 200
+    await change(one.id, tags=["A", "B", "C", "D"], estimated_amount=yuan)
+    await contact(one.id, "ours")
+    await undo(suite, boss, first.id)
+    now = await suite.now(boss, one.id)
+    assert (list(now.tags), now.estimated_amount, now.region) == (["A", "C", "D"], yuan, "")
+    assert (now.contact_count, now.status, now.notes) == (1, lead_pb2.LEAD_STATUS_CONTACTED, "ours")
+    assert now.first_contact_time == now.last_contact_time
+    await undo(suite, boss, second.id)
+    assert list((await suite.now(boss, one.id)).tags) == ["A", "D"]
+    back = await suite.now(boss, other.id)
+    assert (list(back.tags), back.contact_count, back.notes) == (["B"], 1, "theirs")
 
 
 async def test_merges_that_may_not_be(suite: Any) -> None:

@@ -1,6 +1,9 @@
 """Merges and their undoing as a state machine: customers come, change, meet people, are related, merged and parted again in any
 order. Whatever happens, who is there is who the model says; what went by a merge comes back as it went; and where nothing has
 happened in between, every row of the service is what it was.
+
+Marks are what can be told apart: each is a tag, a number, a share or a custom value that one customer was given and no other. The
+model knows who has which, whatever was merged and undone in whichever order: so nothing stays behind and nothing gets lost.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Value
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,19 +33,25 @@ from kehu.customers.v1 import (
     merge_service_pb2,
     relation_pb2,
     relation_service_pb2,
+    share_service_pb2,
 )
+from kehu.customfields.v1 import custom_fields_pb2
+from kehu.identity.v1 import person_service_pb2
+from kehu.shares.v1 import shares_pb2
 
 from chassis.errors import Problem
-from chassis.testing import DatabaseUrls, Harness, Keys, running_service
+from chassis.testing import DatabaseUrls, Harness, Keys, answering, running_service
 from customers.merging import undo as undoing
 from customers.service import SERVICE
-from customers.testing import Company
+from customers.testing import Company, look_up_people, yuan
 
 API = "kehu.customers.v1."
 TABLES = (
     "customers", "contacts", "contact_affiliations", "customer_relations", "customer_values", "custom_values", "segments",
-    "segment_customers",
+    "segment_customers", "shares",
 )  # fmt: skip
+FIELDS = 4
+MARKS = st.sampled_from(["tag", "phone", "share", "field"])
 PLACES = st.integers(0, 99)
 TEXTS = st.sampled_from(["", "a", "b"])
 
@@ -52,10 +62,19 @@ def house(
 ) -> Iterator[tuple[asyncio.AbstractEventLoop, Harness]]:
     """A service in a loop of its own, for tests that are no coroutines."""
     loop = asyncio.new_event_loop()
-    running = running_service(SERVICE, service_database("customers"), nats_url, keys)
+    answers: dict[str, Any] = {
+        "kehu.identity.v1.PersonService/LookUpPeople": (
+            person_service_pb2.LookUpPeopleRequest,
+            look_up_people,
+        )
+    }
+    answer = answering(answers)
+    addresses = {"identity": loop.run_until_complete(answer.__aenter__())}
+    running = running_service(SERVICE, service_database("customers"), nats_url, keys, addresses=addresses)
     harness = loop.run_until_complete(running.__aenter__())
     yield loop, harness
     loop.run_until_complete(running.__aexit__(None, None, None))
+    loop.run_until_complete(answer.__aexit__(None, None, None))
     loop.close()
 
 
@@ -68,6 +87,8 @@ class Done:
     gone: dict[str, customer_pb2.Customer]
     before: Any
     after: Any
+    marks: dict[str, set[str]]
+    """What those who went had."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -82,6 +103,15 @@ class Machine(RuleBasedStateMachine):
         self.there: list[str] = []
         self.people: list[str] = []
         self.merges: list[Done] = []
+        self.marks: dict[str, set[str]] = {}
+        self.made = 0
+        for number in range(FIELDS):
+            field = custom_fields_pb2.CustomField(
+                record_type="customer", key=f"c{number}", label_en="C",
+                kind=custom_fields_pb2.CUSTOM_FIELD_KIND_TEXT,
+            )  # fmt: skip
+            made = custom_fields_pb2.CreateCustomFieldRequest(custom_field=field)
+            self.ask("CustomFieldService/CreateCustomField", made, custom_fields_pb2.CustomField)
         for number in range(3):
             self.come(f"K{number}", "", [])
 
@@ -127,15 +157,58 @@ class Machine(RuleBasedStateMachine):
         request = customer_service_pb2.CreateCustomerRequest(customer=customer)
         try:
             self.there.append(self.ask("CustomerService/CreateCustomer", request, customer_pb2.Customer).id)
+            self.marks[self.there[-1]] = set()
         except Problem as problem:
             assert problem.reason == "EXTERNAL_KEY_TAKEN"
 
-    @rule(place=PLACES, industry=TEXTS)
-    def change(self, place: int, industry: str) -> None:
-        customer = customer_pb2.Customer(id=self.one(place), industry=industry)
-        request = customer_service_pb2.UpdateCustomerRequest(customer=customer)
-        request.update_mask.paths.append("industry")
+    def update(self, id: str, **values: Any) -> None:
+        request = customer_service_pb2.UpdateCustomerRequest(customer=customer_pb2.Customer(id=id, **values))
+        request.update_mask.paths.extend(values)
         self.ask("CustomerService/UpdateCustomer", request, customer_pb2.Customer)
+
+    @rule(place=PLACES, industry=TEXTS, revenue=st.integers(0, 2))
+    def change(self, place: int, industry: str, revenue: int) -> None:
+        money = {"annual_revenue": yuan(revenue * 100)} if revenue else {}
+        self.update(self.one(place), industry=industry, **money)
+
+    @rule(place=PLACES, kind=MARKS)
+    def mark(self, place: int, kind: str) -> None:
+        """A customer is given something that no other has."""
+        id, number = self.one(place), self.made
+        now = self.customer(id)
+        self.made += 1
+        if kind == "tag":
+            self.update(id, tags=[*now.tags, f"t{number}"])
+            self.marks[id].add(f"t{number}")
+        elif kind == "phone":
+            one = f"+861380000{number:04}"
+            self.update(id, phones=[*now.phones, customer_pb2.Phone(number=one)])
+            self.marks[id].add(one)
+        elif kind == "share":
+            person = str(uuid4())
+            shared = share_service_pb2.ShareCustomerRequest(
+                id=id, person_id=person, access=shares_pb2.SHARE_ACCESS_READ
+            )
+            self.ask("ShareService/ShareCustomer", shared, customer_pb2.Customer)
+            self.marks[id].add(person)
+        else:
+            taken = {mark for marks in self.marks.values() for mark in marks}
+            taken |= {mark for done in self.merges for marks in done.marks.values() for mark in marks}
+            free = [f"c{n}" for n in range(FIELDS) if f"c{n}" not in taken]
+            if free:
+                values = dict(now.custom_fields) | {free[0]: Value(string_value="x")}
+                self.update(id, custom_fields=values)
+                self.marks[id].add(free[0])
+
+    @rule(place=PLACES)
+    def drop(self, place: int) -> None:
+        """A tag is taken away, wherever it came from."""
+        id = self.one(place)
+        tags = sorted(mark for mark in self.marks[id] if mark.startswith("t"))
+        if tags:
+            now = self.customer(id)
+            self.update(id, tags=[tag for tag in now.tags if tag != tags[0]])
+            self.marks[id].discard(tags[0])
 
     @rule(place=PLACES, parent=PLACES)
     def belong(self, place: int, parent: int) -> None:
@@ -177,7 +250,20 @@ class Machine(RuleBasedStateMachine):
         request = merge_service_pb2.MergeCustomersRequest(id=first, merged_ids=others)
         merged = self.ask("MergeService/MergeCustomers", request, merge_pb2.Merge)
         self.there = [id for id in self.there if id not in others]
-        self.merges.append(Done(merged.id, first, gone, before, self.rows()))
+        marks = {id: self.marks.pop(id) for id in others}
+        self.marks[first] |= set().union(*marks.values())
+        self.merges.append(Done(merged.id, first, gone, before, self.rows(), marks))
+
+    @precondition(lambda self: len(self.there) > 1)
+    @rule(survivor=PLACES, place=PLACES, first=MARKS, second=MARKS, last=st.booleans())
+    def merge_and_undo(self, survivor: int, place: int, first: str, second: str, last: bool) -> None:
+        """What chance alone seldom brings together: a merge, work on the survivor, and the undoing of this merge or another."""
+        self.mark(place, first)
+        id = self.one(survivor)
+        self.merge(survivor, [place])
+        self.mark(self.there.index(id), second)
+        if self.merges:
+            self.undo(place, last)
 
     @precondition(lambda self: bool(self.merges))
     @rule(place=PLACES, last=st.booleans())
@@ -197,6 +283,8 @@ class Machine(RuleBasedStateMachine):
         assert done.survivor in self.there
         self.merges.remove(done)
         self.there += done.gone
+        self.marks[done.survivor] -= set().union(*done.marks.values())
+        self.marks |= done.marks
         if untouched:
             assert self.rows() == done.before
         for id, was in done.gone.items():
@@ -211,6 +299,21 @@ class Machine(RuleBasedStateMachine):
                 "stage_key",
             ):
                 assert getattr(found, name) == getattr(was, name), name
+
+    @invariant()
+    def everybody_has_their_own(self) -> None:
+        found = self.loop.run_until_complete(
+            self.service.running.database.read(
+                self.company.who,
+                "SELECT id, tags, phone, other_phones, shared_with, custom_fields FROM customers WHERE deleted_at IS NULL",
+            )
+        )
+        for row in found:
+            numbers = {row["phone"], *(one["number"] for one in row["other_phones"])} - {""}
+            shared = {one["to"] for one in row["shared_with"]}
+            tags = {tag for tag in row["tags"] if tag.startswith("t")}
+            assert tags | numbers | shared | set(row["custom_fields"]) == self.marks[str(row["id"])]
+            assert row["phone"] or not row["other_phones"]
 
     @invariant()
     def who_is_there_is_who_the_model_says(self) -> None:
@@ -232,7 +335,7 @@ class Machine(RuleBasedStateMachine):
 
 
 _SETTINGS = settings(
-    max_examples=6, stateful_step_count=14, deadline=None, derandomize=True, print_blob=False, database=None,
+    max_examples=8, stateful_step_count=18, deadline=None, derandomize=True, print_blob=False, database=None,
     suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate],
 )  # fmt: skip
 
