@@ -1,7 +1,7 @@
 """Events of others: what becomes of them that somebody should know."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from chassis.mapping import to_datetime
 from notifications import merged
 from notifications.inbox import ASSIGNED, DUE, MENTIONED, POOL
 from notifications.locale import Locale, keep_locale
-from notifications.notification import News, rename, tell
+from notifications.notification import News, hide, rename, tell, withdraw
 from notifications.reminder import Planned, hear
 
 SUBSCRIPTIONS = Subscriptions()
@@ -84,6 +84,10 @@ def _owned(event: Any) -> bool:
     return bool(event.owner_id)
 
 
+def _owner(event: Any) -> UUID | None:
+    return UUID(event.owner_id) if event.owner_id else None
+
+
 def _hear_given(given: _Given, kind: type[Message]) -> None:
     @SUBSCRIPTIONS.on(kind, when=_owned)
     async def was_given(event: Any, tx: Transaction, envelope: Envelope) -> None:
@@ -95,7 +99,7 @@ def _hear_given(given: _Given, kind: type[Message]) -> None:
 def _hear_renamed(given: _Given) -> None:
     @SUBSCRIPTIONS.on(given.updated, when=lambda event: _changes(event, given.fields))
     async def was_renamed(event: Any, tx: Transaction, envelope: Envelope) -> None:
-        await rename(tx, given.record_type, envelope.record_id, given.name(event))
+        await rename(tx, given.record_type, envelope.record_id, given.name(event), _owner(event))
 
 
 def _changes(event: Any, fields: frozenset[str]) -> bool:
@@ -129,6 +133,34 @@ async def shared(event: customers.CustomerShared, tx: Transaction, envelope: Env
         wording = "shared" if envelope.person_name else "shared by itself"
         news = News(ASSIGNED, wording, "customer", envelope.record_id, event.customer.display_name)
         await tell(tx, envelope.event_id, person, news)
+
+
+@SUBSCRIPTIONS.on(customers.CustomerUnshared, when=lambda event: bool(event.with_person_id))
+async def unshared(event: customers.CustomerUnshared, tx: Transaction, envelope: Envelope) -> None:
+    await withdraw(tx, "customer", envelope.record_id, UUID(event.with_person_id))
+
+
+# ---- deleted, and come back
+
+_GONE: Mapping[type[Message], str] = {
+    leads.LeadDeleted: "lead", customers.CustomerDeleted: "customer", customers.ContactDeleted: "contact",
+    sales.OpportunityDeleted: "opportunity", sales.OrderDeleted: "order", servicedesk.TicketDeleted: "ticket",
+}  # fmt: skip
+_BACK: Mapping[type[Message], str] = {
+    customers.CustomerRestored: "customer", customers.ContactRestored: "contact",
+}  # fmt: skip
+
+
+def _hear_gone(kind: type[Message], record_type: str, *, hidden: bool) -> None:
+    @SUBSCRIPTIONS.on(kind)
+    async def gone(event: Any, tx: Transaction, envelope: Envelope) -> None:
+        await hide(tx, record_type, envelope.record_id, hidden=hidden)
+
+
+for _deleted, _type in _GONE.items():
+    _hear_gone(_deleted, _type, hidden=True)
+for _restored, _type in _BACK.items():
+    _hear_gone(_restored, _type, hidden=False)
 
 
 # ---- mentioned
@@ -218,7 +250,9 @@ async def activity_told(event: Any, tx: Transaction, envelope: Envelope) -> None
     if isinstance(event, sales.ActivityPlanned):
         await _assigned(tx, envelope, UUID(event.owner_id), "activity", event.activity.subject)
     if isinstance(event, sales.ActivityUpdated) and "subject" in event.changed_fields:
-        await rename(tx, "activity", envelope.record_id, event.activity.subject)
+        await rename(tx, "activity", envelope.record_id, event.activity.subject, _owner(event))
+    if isinstance(event, sales.ActivityDeleted):
+        await hide(tx, "activity", envelope.record_id, hidden=True)
     planned = event.activity.status == activity_pb2.ACTIVITY_STATUS_PLANNED
     deleted = isinstance(event, sales.ActivityDeleted)
     due = _time(event.activity.due_time)

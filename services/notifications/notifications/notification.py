@@ -53,6 +53,8 @@ class Notification(Record, table=True):
     read_time: datetime | None = None
     archived: bool = False
     archive_time: datetime | None = None
+    withdrawn: bool = False
+    """Whether the person was let see the record, and no longer is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,13 +163,49 @@ async def _gathered(tx: Transaction, made: Notification, many: str) -> bool:
 _RENAMED = text(
     "UPDATE notifications SET spoken_of = jsonb_build_object('name', CAST(:name AS text)), version = version + 1,"
     " updated_at = :now, updated_by = :by WHERE about_id = :id AND about_type = :type"
+    " AND (person_id = CAST(:owner AS uuid) OR wording IN ('shared', 'shared by itself') AND NOT withdrawn)"
 )
 
 
-async def rename(tx: Transaction, record_type: str, id: UUID, name: str) -> None:
-    """A record is called otherwise: what was told of it says so. A name that was taken out is so taken out here, too."""
-    renamed = {"name": name, "id": id, "type": record_type, "now": tx.now, "by": tx.who.person_id}
+async def rename(tx: Transaction, record_type: str, id: UUID, name: str, owner_id: UUID | None) -> None:
+    """A record is called otherwise: what its owner, and those with whom it is shared, were told of it says so. Whoever had it
+    before keeps what they were told."""
+    renamed = {
+        "name": name, "id": id, "type": record_type, "now": tx.now, "by": tx.who.person_id, "owner": owner_id
+    }  # fmt: skip
     await tx.session.execute(_RENAMED, renamed)
+
+
+_WITHDRAW = text(
+    "UPDATE notifications SET withdrawn = true WHERE about_id = :id AND about_type = :type AND person_id = :person"
+)
+
+
+async def withdraw(tx: Transaction, record_type: str, id: UUID, person_id: UUID) -> None:
+    """A record is no longer shared with that person."""
+    await tx.session.execute(_WITHDRAW, {"id": id, "type": record_type, "person": person_id})
+
+
+_WHOSE = text(
+    "SELECT DISTINCT person_id FROM notifications WHERE about_id = :id AND about_type = :type ORDER BY person_id"
+)
+_HIDE = text(
+    "UPDATE notifications SET deleted_at = :at, version = version + 1, updated_at = :now, updated_by = :by"
+    " WHERE about_id = :id AND about_type = :type AND person_id = :person AND (deleted_at IS NULL) = :there"
+)
+
+
+async def hide(tx: Transaction, record_type: str, id: UUID, *, hidden: bool) -> None:
+    """A record was deleted, or came back: what was told of it goes from the inboxes, or comes back."""
+    about = {"id": id, "type": record_type}
+    for person in (await tx.session.execute(_WHOSE, about)).scalars().all():
+        inbox = await inbox_of(tx, UUID(str(person)))
+        gone = {
+            **about, "at": tx.now if hidden else None, "now": tx.now, "by": tx.who.person_id, "person": inbox.id,
+            "there": hidden,
+        }  # fmt: skip
+        await tx.session.execute(_HIDE, gone)
+        await tell_changes(tx, inbox)
 
 
 async def own(tx: Transaction, id: UUID) -> tuple[Inbox, Notification]:

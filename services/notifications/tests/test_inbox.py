@@ -73,12 +73,68 @@ async def test_a_record_that_is_called_otherwise_is_told_so(office: Office) -> N
     id = uuid4()
     await office.given(name="Old name", id=id)
     await office.given(name="Another")
-    renamed = leads.LeadUpdated(lead=leads.LeadSnapshot(company_name="新名"), changed_fields=["name"])
+    renamed = leads.LeadUpdated(
+        owner_id=str(office.ann.person_id), lead=leads.LeadSnapshot(company_name="新名"), changed_fields=["name"]
+    )  # fmt: skip
     await office.hear(renamed, id, 2)
     other = leads.LeadUpdated(lead=leads.LeadSnapshot(company_name="Nothing"), changed_fields=["tags"])
     await office.hear(other, id, 3)
     titles = [one.title for one in await office.inbox(office.ann, order_by="createTime")]
     assert titles == ["王经理将线索“新名”分配给了你", "王经理将线索“Another”分配给了你"]
+
+
+async def test_whoever_may_see_a_record_no_longer_does_not_learn_its_new_name(office: Office) -> None:
+    ann, boss, id = str(office.ann.person_id), str(office.boss.person_id), uuid4()
+    before = customers.CustomerSnapshot(display_name="联想")
+
+    async def renamed(name: str, owner: str, version: int) -> list[str]:
+        now = customers.CustomerSnapshot(display_name=name)
+        event = customers.CustomerUpdated(owner_id=owner, customer=now, changed_fields=["displayName"])
+        await office.hear(event, id, version)
+        return [one.title for one in await office.inbox(office.ann, order_by="createTime")]
+
+    await office.hear(customers.CustomerAssigned(owner_id=ann, customer=before), id)
+    given = customers.CustomerAssigned(owner_id=boss, previous_owner_id=ann, customer=before)
+    await office.hear(given, id, 2)
+    assert await renamed("华为", boss, 3) == ["王经理将客户“联想”分配给了你"]
+    shared = customers.CustomerSnapshot(display_name="华为")
+    await office.hear(customers.CustomerShared(with_person_id=ann, customer=shared), id, 4)
+    assert (await renamed("小米", boss, 5))[1] == "王经理与你共享了客户“小米”"
+    await office.hear(customers.CustomerUnshared(with_person_id=ann, customer=shared), id, 6)
+    assert await renamed("字节", boss, 7) == ["王经理将客户“联想”分配给了你", "王经理与你共享了客户“小米”"]
+    await office.hear(customers.CustomerShared(with_person_id=ann, customer=shared), id, 8)
+    assert await renamed("格力", boss, 9) == [
+        "王经理将客户“联想”分配给了你", "王经理与你共享了客户“小米”", "王经理与你共享了客户“格力”",
+    ]  # fmt: skip
+
+
+async def test_what_was_deleted_is_listed_no_longer_until_it_comes_back(office: Office) -> None:
+    ann, id = str(office.ann.person_id), uuid4()
+    one = customers.CustomerSnapshot(display_name="联想")
+    await office.hear(customers.CustomerAssigned(owner_id=ann, customer=one), id)
+    await office.given()
+    assert await office.unread(office.ann) == 2
+    for _ in range(2):
+        await office.hear(customers.CustomerDeleted(owner_id=ann, customer=one), id, 2)
+    assert ([n.record_type for n in await office.inbox(office.ann)], await office.unread(office.ann)) == (
+        ["lead"],
+        1,
+    )
+    await office.hear(customers.CustomerRestored(owner_id=ann, customer=one), id, 3)
+    assert (len(await office.inbox(office.ann)), await office.unread(office.ann)) == (2, 2)
+    counts = [
+        data.get("unreadCount", 0)
+        for subject, _, data in await office.events()
+        if subject.endswith("inbox.changed")
+    ]
+    assert counts == [1, 2]
+    for event in (
+        leads.LeadDeleted(),
+        servicedesk.TicketDeleted(),
+        sales.OpportunityDeleted(),
+        sales.OrderDeleted(),
+    ):
+        await office.hear(event)
 
 
 async def test_one_cause_tells_once_however_often_it_comes(office: Office) -> None:
