@@ -1,27 +1,43 @@
 """The ImportService of a service, over real gRPC: a file in, a mapping, the run behind, the refused rows."""
 
+import csv
+import io
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.imports.v1 import imports_pb2 as pb
 from kehu.leads.v1 import import_service_pb2
+from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.errors import Code, Problem
+from chassis.ids import new_id
+from chassis.imports import rpc as import_rpc
 from chassis.imports.importer import Importer, ImportRow, Options, Outcome, created
 from chassis.imports.mapping import Target
 from chassis.imports.rpc import Imports, import_face
+from chassis.imports.runs import EXPIRY, MOST_UNSTARTED, expire
 from chassis.imports.values import Phone, Text
 from chassis.owners import LOOK_UP
 from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
 from chassis.service import Service
-from chassis.testing import DatabaseUrls, Harness, Keys, answering, eventually, running_service, somebody
+from chassis.testing import (
+    DatabaseUrls,
+    Harness,
+    Keys,
+    answering,
+    eventually,
+    refused,
+    running_service,
+    somebody,
+)
 
 SERVICE = "kehu.leads.v1.ImportService/"
 assert import_service_pb2.DESCRIPTOR
@@ -252,3 +268,76 @@ async def test_a_mapping_and_an_owner_can_be_chosen(leads: Harness) -> None:
     ended = await finished(leads, ANN, made.id)
     assert [(m.column, m.field) for m in ended.mapping] == [(0, "phone"), (2, "name")]
     assert (ended.created_rows, ended.refused_rows) == (0, 3)
+
+
+async def test_a_file_that_nobody_starts_is_dropped_and_nobody_keeps_many(
+    leads: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = somebody("unstarted", rights={"leads": Rights(Reach.OWN, Reach.OWN)})
+    made = [
+        await ask(leads, who, "CreateImport", incoming(request_id=f"r{n}")) for n in range(MOST_UNSTARTED)
+    ]
+    await refused(
+        Code.FAILED_PRECONDITION, "TOO_MANY_IMPORTS_READY", ask(leads, who, "CreateImport", incoming())
+    )
+    # A repeat is no other file, and somebody else has room.
+    assert (await ask(leads, who, "CreateImport", incoming(request_id="r0"))).id == made[0].id
+    await ask(leads, replace(who, person_id=new_id()), "CreateImport", incoming())
+    await ask(leads, who, "CancelImport", pb.CancelImportRequest(id=made[1].id))
+    await ask(leads, who, "CreateImport", incoming())
+    database = leads.running.database
+    async with database.transaction(who) as tx:
+        due = await tx.session.execute(
+            text("UPDATE jobs SET due_at = now() WHERE kind = :kind AND key = :key RETURNING due_at > :now"),
+            {"kind": EXPIRY, "key": made[0].id, "now": tx.now},
+        )
+        assert due.all()
+    gone = await finished(leads, who, made[0].id)
+    assert (gone.state, gone.failure_reason) == (pb.IMPORT_STATE_CANCELLED, "IMPORT_EXPIRED")
+    assert not gone.preview and [list(column.samples) for column in gone.columns] == [[], [], []]
+    # One that was kept before there was such a job goes when its person sends the next.
+    async with database.transaction(who) as tx:
+        old = {"id": made[2].id}
+        await tx.session.execute(
+            text("UPDATE import_runs SET created_at = now() - interval '8 days' WHERE id = :id"), old
+        )
+        await tx.session.execute(text("DELETE FROM jobs WHERE key = :id"), old)
+    await ask(leads, who, "CreateImport", incoming())
+    dropped = await ask(leads, who, "GetImport", pb.GetImportRequest(id=made[2].id))
+    assert dropped.failure_reason == "IMPORT_EXPIRED"
+    files = await database.read(who, "SELECT import_id FROM import_files")
+    assert {str(row["import_id"]) for row in files}.isdisjoint({made[0].id, made[1].id, made[2].id})
+    # What is under way is none of this one's business.
+    begun = await ask(leads, who, "StartImport", pb.StartImportRequest(id=made[3].id))
+    assert begun.state == pb.IMPORT_STATE_RUNNING
+    await finished(leads, who, made[3].id)
+    async with database.transaction(who) as tx:
+        await expire(tx, UUID(made[3].id))
+    ended = await ask(leads, who, "GetImport", pb.GetImportRequest(id=made[3].id))
+    assert ended.state == pb.IMPORT_STATE_SUCCEEDED
+
+
+async def test_many_refused_rows_come_page_by_page(leads: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "姓名,电话\n".encode() + b"".join(b",%d\n" % n for n in range(3_000))
+    made = await ask(leads, ANN, "CreateImport", incoming(content))
+    await ask(leads, ANN, "StartImport", pb.StartImportRequest(id=made.id))
+    await finished(leads, ANN, made.id)
+    monkeypatch.setattr(import_rpc, "_MOST_ANSWER", 20_000)
+    monkeypatch.setattr(import_rpc, "_SOME_ROWS", 5_000)
+    numbers: list[int] = []
+    after, asked = 0, 0
+    while True:
+        request = pb.GetRefusedRowsRequest(id=made.id, after_row=after)
+        body = await ask(leads, ANN, "GetRefusedRows", request, HttpBody)
+        lines = list(csv.reader(io.StringIO(body.data.decode("utf-8-sig"))))
+        assert lines[0][:3] == ["Row", "Verdict", "Reasons"] and len(body.data) < 21_000
+        cut = lines[-1][1] == "cut"
+        numbers += [int(line[0]) for line in (lines[1:-1] if cut else lines[1:])]
+        asked += 1
+        if not cut:
+            break
+        after = int(lines[-1][0])
+        assert f"afterRow={after}" in lines[-1][2] and after == numbers[-1]
+    assert asked > 3 and len(numbers) == 3_000 and numbers == sorted(set(numbers))
+    nothing = pb.GetRefusedRowsRequest(id=made.id, after_row=numbers[-1])
+    assert (await ask(leads, ANN, "GetRefusedRows", nothing, HttpBody)).data.count(b"\r\n") == 1

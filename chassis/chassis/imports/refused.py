@@ -90,6 +90,17 @@ def refused_csv(
     yield from _csv(["Row", "Verdict", "Reasons", *header], _lines(rows))
 
 
+def more_refused(rows: Iterable[tuple[int, Sequence[str], Sequence[Problem]]]) -> Iterator[bytes]:
+    """Further lines of that file, in pieces."""
+    yield from _csv(None, _lines(rows))
+
+
+def cut_behind(row: int) -> bytes:
+    """The last line of a file that holds no row behind that one, though there are more."""
+    told = f"There are more rows than fit here: ask for those behind this one with afterRow={row}."
+    return b"".join(_csv(None, [[str(row), "cut", told]]))
+
+
 def kept_csv(rows: Iterable[tuple[int, UUID, str, str]]) -> Iterator[bytes]:
     """The file of what an undoing left as it is, in pieces; `rows` are row number, record, reason and message."""
     yield from _csv(["Row", "Record", "Reason", "Message"], ([str(cell) for cell in row] for row in rows))
@@ -106,11 +117,12 @@ def _lines(
         yield [str(number), verdict, reasons, *cells]
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
+def _csv(header: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
     out = io.StringIO(newline="")
     writer = csv.writer(out, quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
-    out.write("\ufeff")
-    writer.writerow([*map(safe, header)])
+    if header is not None:
+        out.write("\ufeff")
+        writer.writerow([*map(safe, header)])
     for row in rows:
         writer.writerow([*map(safe, row)])
         if out.tell() > 65536:

@@ -27,13 +27,15 @@ from chassis.imports.importer import Importer, Options, at_home_in
 from chassis.imports.listed import with_value_lists
 from chassis.imports.mapping import Target, checked
 from chassis.imports.reading import unpack
-from chassis.imports.refused import kept_csv, refused_csv
+from chassis.imports.refused import cut_behind, kept_csv, more_refused, refused_csv
 from chassis.imports.remembered import recalled
 from chassis.imports.runs import (
+    EXPIRY,
     JOB,
     ImportNotReady,
     Run,
     cancel,
+    expire,
     fitting,
     keep,
     may_see,
@@ -59,6 +61,8 @@ from chassis.rpc.face import Face, need
 
 _STATES = ("READY", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED")
 _MOST_ANSWER = 24 * 1024 * 1024
+_SOME_ROWS = 4 * 1024 * 1024
+_CSV = "text/csv; charset=utf-8"
 _REQUESTS = UUID("6f1cf3a0-3f5e-4d4b-9f0e-6b1d7f4f2a51")
 _BRIEF = [
     "id",
@@ -121,8 +125,8 @@ class Imports:
 
     @property
     def jobs(self) -> dict[str, Any]:
-        """The background job that carries imports on, for the service's composition."""
-        return {JOB: self._carry_on, UNDO: self._undo_on}
+        """The background jobs that carry imports on and drop what nobody starts, for the service's composition."""
+        return {JOB: self._carry_on, UNDO: self._undo_on, EXPIRY: self._expire}
 
     def importer(self, record_type: str) -> Importer:
         """The importer of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
@@ -134,6 +138,10 @@ class Imports:
         if rows:
             importer = await self._whole_importer(call, rows[0]["kind"])
             await Run(importer, call.database, call.who, id, lambda who: replace(call, who=who)).carry_on()
+
+    async def _expire(self, payload: Mapping[str, Any], call: Call) -> None:
+        async with call.database.transaction(call.who, origin="job") as tx:
+            await expire(tx, UUID(payload["import_id"]))
 
     async def _undo_on(self, payload: Mapping[str, Any], call: Call) -> None:
         id = UUID(payload["import_id"])
@@ -243,7 +251,7 @@ class Imports:
             raise ImportNotUndone(f"The import is {run['state']}: nothing of it was undone.")
         rows = await call.database.read(call.who, kept_records_sql(), id)
         lines = ((row["row_number"], row["record_id"], row["reason"], row["message"]) for row in rows)
-        return HttpBody(content_type="text/csv; charset=utf-8", data=b"".join(kept_csv(lines)))
+        return HttpBody(content_type=_CSV, data=b"".join(kept_csv(lines)))
 
     async def get(self, request: pb.GetImportRequest, call: Call) -> pb.Import:
         """One import with everything about it."""
@@ -258,20 +266,22 @@ class Imports:
         )
 
     async def refused(self, request: pb.GetRefusedRowsRequest, call: Call) -> HttpBody:
-        """The refused and repaired rows as a CSV file."""
+        """The refused and repaired rows as a CSV file; some at a time are read, and no more than an answer holds."""
         id = parse_id(request.id, "id")
         run = await self._seen(call, id)
-        rows = await call.database.read(call.who, refused_rows_sql(), id)
         header = [column["name"] for column in _plain_json(run["columns"])]
-        parts: list[bytes] = []
-        size = 0
-        for part in refused_csv(header, map(noted_row, rows)):
-            size += len(part)
-            if size > _MOST_ANSWER:
-                parts.append(b',cut,"There are more rows than fit here: correct these and import again."\r\n')
-                break
-            parts.append(part)
-        return HttpBody(content_type="text/csv; charset=utf-8", data=b"".join(parts))
+        body = bytearray(b"".join(refused_csv(header, ())))
+        last = request.after_row
+        while rows := await call.database.read(call.who, refused_rows_sql(), id, last, _SOME_ROWS):
+            for row in map(noted_row, rows):
+                line = b"".join(more_refused([row]))
+                # One that is too long for any answer goes out alone.
+                if len(body) + len(line) > _MOST_ANSWER and last != request.after_row:
+                    body += cut_behind(last)
+                    return HttpBody(content_type=_CSV, data=bytes(body))
+                body += line
+                last = row[0]
+        return HttpBody(content_type=_CSV, data=bytes(body))
 
     async def _seen(self, call: Call, id: UUID) -> Any:
         run = await _WHOLE.get(call, id)

@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -18,7 +19,8 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import orjson
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select, text
+from sqlmodel import col
 
 from chassis.database import Database, Transaction
 from chassis.errors import Code, Invalid, NotFound, Precondition
@@ -58,6 +60,11 @@ from chassis.imports.workbook import read_workbook
 from chassis.principal import Act, Principal, Reach, Rights
 
 JOB = "import"
+EXPIRY = "expire import"
+"""The kind of the job that drops a file nobody has started to import. Its key is the run."""
+UNSTARTED_FOR = timedelta(days=7)
+MOST_UNSTARTED = 20
+"""Files that one person may have waiting."""
 BATCH = 500
 READERS = 2
 """Files read at once: while it is read, a file takes up to fourteen times its size (a line of commas does), or a child of its
@@ -80,6 +87,17 @@ class ImportEnded(Precondition):
     """Only an import in state READY or RUNNING can be cancelled."""
 
     reason = "IMPORT_ENDED"
+
+
+class TooManyUnstarted(Precondition):
+    """So many files of one person wait to be imported, with all that is in them."""
+
+    reason = "TOO_MANY_IMPORTS_READY"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{MOST_UNSTARTED} imports of yours are READY: start or cancel one of them before you send another file."
+        )
 
 
 class _Overtaken(Exception):
@@ -181,13 +199,52 @@ def _plain(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     ]
 
 
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+_UNSTARTED = (col(ImportRun.state) == READY, col(ImportRun.deleted_at).is_(None))
+
+
 async def keep(tx: Transaction, run: ImportRun, packed: bytes) -> None:
-    """Writes a prepared run and its file."""
+    """Writes a prepared run and its file, which is dropped when nobody starts it. Raises TooManyUnstarted."""
+    await tx.session.execute(_ALONE, {"key": f"imports {tx.who.tenant_id} {tx.who.person_id}"})
+    await _expire_old(tx)
+    mine = await tx.session.execute(
+        select(func.count()).where(*_UNSTARTED, col(ImportRun.created_by) == tx.who.person_id)
+    )
+    if mine.scalar_one() >= MOST_UNSTARTED:
+        raise TooManyUnstarted
     tx.add(run)
     await tx.session.flush()
     await tx.session.execute(
         insert(FILES).values(tenant_id=tx.who.tenant_id, import_id=run.id, packed=packed)
     )
+    await tx.enqueue(EXPIRY, {"import_id": str(run.id)}, due_at=tx.now + UNSTARTED_FOR, key=str(run.id))
+
+
+async def _expire_old(tx: Transaction) -> None:
+    """Drops what was kept by a version that dropped nothing; of a person who sends a file again it is looked for."""
+    old = await tx.session.execute(
+        select(ImportRun)
+        .where(*_UNSTARTED, col(ImportRun.created_at) < tx.now - UNSTARTED_FOR)
+        .limit(100)
+        .with_for_update(skip_locked=True)
+    )
+    for run in old.scalars():
+        await _expire(tx, run)
+
+
+async def expire(tx: Transaction, id: UUID) -> None:
+    """Drops the file of a run that nobody has started in time, with what it shows of it."""
+    run = await tx.find(ImportRun, id)
+    if run is not None and run.state == READY:
+        await _expire(tx, run)
+
+
+async def _expire(tx: Transaction, run: ImportRun) -> None:
+    run.failure_reason = "IMPORT_EXPIRED"
+    run.failure_message = f"Nobody started the import within {UNSTARTED_FOR.days} days: its file was removed."
+    run.columns = [{**column, "samples": []} for column in run.columns]
+    run.preview, run.unknown = [], []
+    await _end(tx, run, CANCELLED)
 
 
 async def own_run(tx: Transaction, id: UUID, rights: Mapping[str, str]) -> ImportRun:
@@ -459,9 +516,13 @@ def starter(run: ImportRun, who: Principal) -> Principal:
 
 
 def refused_rows_sql() -> str:
-    """Reads the refused and repaired rows of one import, in the order of the file."""
+    """Reads some refused and repaired rows of one import, $1, behind row $2, in the order of the file: no more than 1,000, and
+    but for the first of them none beyond $3 bytes."""
     return (
-        "SELECT row_number, cells, problems FROM import_refused_rows WHERE import_id = $1 ORDER BY row_number"
+        "SELECT row_number, cells, problems FROM (SELECT row_number, cells, problems,"
+        " sum(octet_length(cells::text)) OVER (ORDER BY row_number) - octet_length(cells::text) AS before FROM"
+        " (SELECT row_number, cells, problems FROM import_refused_rows WHERE import_id = $1 AND row_number > $2"
+        " ORDER BY row_number LIMIT 1000) AS next) AS sized WHERE before < $3 ORDER BY row_number"
     )
 
 
