@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
@@ -37,7 +38,7 @@ from chassis.imports.reading import Row, read_csv
 from chassis.imports.runs import ImportEnded, ImportNotReady, Run
 from chassis.imports.schema import install_import_tables, widen_imports
 from chassis.imports.tables import CREATE, RUNNING, UNDOING, UNDONE, UPSERT, ImportRun
-from chassis.imports.undoing import Undoing, undo
+from chassis.imports.undoing import Undoing, forget, undo
 from chassis.imports.values import Amount, Choice, Day, Phone, Reference, Refused, Text
 from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
@@ -455,6 +456,43 @@ async def test_a_kill_at_any_moment_undoes_no_record_twice_and_forgets_none(
         second,
     )
     assert {tuple(row) for row in told} == {("UNDONE", "", 900), ("KEPT", "CHANGED_SINCE", 100)}
+
+
+async def test_what_can_be_undone_no_longer_is_forgotten_whatever_postgresql_believes(
+    database: Database, parts_urls: DatabaseUrls
+) -> None:
+    async def noted(tenant: UUID, id: UUID, many: int) -> None:
+        async with database.transaction(replace(WHO, tenant_id=tenant)) as tx:
+            effects = (
+                "INSERT INTO import_effects (tenant_id, import_id, record_id, row_number, effect, version, changes, touched,"
+                " state, reason, message) SELECT :tenant, :id, gen_random_uuid(), n, 'CREATED', 1, '{}', false, 'DONE',"
+                " '', '' FROM generate_series(1, :many) n"
+            )
+            await tx.session.execute(text(effects), {"tenant": tenant, "id": id, "many": many})
+
+    for number in range(3):
+        tenant = UUID(int=1000 + number)
+        await noted(tenant, await started(database, "code\nA1\n", who=replace(WHO, tenant_id=tenant)), 20)
+    owner = await asyncpg.connect(parts_urls.owner)
+    await owner.execute("ANALYZE import_effects, import_runs")  # so that little is expected of anybody else
+    await owner.close()
+    old, new = [await started(database, "code\nA1\n") for _ in range(2)]
+    for id in (old, new):
+        await carried_on(database, id)
+    await noted(TENANT, old, 7_000)
+    await noted(TENANT, new, 12_000)
+    left: list[dict[UUID, int]] = []
+    for days in (0, 9, 0, 0):
+        async with database.transaction(WHO) as tx:
+            ago = text(
+                "UPDATE import_runs SET ended_at = ended_at - make_interval(days => :days) WHERE id = :id"
+            )
+            await tx.session.execute(ago, {"days": days, "id": old})
+            await tx.session.execute(text("SET LOCAL statement_timeout = '4s'"))
+            await forget(tx)
+        rows = await database.read(WHO, "SELECT import_id, count(*) FROM import_effects GROUP BY import_id")
+        left.append({row["import_id"]: row["count"] for row in rows})
+    assert left == [{old: 7_001, new: 12_000}, {old: 2_001, new: 12_000}, {new: 12_000}, {new: 12_000}]
 
 
 async def test_an_undoing_that_writes_down_nothing_would_be_noticed(database: Database) -> None:

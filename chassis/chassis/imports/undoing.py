@@ -315,14 +315,27 @@ _SETTLED = (
 
 
 async def forget(tx: Transaction) -> None:
-    """Drops notes of imports that can be undone no longer, some thousand at a time: called when another begins."""
-    await tx.session.execute(
-        text(
-            "DELETE FROM import_effects WHERE (import_id, record_id) IN (SELECT e.import_id, e.record_id FROM import_effects e"
-            " JOIN import_runs r ON r.id = e.import_id WHERE r.state = ANY(:ended) AND r.ended_at < :before LIMIT 5000)"
-        ),
-        {"ended": list(ENDED), "before": tx.now - KEPT_FOR - timedelta(days=1)},
-    )
+    """Drops notes of imports that can be undone no longer, some thousand of one at a time: called when another begins.
+
+    In steps of which each reads by the primary key, whatever PostgreSQL believes of the tenant: it knows nothing of one whose
+    first import has just ended, and took all notes for one.
+    """
+    before = tx.now - KEPT_FOR - timedelta(days=1)
+    found = await tx.session.execute(_FORGOTTEN, {"ended": list(ENDED), "before": before})
+    id = found.scalar_one_or_none()
+    if id is not None:
+        await tx.session.execute(_FORGET, {"id": id})
+
+
+_FORGOTTEN = text(
+    "SELECT r.id FROM import_runs r WHERE r.state = ANY(:ended) AND r.ended_at < :before"
+    " AND (SELECT e.record_id FROM import_effects e WHERE e.tenant_id = r.tenant_id AND e.import_id = r.id LIMIT 1) IS NOT NULL"
+    " LIMIT 1"
+)
+_FORGET = text(
+    "DELETE FROM import_effects WHERE import_id = :id AND record_id <= coalesce((SELECT record_id FROM import_effects"
+    " WHERE import_id = :id ORDER BY record_id OFFSET 4999 LIMIT 1), 'ffffffff-ffff-ffff-ffff-ffffffffffff')"
+)
 
 
 def kept_records_sql() -> str:
