@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 Job = Callable[[Mapping[str, Any], Any], Awaitable[None]]
 """`async (payload, call)`: `call` is a `chassis.rpc.Call` in which the service acts for the person who asked."""
 
-_LEASE = 30.0
 _POLL = 1.0
 _AT_ONCE = 8
 _OF_ONE_KIND = 6
@@ -61,6 +60,7 @@ class Runner:
         service: str,
     ) -> None:
         self._settings = settings
+        self._lease = settings.job_lease_seconds
         self._jobs = jobs
         self._waiting = waiting
         self._call_for = call_for
@@ -86,7 +86,7 @@ class Runner:
             while True:
                 self._waiting.clear()
                 free, kinds = self._room()
-                rows: list[Any] = await pool.fetch(_CLAIM, free, _LEASE, kinds) if free else []
+                rows: list[Any] = await pool.fetch(_CLAIM, free, self._lease, kinds) if free else []
                 for row in rows:
                     task = asyncio.create_task(self._one(pool, row))
                     self._running[task] = row["kind"]
@@ -143,8 +143,8 @@ class Runner:
 
     async def _keep(self, pool: Any, key: tuple[object, object], attempt: int) -> None:
         while True:
-            await asyncio.sleep(_LEASE / 3)
+            await asyncio.sleep(self._lease / 3)
             try:
-                await pool.execute(_PROLONG, *key, _LEASE, attempt)
+                await pool.execute(_PROLONG, *key, self._lease, attempt)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("a lease could not be prolonged: %s", error)

@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     drain_seconds: float = 0.0
     """Seconds between 'not serving' and the end of the listening, so that balancers notice. About 5 on Kubernetes."""
     max_message_bytes: int = 32 * 1024 * 1024
+    job_lease_seconds: float = Field(default=30.0, ge=1)
+    """How long a job stays with a process that says no more of it; a living one speaks three times as often."""
     outbox_retention_days: int = 14
     """How long sent events are kept for publishing again; the inbox keeps its marks as long and a week more."""
     files_url: str = "var/files"

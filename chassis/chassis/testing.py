@@ -215,6 +215,7 @@ async def running_service(
         page_token_key=SecretStr("a secret of this run of tests"),
         addresses=addresses or {},
         acquire_timeout=5.0,
+        job_lease_seconds=6.0,
         files_url=str(keys.folder / "files"),
     )
     running = Running(service, settings)
