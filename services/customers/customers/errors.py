@@ -212,13 +212,6 @@ class MergeKindsDiffer(Precondition):
         super().__init__("A company and a consumer cannot be one.")
 
 
-class MergeTwoCards(Precondition):
-    reason = "MERGE_TWO_CARDS"
-
-    def __init__(self) -> None:
-        super().__init__("More than one of them holds a membership card, and points are not added up.")
-
-
 class CustomerInTrash(Precondition):
     reason = "CUSTOMER_IN_TRASH"
 

@@ -301,10 +301,6 @@ async def test_refused(book: Book) -> None:
     await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", book.merge(one, two, who=reads))
     elsewhere = Book(book.service)
     await refused(Code.NOT_FOUND, "NOT_FOUND", elsewhere.merge(one, two))
-    await book.programme()
-    await book.issue(one)
-    await book.issue(two)
-    await refused(Code.FAILED_PRECONDITION, "MERGE_TWO_CARDS", book.merge(one, two))
     assert {(await book.read(id)).etag for id in (one, two)} == {"1"}
 
 

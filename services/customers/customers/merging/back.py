@@ -192,5 +192,8 @@ async def cards_back(tx: Transaction, kept: Mapping[str, Any]) -> None:
     """Cards that were moved or withdrawn are there again."""
     for id, changed in kept.get("card", {}).items():
         row = await any_row(tx, Card, UUID(id))
-        if row is not None and not {*_HOLDERS}.isdisjoint(put_back(row, changed)):
+        # What it has and owes follows from its ledger alone.
+        held = {name: both for name, both in changed.items() if name in (*_HOLDERS, "merged_into_id")}
+        if row is not None and not {*_HOLDERS}.isdisjoint(put_back(row, held)):
             await follow_customer(tx, row)
+    await tx.session.flush()

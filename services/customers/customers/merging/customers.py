@@ -17,12 +17,12 @@ from customers.affiliation import index_anew, report_to, standing, superior_at, 
 from customers.competitor import competitors_of, follow_merge
 from customers.contact import WHAT, Contact
 from customers.customer import Customer, CustomerUpdated, ancestors, hold_trees, told
-from customers.errors import MergeKindsDiffer, MergeTwoCards
+from customers.errors import MergeKindsDiffer
 from customers.merging.fields import Choices, check_choices, joined_customer
 from customers.merging.merge import CUSTOMER, CustomerMerged, Merge, check_ids, merge_of
 from customers.merging.segments import join_segments
 from customers.partner import join_partners, partners_of
-from customers.points.cards import card_of
+from customers.points.joining import KEPT, join_cards
 from customers.profile import CUSTOMER_WAYS, changed_names, entry_changes, noted
 from customers.relation import CustomerRelation, RelationDeleted, RelationUpdated, relations_of
 from customers.relation import told as told_relation
@@ -48,7 +48,7 @@ async def merge_customers(
 ) -> Merge:
     """Merges customers that the caller may change.
 
-    Raises NotFound, Denied, EtagMismatch, Invalid, MergeKindsDiffer, MergeTwoCards.
+    Raises NotFound, Denied, EtagMismatch, Invalid, MergeKindsDiffer, PointsTooMany.
     """
     await hold_trees(tx)
     found = {
@@ -65,7 +65,7 @@ async def merge_customers(
         raise MergeKindsDiffer
     before = Before()
     before.note(rows)
-    await _move_card(tx, survivor, losers, before)
+    points = await join_cards(tx, survivor, losers, before)
     partners = await partners_of(tx, [row.id for row in rows])
     competitors = await competitors_of(tx, merged_ids)
     before.note([*partners, *competitors])
@@ -95,6 +95,7 @@ async def merge_customers(
     kept = before.kept() | await _move_facts(tx, survivor, merged_ids)
     await owe_anew(tx, survivor.id)
     kept |= await join_segments(tx, survivor.id, merged_ids)
+    kept |= {KEPT: points} if points else {}
     kept["papers"] = await move_papers(tx, Customer.record_type, merged_ids, survivor.id)
     merge = merge_of(tx, CUSTOMER, survivor, merged_ids, kept)
     tx.record(
@@ -104,16 +105,6 @@ async def merge_customers(
 
 
 _TOUCHED = ("last_deal_time", "last_service_time", "shared_with")
-
-
-async def _move_card(tx: Transaction, survivor: Customer, losers: Sequence[Customer], before: Before) -> None:
-    cards = [card for row in (survivor, *losers) if (card := await card_of(tx, row.id)) is not None]
-    if len(cards) > 1:
-        raise MergeTwoCards
-    for card in cards:
-        if card.customer_id != survivor.id:
-            before.note([card])
-            card.customer_id, card.owner_id, card.team_id = survivor.id, survivor.owner_id, survivor.team_id
 
 
 async def _move_children(tx: Transaction, survivor: Customer, ids: list[UUID], before: Before) -> None:

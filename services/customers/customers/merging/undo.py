@@ -36,6 +36,7 @@ from customers.merging.merge import (
 from customers.merging.segments import part_segments
 from customers.partner import Partner, partners_back
 from customers.points.cards import Card
+from customers.points.joining import part_cards
 from customers.profile import CUSTOMER_WAYS, changed_names
 from customers.relation import CustomerRelation
 from customers.value.review import outdate
@@ -120,6 +121,7 @@ async def _undo_customers(tx: Transaction, merge: Merge) -> None:
     await relations_back(tx, kept)
     await contacts_back(tx, kept)
     await cards_back(tx, kept)
+    await part_cards(tx, kept)
     await _facts_back(tx, survivor, kept)
     await partners_back(tx, kept)
     await competitors_back(tx, kept)

@@ -44,6 +44,8 @@ class Card(Owned, table=True):
     balance: int = Field(default=0, sa_type=BigInteger)
     owed: int = Field(default=0, sa_type=BigInteger)
     sequence: int | None = Field(default=None, sa_type=BigInteger)
+    merged_into_id: UUID | None = None
+    """The card to which its points went, when it was closed because its customer was merged: one that is there."""
 
     def state_on(self, day: date) -> str:
         """The state on that day, whether or not the night has been that writes it down."""
@@ -232,9 +234,11 @@ async def has_card(tx: Transaction, customer: Customer) -> bool:
     return found.first() is not None
 
 
-# What an order earned that was cancelled does not count; points that have been spent or have expired do.
+# What an order earned that was cancelled does not count; points that have been spent or have expired do, and those that other
+# cards earned which went into this one.
 _COUNTED = text(
-    "SELECT CAST(coalesce(sum(-issued), 0) AS bigint) FROM points_transactions e WHERE card_id = :card AND kind = 'EARN'"
+    "SELECT CAST(coalesce(sum(-issued), 0) AS bigint) FROM points_transactions e WHERE kind = 'EARN'"
+    " AND card_id IN (SELECT c.id FROM membership_cards c WHERE c.id = :card OR c.merged_into_id = :card)"
     " AND created_at >= :since AND NOT EXISTS (SELECT FROM points_transactions b WHERE b.reverses_id = e.id)"
 )
 

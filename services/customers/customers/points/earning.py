@@ -77,11 +77,20 @@ def _is_moment(programme: Programme, order: SoldOrder, at: datetime) -> bool:
     return order.delivered or programme.earn_moment == AT_PLACING
 
 
+async def _heir(tx: Transaction, card_id: UUID) -> UUID:
+    """The card into which that one went; itself when it did not."""
+    card = await tx.session.get(
+        Card, (tx.who.tenant_id, card_id), with_for_update=True, populate_existing=True
+    )
+    return card_id if card is None else card.merged_into_id or card_id
+
+
 async def order_cancelled(tx: Transaction, order_id: UUID, number: str) -> None:
     """Undoes what an order did on the cards that it earned or was paid with."""
     await hold_order(tx, order_id)
     programme = await programme_for(tx)
-    for card_id in (await tx.session.execute(_CONCERNED, {"order": order_id})).scalars().all():
-        card = await tx.find(Card, UUID(str(card_id)))
+    concerned = (await tx.session.execute(_CONCERNED, {"order": order_id})).scalars().all()
+    for card_id in dict.fromkeys([await _heir(tx, UUID(str(id))) for id in concerned]):
+        card = await tx.find(Card, card_id)
         if card is not None and await undo_order(tx, card, order_id, number) and programme is not None:
             await relevel(tx, card, programme)

@@ -12,8 +12,8 @@ An order that is cancelled takes back what it has earned, but for what has expir
 never makes the balance negative, and the next points earned or given pay it first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -246,26 +246,67 @@ async def adjust(tx: Transaction, card: Card, points: int, why: Why) -> Posting:
     return posting
 
 
+async def charge(tx: Transaction, card: Card, points: int, why: Why) -> Posting:
+    """Takes points, though there may not be so many: what is missing is owed."""
+    await expire_points(tx, card)
+    posting = await _post(tx, card, ADJUST, why, adjusted=points, owing=-max(points - card.balance, 0))
+    await _spend(tx, card, posting)
+    return posting
+
+
+async def release(tx: Transaction, card: Card, points: int, why: Why) -> Posting:
+    """So many points are no longer owed."""
+    return await _post(tx, card, ADJUST, why, adjusted=-points, owing=points)
+
+
+async def take_from(tx: Transaction, card: Card, lots: Mapping[UUID, int], why: Why) -> Posting:
+    """Takes points out of these lots of the card, from each so many."""
+    posting = await _post(tx, card, ADJUST, why, adjusted=sum(lots.values()))
+    for id, points in lots.items():
+        await _change_lot(tx, posting, id, -points)
+    return posting
+
+
+async def give_into(
+    tx: Transaction, card: Card, taken_id: UUID, by_day: Mapping[date | None, int], why: Why
+) -> Posting:
+    """Gives points back into the lots out of which a posting has taken them: of each last day so many, and no more than were
+    taken."""
+    posting = await _post(tx, card, ADJUST, why, adjusted=-sum(by_day.values()))
+    left = dict(by_day)
+    for lot in (await tx.session.execute(_SPENT_BY, {"transaction": taken_id})).all():
+        back = min(left.get(lot.expire_date, 0), lot.points)
+        if back:
+            await _change_lot(tx, posting, lot.lot_id, back)
+            left[lot.expire_date] -= back
+    return posting
+
+
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """A posting that is to be undone."""
+    """A posting that is to be undone. `card_id` is another card's when that has gone into the one on which it is undone."""
 
     id: UUID
+    card_id: UUID
     kind: str
     points: int
 
 
 _TO_UNDO = text(
-    "SELECT t.id, t.kind, CASE t.kind WHEN 'EARN' THEN -t.issued ELSE t.redeemed END AS points FROM points_transactions t"
-    " WHERE t.card_id = :card AND t.order_id = :order AND t.kind IN ('EARN', 'REDEEM')"
-    " AND NOT EXISTS (SELECT FROM points_transactions b WHERE b.reverses_id = t.id) ORDER BY t.sequence"
+    "SELECT t.id, t.card_id, t.kind, CASE t.kind WHEN 'EARN' THEN -t.issued ELSE t.redeemed END AS points"
+    " FROM points_transactions t"
+    " WHERE t.card_id IN (SELECT c.id FROM membership_cards c WHERE c.id = :card OR c.merged_into_id = :card)"
+    " AND t.order_id = :order AND t.kind IN ('EARN', 'REDEEM')"
+    " AND NOT EXISTS (SELECT FROM points_transactions b WHERE b.reverses_id = t.id) ORDER BY t.created_at, t.sequence"
 )
+# What has gone to another card, and whose day is over, has expired there, or was spent before.
 _EXPIRED_OF = text(
     "SELECT CAST(coalesce(sum(-m.points), 0) AS bigint) FROM points_lot_moves m JOIN points_transactions t"
-    " ON t.id = m.transaction_id WHERE m.lot_id = :lot AND t.kind = 'EXPIRE'"
+    " ON t.id = m.transaction_id JOIN points_lots l ON l.id = m.lot_id WHERE m.lot_id = :lot AND (t.kind = 'EXPIRE'"
+    " OR (t.kind = 'ADJUST' AND l.card_id <> :card AND l.expire_date < :today))"
 )
 _SPENT_BY = text(
-    "SELECT m.lot_id, -m.points AS points FROM points_lot_moves m JOIN points_lots l ON l.id = m.lot_id"
+    "SELECT m.lot_id, -m.points AS points, l.expire_date FROM points_lot_moves m JOIN points_lots l ON l.id = m.lot_id"
     " WHERE m.transaction_id = :transaction ORDER BY l.expire_date DESC NULLS FIRST, l.id DESC"
 )
 
@@ -277,7 +318,9 @@ async def undo_order(tx: Transaction, card: Card, order_id: UUID, order_number: 
     """
     await expire_points(tx, card)
     found = (await tx.session.execute(_TO_UNDO, {"card": card.id, "order": order_id})).all()
-    undone: Sequence[Undone] = [Undone(id=it.id, kind=it.kind, points=it.points) for it in found]
+    undone: Sequence[Undone] = [
+        Undone(id=it.id, card_id=UUID(str(it.card_id)), kind=it.kind, points=it.points) for it in found
+    ]
     done: list[Posting] = []
     # What comes back may pay what is taken back.
     for one in sorted(undone, key=lambda one: one.kind == EARN):
@@ -291,7 +334,8 @@ async def undo_order(tx: Transaction, card: Card, order_id: UUID, order_number: 
 
 async def _take_back(tx: Transaction, card: Card, earned: Undone, why: Why) -> Posting:
     """Takes back what was earned but for what has expired of it; what is not there is owed."""
-    expired: Any = (await tx.session.execute(_EXPIRED_OF, {"lot": earned.id})).scalar_one()
+    asked = {"lot": earned.id, "card": card.id, "today": tx.now.date()}
+    expired: Any = (await tx.session.execute(_EXPIRED_OF, asked)).scalar_one()
     points = earned.points - expired
     posting = await _post(tx, card, TAKE_BACK, why, issued=points, owing=-max(points - card.balance, 0))
     await _spend(tx, card, posting, first=earned.id)
@@ -299,11 +343,19 @@ async def _take_back(tx: Transaction, card: Card, earned: Undone, why: Why) -> P
 
 
 async def _give_back(tx: Transaction, card: Card, spent: Undone, why: Why) -> Posting:
-    """Gives back what was redeemed, into the lots it came from, those that last longest before others."""
+    """Gives back what was redeemed, into the lots it came from, those that last longest before others; what another card gave
+    that has gone into this one comes as a lot that lasts as long as the longest of them."""
     paid = min(card.owed, spent.points)
-    posting = await _post(tx, card, GIVE_BACK, why, redeemed=-spent.points, owing=paid)
+    lots = (await tx.session.execute(_SPENT_BY, {"transaction": spent.id})).all()
+    until = lots[0].expire_date if lots and spent.card_id != card.id else None
+    posting = await _post(
+        tx, card, GIVE_BACK, replace(why, expire_date=until), redeemed=-spent.points, owing=paid
+    )
+    if spent.card_id != card.id:
+        await _bring(tx, card, posting, until)
+        return posting
     left = posting.member
-    for lot in (await tx.session.execute(_SPENT_BY, {"transaction": spent.id})).all():
+    for lot in lots:
         back = min(left, lot.points)
         if back:
             await _change_lot(tx, posting, lot.lot_id, back)

@@ -38,7 +38,8 @@ _DUE = (
 # The level of each card as it should be: the highest threshold of the programme that the points counted reach.
 _MISPLACED = (
     "SELECT c.id FROM membership_cards c CROSS JOIN LATERAL (SELECT coalesce(sum(-e.issued), 0) AS points"
-    " FROM points_transactions e WHERE e.card_id = c.id AND e.kind = 'EARN' AND e.created_at >= $4"
+    " FROM points_transactions e WHERE e.card_id = ANY(ARRAY(SELECT c.id UNION ALL SELECT m.id FROM membership_cards m"
+    " WHERE m.merged_into_id = c.id)) AND e.kind = 'EARN' AND e.created_at >= $4"
     " AND NOT EXISTS (SELECT FROM points_transactions b WHERE b.reverses_id = e.id)) AS counted"
     " CROSS JOIN LATERAL (SELECT max(threshold) AS threshold FROM unnest($2::bigint[]) AS threshold"
     " WHERE threshold <= counted.points) AS reached"
