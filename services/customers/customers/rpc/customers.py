@@ -173,7 +173,8 @@ _CARDS = (
     "SELECT t.id, t.display_name, t.external_key, t.kind, t.owner_id, t.team_id, t.shared_with FROM customers t"
     " WHERE t.deleted_at IS NULL"
     " AND (t.id = ANY($1::uuid[]) OR (t.external_key <> '' AND t.external_key = ANY($2::text[]))"
-    " OR lower(t.display_name) = ANY($3::text[])) AND "
+    " OR t.id = ANY(ARRAY(SELECT c.id FROM customers_named($3::text[]) n JOIN customers c ON c.id = n.id"
+    " WHERE lower(c.display_name) = ANY($4::text[])))) AND "
 )
 
 
@@ -184,7 +185,7 @@ async def look_up(
     ids: list[UUID] = [parse_id(id, "ids") for id in request.ids]
     names = [name.strip().lower() for name in request.names]
     rule, values = visible_text(
-        call.who, "customers", Act.READ, "owner_id", "team_id", first=4, shares=SHARES
+        call.who, "customers", Act.READ, "owner_id", "team_id", first=5, shares=SHARES
     )
     # Composed of the rule of visibility, which has places for its values.
     rows = await call.database.read(
@@ -192,6 +193,7 @@ async def look_up(
         _CARDS + rule + " ORDER BY t.created_at, t.id",
         ids,
         list(request.external_keys),
+        [name.replace(" ", "") for name in names],
         names,
         *values,
     )
