@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis import texts
 from chassis.imports.values import (
     Amount,
     Choice,
@@ -17,10 +18,12 @@ from chassis.imports.values import (
     Number,
     Phone,
     Refused,
+    Several,
     Tags,
     Text,
     Value,
     number,
+    told,
 )
 from chassis.money import Money
 
@@ -185,3 +188,26 @@ def test_any_text_is_a_value_or_refused(text: str, value: Value) -> None:
     except Refused as refused:
         assert refused.reason.isupper()
         assert refused.message
+
+
+_WORDS = st.text(st.sampled_from("a北1 ;；:：\\/"), min_size=1, max_size=12).map(texts.line).filter(bool)
+
+
+@given(st.lists(st.tuples(st.just("") | _WORDS, _WORDS), min_size=1, max_size=5))
+def test_entries_in_a_cell_are_read_as_they_were_written(entries: list[tuple[str, str]]) -> None:
+    cell = "; ".join(told(label, value) for label, value in entries)
+    read = Several("value", Text(200)).read(cell).value
+    assert [(one["label"], one["value"]) for one in read] == entries
+
+
+def test_entries_that_others_wrote() -> None:
+    phones = Several("number", Phone())
+    read = phones.read("home: 138 0000 1234；13800005678\n总机：010 6666 8888;").value
+    assert [(one["label"], one["number"]) for one in read] == [
+        ("home", "+8613800001234"), ("", "+8613800005678"), ("总机", "+861066668888"),
+    ]  # fmt: skip
+    with pytest.raises(Refused, match="no telephone number"):
+        phones.read("13800001234; home: nobody")
+    with pytest.raises(Refused, match="at most 1"):
+        Several("number", Phone(), most=1).read("13800001234; 13800005678")
+    assert phones.at_home_in("DE").read("030 901820").value[0]["number"] == "+4930901820"

@@ -4,7 +4,7 @@ There are two styles. For people a file speaks their language, has times in thei
 beside them, and names in place of ids. For programs it has the names of fields and every value as an import reads it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
@@ -94,6 +94,11 @@ class Column:
     def referred(self, row: Any) -> UUID | None:
         """The id whose name its cell needs."""
         return None
+
+    def wanted(self, row: Any) -> Iterable[tuple[str, UUID]]:
+        """Kind and id of each name that its cell needs."""
+        id = self.referred(row) if self.refers_to else None
+        return () if id is None else ((self.refers_to, id),)
 
 
 CREATE_TIME = Column("createTime", "Created", "创建时间", "created_at")

@@ -225,9 +225,9 @@ class _Sending:
     async def _find_names(self, rows: Sequence[Any]) -> None:
         wanted: dict[str, set[UUID]] = {}
         for column in self._columns:
-            if column.refers_to:
-                ids = {id for row in rows if (id := column.referred(row)) is not None}
-                wanted.setdefault(column.refers_to, set()).update(ids)
+            for row in rows:
+                for kind, id in column.wanted(row):
+                    wanted.setdefault(kind, set()).add(id)
         for kind, ids in wanted.items():
             known = self._style.names.get(kind, {})
             lacking = sorted(ids - known.keys())

@@ -64,6 +64,7 @@ from chassis.imports.values import (
     Phone,
     Reference,
     Refused,
+    Several,
     date_order,
     shown,
 )
@@ -240,12 +241,13 @@ class Draft:
 
 def at_home_in(importer: Importer, country: str) -> Importer:
     """The importer that reads telephone numbers by the rules of that country."""
-    targets = (
-        replace(target, value=replace(target.value, region=country))
-        if isinstance(target.value, Phone)
-        else target
-        for target in importer.targets
-    )
+
+    def at_home(value: Any) -> Any:
+        if isinstance(value, Several):
+            return value.at_home_in(country)
+        return replace(value, region=country) if isinstance(value, Phone) else value
+
+    targets = (replace(target, value=at_home(target.value)) for target in importer.targets)
     return replace(importer, targets=tuple(targets))
 
 

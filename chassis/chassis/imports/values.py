@@ -8,7 +8,7 @@ it.
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache, cached_property
@@ -72,6 +72,78 @@ class Text:
                 "TEXT_TOO_LONG", f"{shown(value)} has {len(value)} characters: at most {self.longest}"
             )
         return Read(value)
+
+
+def parted(text: str, separators: str) -> list[str]:
+    """A text at its separators, but for those that have a backslash before them."""
+    out = [""]
+    signs = iter(text)
+    for sign in signs:
+        if sign == "\\":
+            out[-1] += sign + next(signs, "")
+        elif sign in separators:
+            out.append("")
+        else:
+            out[-1] += sign
+    return out
+
+
+def marked(text: str, separators: str) -> str:
+    """The text with a backslash before each separator in it."""
+    return re.sub(f"([\\\\{re.escape(separators)}])", r"\\\1", text)
+
+
+def unmarked(text: str) -> str:
+    """The text that was marked."""
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several values of one kind, each with a label before it if it has one: `home: +86 10 6666 8888; +86 138 0000 1234`. The
+    value is a list of {label, `name`}. A backslash stands before a separator that belongs to a text."""
+
+    name: str
+    one: Any
+    """The kind of value."""
+    most: int = 20
+
+    @property
+    def description(self) -> str:
+        return f"At most {self.most}, separated by semicolons, with a label before each: home: …. {self.one.description}"
+
+    def read(self, text: str) -> Read:
+        found: list[dict[str, Any]] = []
+        notes: list[str] = []
+        for part in parted(text, _BETWEEN):
+            if not part.strip():
+                continue
+            label, *rest = parted(part, _LABEL)
+            if not rest or len(label) > _LONGEST_LABEL:
+                label, rest = "", [part]
+            # What stands behind the first mark is the value's own.
+            value = part[len(label) + 1 :] if label or part[:1] in _LABEL else part
+            read = self.one.read(unmarked(value).strip())
+            found.append({"label": texts.line(unmarked(label)), self.name: read.value})
+            if read.repaired:
+                notes.append(read.repaired)
+        if len(found) > self.most:
+            raise Refused("VALUES_TOO_MANY", f"{len(found)} values: at most {self.most}")
+        return Read(found, "; ".join(notes))
+
+    def at_home_in(self, region: str) -> "Several":
+        """The same, with telephone numbers by the rules of that country."""
+        return replace(self, one=replace(self.one, region=region)) if isinstance(self.one, Phone) else self
+
+
+_BETWEEN, _LABEL = ";；\n", ":："
+_LONGEST_LABEL = 60
+
+
+def told(label: str, value: str) -> str:
+    """An entry of `Several` as the text that it reads."""
+    text = marked(value.replace("\n", " "), _BETWEEN + _LABEL)
+    return f"{marked(label, _BETWEEN + _LABEL)}: {text}" if label else text
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chassis.imports.reading import MOST_CELL, Packer, Sheet, decoded, unreadable
+from chassis.imports.values import told
 
-_MANY = 3
-"""Phones and e-mail addresses of a card that have columns of their own."""
 HEADER = (
-    "Name", "Company", "Department", "Title", "Phone", "Phone 2", "Phone 3", "E-mail", "E-mail 2", "E-mail 3", "Address",
-    "Website", "Messaging account", "Birthday", "Tags", "External key", "Notes",
+    "Name", "Company", "Department", "Title", "Phone", "Further phones", "E-mail", "Further e-mails", "Address", "Website",
+    "Messaging account", "Birthday", "Tags", "External key", "Notes",
 )  # fmt: skip
 _PROPERTY = re.compile(r'(?:[\w-]+\.)?([\w-]+)((?:;(?:"[^"]*"|[^":;])*)*):(.*)', re.DOTALL)
 _PARAMETER = re.compile(r';([^=;"]*)(?:=((?:"[^"]*"|[^;"])*))?')
@@ -72,7 +71,7 @@ class _Card:
         emails = [one for one in _preferred(self.all("EMAIL"), "INTERNET") if "@" in one]
         cells = [
             self._name(), parts[0] if parts else "", ", ".join(parts[1:]), self.text("TITLE", "ROLE"),
-            *_first([phone.removeprefix("tel:") for phone in phones]), *_first(emails), self._address(), self.text("URL"),
+            *_parted([phone.removeprefix("tel:") for phone in phones]), *_parted(emails), self._address(), self.text("URL"),
             self._messenger(), _day(self.text("BDAY")), ", ".join(one.text for one in self.all("CATEGORIES")),
             self.text("UID").removeprefix("urn:uuid:")[:100], "\n".join(one.text for one in self.all("NOTE")),
         ]  # fmt: skip
@@ -107,9 +106,10 @@ class _Card:
         return ""
 
 
-def _first(values: list[str]) -> list[str]:
-    distinct = list(dict.fromkeys(value.strip() for value in values if value.strip()))
-    return [*distinct, *[""] * _MANY][:_MANY]
+def _parted(values: list[str]) -> list[str]:
+    """The first, and the others in one cell."""
+    first, *others = list(dict.fromkeys(value.strip() for value in values if value.strip())) or [""]
+    return [first, "; ".join(told("", other) for other in others)]
 
 
 def _preferred_properties(found: list[_Property], kind: str) -> list[_Property]:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Uuid, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import col
 
 from chassis.custom_fields.given import COLUMN
-from chassis.database import Transaction, shared_only
-from chassis.errors import Invalid
+from chassis.database import Database, Transaction, shared_only
+from chassis.errors import Denied, Invalid, Problem
 from chassis.home import home_country_of
 from chassis.imports.custom import refused_by
 from chassis.imports.duplicates import Do, decided, lacking, twins
@@ -36,8 +37,9 @@ from chassis.imports.rpc import Imports
 from chassis.imports.values import (
     Amount,
     Choice,
-    Country,
+    Day,
     Email,
+    Flag,
     Listed,
     Number,
     Phone,
@@ -46,11 +48,12 @@ from chassis.imports.values import (
     Tags,
     Text,
 )
-from chassis.principal import Act
+from chassis.principal import Act, Principal
 from chassis.rpc import Call
+from chassis.texts import email, same
 from chassis.visibility import covers, visible, visible_text
-from customers.affiliation import writable_contact
-from customers.contact import Contact, Entries, change_contact, introduce
+from customers.affiliation import customer_for, join, writable_contact
+from customers.contact import Contact, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
     SHARES,
@@ -60,9 +63,24 @@ from customers.customer import (
     checked,
     enrolled,
 )
-from customers.errors import CustomerCircle, ImportGaveAway
+from customers.errors import (
+    ContactCircle,
+    CustomerCircle,
+    ImportGaveAway,
+    TooManyAffiliations,
+    customer_not_found,
+    superior_not_found,
+)
 from customers.ownership import assign_customers
-from customers.profile import by_entries
+from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Reached, Way, by_entries
+from customers.reached_in_files import (
+    ACCOUNT,
+    address_in,
+    address_targets,
+    affiliations_in,
+    entries_in,
+    targets,
+)
 from customers.taking_back import (
     dealt_with_contacts,
     dealt_with_customers,
@@ -104,7 +122,9 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
                 found.note(values, todo[1])
                 continue
             try:
-                columns = await checked(tx, _customer_columns(values))
+                columns = await checked(
+                    tx, _with_entries(None, CUSTOMER_WAYS, values, _customer_columns(values), fill=False)
+                )
             except Invalid as problem:
                 out.append(refused_by(problem))
                 continue
@@ -131,6 +151,7 @@ async def _changed(tx: Transaction, id: UUID, values: dict[str, Any], *, fill: b
         given = lacking(customer, given)
     elif "address" in given:
         given["address"] = {**customer.address, **given["address"]}
+    given = _with_entries(customer, CUSTOMER_WAYS, values, given, fill=fill)
     try:
         await change_customer(tx, customer, given)
     except Invalid as problem:
@@ -161,10 +182,20 @@ _NAMES = {
     "parent": "parent_customer_id", "size": "size", "stage": "stage", "source": "source", "taxNumber": "tax_number",
     "registrationNumber": "registration_number", "needs": "needs",
 }  # fmt: skip
-_ADDRESS = {
-    "countryCode": "country_code", "province": "province", "city": "city", "district": "district", "street": "street",
-    "postalCode": "postal_code",
-}  # fmt: skip
+
+
+def _with_entries(
+    record: Reached | None,
+    ways: Sequence[Way],
+    values: dict[str, Any],
+    columns: dict[str, Any],
+    *,
+    fill: bool,
+) -> dict[str, Any]:
+    """The columns with whole lists of ways to reach somebody in place of the primary values alone, where a row says more."""
+    entries = entries_in(record, ways, values, fill=fill)
+    single = {way.single for way in ways if way.name in entries}
+    return {name: value for name, value in columns.items() if name not in single} | entries
 
 
 def _customer_columns(values: dict[str, Any]) -> dict[str, Any]:
@@ -175,8 +206,7 @@ def _customer_columns(values: dict[str, Any]) -> dict[str, Any]:
     if "annualRevenue" in values:
         columns["annual_revenue"] = values["annualRevenue"].minor
         columns["annual_revenue_currency"] = values["annualRevenue"].currency
-    address = {part: values[name] for name, part in _ADDRESS.items() if name in values}
-    if address:
+    if address := address_in(values):
         columns["address"] = address
     if COLUMN in values:
         columns[COLUMN] = values[COLUMN]
@@ -186,9 +216,15 @@ def _customer_columns(values: dict[str, Any]) -> dict[str, Any]:
 async def find_customers(call: Call, names: Sequence[str]) -> dict[str, Found | Refused]:
     """Customers by name, with case and spaces set aside where that leaves no doubt, among those that the person who imports
     may see."""
-    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2, shares=SHARES)
-    rows = await call.database.read(
-        call.who,
+    return await _customers_named(call.database, call.who, names)
+
+
+async def _customers_named(
+    database: Database, who: Principal, names: Sequence[str]
+) -> dict[str, Found | Refused]:
+    rule, reach = visible_text(who, "customers", Act.READ, "owner_id", "team_id", first=2, shares=SHARES)
+    rows = await database.read(
+        who,
         "SELECT t.display_name, t.id FROM customers_named($1::text[]) n JOIN customers t ON t.id = n.id"  # noqa: S608 (the rule of visibility has places for its values)
         " WHERE t.deleted_at IS NULL AND " + rule,
         [name.replace(" ", "").lower() for name in names],
@@ -203,7 +239,8 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
     found = await twins(tx, Contact, "customers", rows, replace(options, duplicates=""))
     there = await _reached_at(tx, rows) if options.duplicates else {}
     out: list[Outcome] = []
-    for row in rows:
+    belonging: list[tuple[int, UUID, dict[str, Any]]] = []
+    for place, row in enumerate(rows):
         values = row.values
         customer_id: UUID = values["customer"]
         alike = next(
@@ -223,18 +260,85 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
             continue
         if todo[1] is not None:
             out.append(await _changed_contact(tx, todo[1], values, fill=todo[0] is Do.FILL))
+            belonging.append((place, todo[1], values))
             there |= {(customer_id, values[name]): todo[1] for name in ("email", "phone") if values.get(name)}
             continue
         customer = await tx.get(Customer, customer_id, right="customers")
         try:
-            contact = await introduce(tx, customer, _contact_columns(values))
+            columns = _with_entries(None, CONTACT_WAYS, values, _contact_columns(values), fill=False)
+            contact = await introduce(tx, customer, columns)
         except Invalid as problem:
             out.append(refused_by(problem))
             continue
         found.note(values, contact.id)
         there |= {(customer_id, values[name]): contact.id for name in ("email", "phone") if values.get(name)}
         out.append(created(contact.id))
+        belonging.append((place, contact.id, values))
+    # Whom they report to may stand in a row below them.
+    for place, id, values in belonging:
+        if out[place].kind != "refused" and values.keys() & {"reportsTo", "affiliations"}:
+            out[place] = await _placed(tx, out[place], id, values)
     return out
+
+
+async def _placed(tx: Transaction, outcome: Outcome, id: UUID, values: dict[str, Any]) -> Outcome:
+    """Puts a contact where the row says it belongs. What cannot be done is noted in the outcome, and left."""
+    await tx.session.flush()
+    contact = await writable_contact(tx, id)
+    version = contact.version
+    if "reportsTo" in values:
+        try:
+            superior = await _superior(tx, contact.customer_id, id, values["reportsTo"])
+            await change_contact(tx, contact, {"reports_to_id": superior})
+        except (Invalid, ContactCircle) as problem:
+            outcome = outcome.repaired("reportsTo", _said(problem), problem.reason)
+    entries = affiliations_in(values.get("affiliations", ""))
+    found = (
+        await _customers_named(tx.database, tx.who, [one["customer"] for one in entries]) if entries else {}
+    )
+    for one in entries:
+        try:
+            named = found.get(one["customer"])
+            if not isinstance(named, Found):
+                raise customer_not_found("affiliations", one["customer"])
+            customer = await customer_for(tx, named.value, "affiliations")
+            what: dict[str, Any] = {name: one[name] for name in ("title", "department")}
+            what["decision_role"] = _ROLE.read(one["decision_role"]).value if one["decision_role"] else ""
+            above = one["superior"]
+            what["reports_to_id"] = await _superior(tx, customer.id, id, above) if above else None
+            await join(tx, contact, customer, what, primary=False, writes=True)
+        except (Invalid, Denied, ContactCircle, TooManyAffiliations) as problem:
+            outcome = outcome.repaired("affiliations", _said(problem), problem.reason)
+        except Refused as problem:
+            outcome = outcome.repaired("affiliations", problem.message, problem.reason)
+    await tx.session.flush()
+    return (
+        replace(outcome, kind="updated")
+        if outcome.kind == "unchanged" and contact.version != version
+        else outcome
+    )
+
+
+def _said(problem: Problem) -> str:
+    return problem.violations[0].description if problem.violations else problem.message
+
+
+_AT_CUSTOMER = text(
+    "SELECT id, display_name, emails FROM contacts WHERE deleted_at IS NULL AND id <> :id AND (customer_id = :customer"
+    " OR id IN (SELECT contact_id FROM contact_affiliations WHERE customer_id = :customer))"
+).columns(id=Uuid, emails=JSONB)
+
+
+async def _superior(tx: Transaction, customer_id: UUID, id: UUID, named: str) -> UUID:
+    """The other contact of that customer with this e-mail address or name. Raises Invalid (SUPERIOR_NOT_FOUND) unless there is
+    one."""
+    others = (await tx.session.execute(_AT_CUSTOMER, {"id": id, "customer": customer_id})).all()
+    address = email(named)
+    fits = [one.id for one in others if any(entry["address"] == address for entry in one.emails)]
+    fits = fits or [one.id for one in others if same(one.display_name) == same(named)]
+    if len(fits) != 1:
+        raise superior_not_found("reportsTo")
+    return fits[0]
 
 
 async def _reached_at(tx: Transaction, rows: list[ImportRow]) -> dict[tuple[UUID, str], UUID]:
@@ -262,13 +366,9 @@ async def _changed_contact(tx: Transaction, id: UUID, values: dict[str, Any], *,
     contact = await writable_contact(tx, id)
     version = contact.version
     given = _contact_columns(values)
-    for name, key in (("phones", "number"), ("emails", "address")):
-        # A row knows one of them; the others stay behind it.
-        old: Entries = getattr(contact, name)
-        fresh = [one for one in given.get(name, []) if all(one[key] != there[key] for there in old)]
-        given[name] = [*old, *fresh] if fill else [*fresh, *old]
     if fill:
-        given = {name: given[name] for name in ("phones", "emails")} | lacking(contact, given)
+        given = lacking(contact, given)
+    given = _with_entries(contact, CONTACT_WAYS, values, given, fill=fill)
     try:
         await change_contact(tx, contact, given)
     except Invalid as problem:
@@ -289,11 +389,11 @@ def _contact_columns(values: dict[str, Any]) -> dict[str, Any]:
         ("decisionRole", "decision_role"),
         ("notes", "notes"),
         ("externalKey", "external_key"),
+        ("birthday", "birthday"),
+        ("primary", "primary"),
     ):
         if name in values:
             columns[column] = values[name]
-    columns["phones"] = [{"label": "", "number": values["phone"]}] if "phone" in values else []
-    columns["emails"] = [{"label": "", "address": values["email"]}] if "email" in values else []
     if COLUMN in values:
         columns[COLUMN] = values[COLUMN]
     return columns
@@ -321,14 +421,9 @@ CUSTOMERS = Importer(
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "mobile")),
         Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "email address")),
         Target("website", "Website", Text(2048), aliases=("网站", "网址", "url", "domain name")),
-        Target("countryCode", "Country", Country(), aliases=("国家", "billing country", "country code")),
-        Target("province", "Province", Text(100), aliases=("省份", "省", "state", "billing state")),
-        Target("city", "City", Text(100), aliases=("城市", "市", "billing city")),
-        Target("district", "District", Text(100), aliases=("区县", "区")),
-        Target("street", "Street", Text(300), aliases=("地址", "详细地址", "address", "billing street")),
-        Target(
-            "postalCode", "Postal code", Text(20), aliases=("邮编", "邮政编码", "zip", "billing postal code")
-        ),
+        ACCOUNT,
+        *address_targets(),
+        *targets("phones", "emails", "addresses", "accounts"),
         Target("employeeCount", "Employees", Number(), aliases=("员工人数", "employees")),
         Target("yearEstablished", "Year established", Number(), aliases=("成立年份", "year established")),
         Target("annualRevenue", "Annual revenue", Amount(), aliases=("年收入", "revenue", "arr")),
@@ -375,8 +470,27 @@ CONTACTS = Importer(
         Target("title", "Title", Text(100), aliases=("职位", "职务", "job title", "job position")),
         Target("department", "Department", Text(100), aliases=("部门",)),
         Target("decisionRole", "Decision role", _ROLE, aliases=("决策角色", "角色", "role")),
+        Target(
+            "reportsTo",
+            "Reports to",
+            Text(254),
+            aliases=("上级", "汇报对象", "manager", "supervisor"),
+            description="Name or e-mail address of another contact of the same customer.",
+        ),
+        Target(
+            "affiliations",
+            "Further customers",
+            Text(5000),
+            aliases=("其他客户",),
+            description="Customer / title / department / role / superior, separated by semicolons.",
+        ),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "mobile")),
         Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "email address")),
+        ACCOUNT,
+        *address_targets(),
+        *targets("phones", "emails", "addresses", "accounts"),
+        Target("birthday", "Birthday", Day(), aliases=("生日", "出生日期", "birth date", "date of birth")),
+        Target("primary", "Primary", Flag(), aliases=("首要联系人", "主要联系人", "primary contact")),
         Target("externalKey", "External key", Text(100), aliases=("编号", "id", "external id")),
         Target("notes", "Notes", Text(10000, several_lines=True), aliases=("备注", "description", "描述")),
     ),

@@ -96,6 +96,116 @@ async def test_customers_and_contacts_go_from_one_company_to_another(
     assert people[1][4] in ("是", "否")
 
 
+def address(city: str, street: str = "长安街 / 1 号; 后门: 2") -> customer_pb2.Address:
+    return customer_pb2.Address(
+        country_code="CN", province="北京", city=city, street=street, postal_code="100000"
+    )
+
+
+def messenger(label: str, account: str) -> customer_pb2.MessagingAccount:
+    return customer_pb2.MessagingAccount(label=label, account=account)
+
+
+def whole(record: Any) -> Any:
+    """A record without what is another's in another company."""
+    out = type(record)()
+    out.CopyFrom(record)
+    for name in ("id", "owner_id", "team_id", "creator_id", "updater_id", "create_time", "update_time", "assign_time", "etag",
+                 "customer_id", "reports_to_id", "version", "custom_fields"):  # fmt: skip
+        if name in out.DESCRIPTOR.fields_by_name:
+            out.ClearField(name)
+    for one in getattr(out, "affiliations", ()):
+        one.customer_id = one.reports_to_id = ""
+    return out
+
+
+async def all_of(service: Harness, who: Principal, kind: str) -> dict[str, Any]:
+    messages: Any = customer_service_pb2 if kind == "customer" else contact_service_pb2
+    title = f"{kind.capitalize()}s"
+    page: Any = await service.ask(
+        who, f"kehu.customers.v1.{title[:-1]}Service/List{title}",
+        getattr(messages, f"List{title}Request")(), getattr(messages, f"List{title}Response"),
+    )  # fmt: skip
+    return {
+        one.emails[0].address if one.display_name == "李雷" else one.display_name: one
+        for one in getattr(page, f"{kind}s")
+    }
+
+
+@pytest.mark.parametrize("how", ["programs", "zh", "en"])
+async def test_an_address_book_comes_back_whole(service: Harness, company: Company, how: str) -> None:
+    """Every way to reach somebody, with its label, who reports to whom, and where somebody belongs besides."""
+    here, there = company.who, somebody(f"{company.who.tenant}-{how}")
+    ids = {
+        name: await customer(
+            service, here, display_name=name,
+            phones=[
+                customer_pb2.Phone(label=label, number=f"+86138000012{n}")
+                for n, label in (("34", "总机"), ("35", ""), ("36", "传真: 二楼"))
+            ],
+            emails=[customer_pb2.Email(label=label, address=f"{label or 'x'}@example.com") for label in ("a", "b", "")],
+            addresses=[
+                customer_pb2.LabelledAddress(label="注册", address=address("北京")),
+                customer_pb2.LabelledAddress(label="仓库", address=address("上海", "C:\\1")),
+            ],
+            accounts=[messenger("wechat", "用友:客服"), messenger("", "a;b"), messenger("qq", "12345")],
+        )
+        for name in ("甲", "乙")
+    }  # fmt: skip
+    chief = await contact(service, here, customer_id=ids["甲"], display_name="王总", primary=True)
+    namesakes = [
+        await contact(
+            service, here, customer_id=ids["甲"], display_name="李雷",
+            emails=[contact_pb2.ContactEmail(address=f"li{n}@example.com")],
+        )
+        for n in (1, 2)
+    ]  # fmt: skip
+    other = await contact(service, here, customer_id=ids["乙"], display_name="赵六")
+    await contact(
+        service, here, customer_id=ids["甲"], display_name="张三", title="经理", reports_to_id=namesakes[1],
+        birthday={"year": 1990, "month": 2, "day": 28},
+        phones=[contact_pb2.ContactPhone(label=label, number=f"+86138000056{n}") for n, label in (("78", "手机"), ("79", ""))],
+        emails=[contact_pb2.ContactEmail(label=label, address=f"z{label}@example.com") for label in ("w", "")],
+        addresses=[customer_pb2.LabelledAddress(label="家", address=address("深圳"))],
+        accounts=[messenger("wechat", "zhang3"), messenger("微博", "@zhang")],
+    )  # fmt: skip
+    join = contact_service_pb2.JoinCustomerRequest(
+        id=chief,
+        affiliation=contact_pb2.Affiliation(
+            customer_id=ids["乙"], title="董事 / 顾问", department="董事会", reports_to_id=other,
+            decision_role=contact_pb2.DECISION_ROLE_DECIDER,
+        ),
+    )  # fmt: skip
+    await service.ask(here, "kehu.customers.v1.ContactService/JoinCustomer", join, contact_pb2.Contact)
+    asked: dict[str, Any] = {"order_by": "createTime desc", "headers": pb.EXPORT_HEADERS_FIELDS}
+    if how != "programs":
+        asked = {"order_by": "createTime desc", "language_code": how, "time_zone": "Asia/Shanghai"}
+    names = {
+        "customer": ["displayName", "kind", "stage", "phone", "email", *_ways()],
+        "contact": ["displayName", "customer", "title", "reportsTo", "affiliations", "phone", "email", "birthday", "primary",
+                    *_ways()],
+    }  # fmt: skip
+    for kind in ("customer", "contact"):
+        content = await file(service, here, kind, columns=[] if how == "programs" else names[kind], **asked)
+        ended = await imported(service, there, kind, content)
+        assert (ended.refused_rows, ended.repaired_rows) == (0, 0), content.decode()
+    for kind in ("customer", "contact"):
+        before, after = await all_of(service, here, kind), await all_of(service, there, kind)
+        assert {name: whole(one) for name, one in after.items()} == {
+            name: whole(one) for name, one in before.items()
+        }
+    people = await all_of(service, there, "contact")
+    above = {one.id: one for one in people.values()}
+    assert above.get(people["张三"].reports_to_id) == people["li2@example.com"]
+    assert above.get(people["王总"].affiliations[1].reports_to_id) == people["赵六"]
+
+
+def _ways() -> list[str]:
+    fields = ("phoneLabel", "otherPhones", "emailLabel", "otherEmails", "addressLabel", "otherAddresses", "imAccount",
+              "accountLabel", "otherAccounts")  # fmt: skip
+    return [*fields, "countryCode", "province", "city", "district", "street", "postalCode"]
+
+
 async def test_a_name_that_may_not_be_read_is_not_in_the_file(service: Harness, company: Company) -> None:
     mine = somebody(company.who.tenant, rights={
         "customers": Rights(Reach.OWN, Reach.OWN), "exports": Rights(Reach.ALL, Reach.ALL),

@@ -295,6 +295,45 @@ async def test_cards_of_a_phone_become_contacts(service: Harness, company: Compa
     assert run.created_rows == 1 and (await contacts(company))["张三"].title == "经理"
 
 
+async def test_nothing_of_a_card_is_dropped(service: Harness, company: Company) -> None:
+    await company.customer("北京用友")
+    card = (
+        "BEGIN:VCARD\nVERSION:3.0\nFN:张三\nORG:北京用友\nTEL;TYPE=CELL:13800001234\nTEL:13800005678\nTEL:13800009999\n"
+        "EMAIL:z@x.example\nEMAIL:w@x.example\nADR:;;复兴路 1 号;北京;;100000;中国\nX-WECHAT:zhang3\nBDAY:1990-02-28\nEND:VCARD\n"
+    )
+    assert (await imported(company, "contact", card, "phone.vcf")).created_rows == 1
+    found = (await contacts(company))["张三"]
+    assert [one.number for one in found.phones] == ["+8613800001234", "+8613800005678", "+8613800009999"]
+    assert [one.address for one in found.emails] == ["z@x.example", "w@x.example"]
+    assert [one.address.street for one in found.addresses] == ["复兴路 1 号, 北京, 100000, 中国"]
+    assert [(one.label, one.account) for one in found.accounts] == [("wechat", "zhang3")]
+    assert (found.birthday.year, found.birthday.month, found.birthday.day) == (1990, 2, 28)
+
+
+async def test_what_a_row_says_of_ways_to_reach_somebody_joins_what_is_known(company: Company) -> None:
+    head = "编号,Name,Phone,Further phones,City,Messaging account\n"
+    await imported(company, "customer", head + "K,甲,13800000001,家: 13800000002,北京,wechat: jia\n")
+    await imported(
+        company, "customer", head + "K,甲,13800000009,13800000002; 13800000003,,qq: 1\n", duplicates=MERGE
+    )
+    found = (await customers(company))["甲"]
+    assert [one.number[-1] for one in found.phones] == ["1", "2", "9", "3"], "it is filled up"
+    assert [one.label for one in found.accounts] == ["wechat", "qq"]
+    await imported(
+        company, "customer", head + "K,甲,13800000004,公司: 13800000001,上海,\n", mode=pb.IMPORT_MODE_UPSERT
+    )
+    found = (await customers(company))["甲"]
+    assert [(one.number[-1], one.label) for one in found.phones] == [("4", ""), ("1", "公司")]
+    assert (found.address.city, len(found.accounts)) == ("上海", 2), "what the row does not say stays"
+    run = await imported(
+        company, "contact",
+        "Customer,Name,Reports to,Further customers,Further phones\n甲,一,二,,\n甲,二,三,无此客户 / 经理,\n甲,三,,,nonsense\n",
+    )  # fmt: skip
+    assert (run.created_rows, run.refused_rows, run.repaired_rows) == (2, 1, 1)
+    people = await contacts(company)
+    assert people["一"].reports_to_id == people["二"].id and not people["二"].reports_to_id
+
+
 async def test_a_whole_address_book_comes_in(service: Harness, company: Company) -> None:
     """Owners, values of the tenant's lists and addresses, as another system writes them."""
     run = await imported(
