@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060\ufffe\uffff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060\ufffe\uffff\ud800-\udfff]")
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_END = re.compile(r"\r\n?")
 _NARROW = {
@@ -23,6 +23,11 @@ def line(text: str) -> str:
     `chassis.search.normalised`.
     """
     return _SPACES.sub(" ", _CONTROL.sub("", unicodedata.normalize("NFC", text).replace("\n", " "))).strip()
+
+
+def visible(text: str) -> str:
+    """The text without control and invisible characters, and halves of characters: nothing that a database refuses."""
+    return _CONTROL.sub("", text)
 
 
 def narrow(text: str) -> str:

@@ -25,6 +25,7 @@ from chassis.imports.mapping import Target, checked, proposal
 from chassis.imports.reading import Sheet, kind, read_csv, unpack
 from chassis.imports.refused import Problem, refused_csv, restored, safe
 from chassis.imports.values import Phone, Text
+from chassis.imports.vcards import read_vcards
 from chassis.imports.workbook import read_workbook
 
 DATA = Path(__file__).parent / "data"
@@ -119,6 +120,15 @@ def test_a_wrong_encoding_is_named() -> None:
     with pytest.raises(Invalid) as refused:
         read_csv("é,b\n1,2".encode("latin-1"), "utf-8")
     assert refused.value.violations[0].field == "encoding"
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "undefined", "idna", "unicode_escape", "rot13", "klingon"])
+def test_codecs_in_which_nobody_writes_are_no_encodings(encoding: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read_csv(b"a,b\n1,2", encoding)
+    assert refused.value.violations[0].field == "encoding"
+    cards = f"BEGIN:VCARD\r\nFN;CHARSET={encoding};ENCODING=QUOTED-PRINTABLE:=41nn\r\nEND:VCARD\r\n"
+    assert next(iter(unpack(read_vcards(cards.encode()).packed))).cells == ["Ann"]
 
 
 @given(st.binary(max_size=300))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import orjson
 
 from chassis import texts
+from chassis.charsets import codec
 from chassis.errors import Invalid
 
 MOST_BYTES = 30 * 1024 * 1024
@@ -234,10 +235,11 @@ def decoded(content: bytes, encoding: str = "") -> tuple[str, str]:
     fits.
     """
     if encoding:
+        named = codec(encoding)
+        if not named:
+            raise Invalid("encoding", f"'{encoding[:40]}' is no encoding that is known here")
         try:
-            return content.decode(encoding).removeprefix("\ufeff"), encoding
-        except LookupError:
-            raise Invalid("encoding", f"'{encoding[:40]}' is no encoding that is known here") from None
+            return content.decode(named).removeprefix("\ufeff"), encoding
         except UnicodeDecodeError as error:
             raise unreadable(
                 f"is not {encoding}: byte {error.start + 1:,} does not fit", "encoding"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from chassis.charsets import codec
 from chassis.imports.reading import MOST_CELL, Packer, Sheet, decoded, unreadable
 from chassis.imports.values import told
 
@@ -237,9 +238,9 @@ def _unpacked(text: str, charset: str) -> str:
 
 
 def _said(raw: bytes, charset: str) -> str:
-    for name in (charset, "utf-8", "gb18030"):
+    for name in (codec(charset), "utf-8", "gb18030"):
         try:
-            return raw.decode(name) if name else raw.decode()
-        except (UnicodeDecodeError, LookupError):
+            return raw.decode(name or "utf-8")
+        except UnicodeDecodeError:
             continue
     return raw.decode("latin-1")
