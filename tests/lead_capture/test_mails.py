@@ -181,6 +181,12 @@ async def outcomes(leads: Harness, who: Principal) -> list[str]:
     return [row["outcome"] for row in rows]
 
 
+async def changed(leads: Harness, who: Principal, sql: str, **values: Any) -> None:
+    """Changes rows behind the service's back: what others, or only time, would change."""
+    async with leads.running.database.transaction(who) as tx:
+        await tx.session.execute(text(sql), values)
+
+
 async def test_a_mail_becomes_a_lead(leads: Harness, post: Post) -> None:
     boss = somebody("mails")
     folder = post.folder("mails")
@@ -230,6 +236,158 @@ async def test_what_makes_no_lead(leads: Harness, post: Post) -> None:
     assert [one.message.splitlines()[-1] for one in await captures_of(leads, boss, lead.id)][::-1] == [
         "one", "again", "answer",
     ]  # fmt: skip
+
+
+async def test_a_mail_that_cannot_be_taken_in_keeps_none_from_coming(
+    leads: Harness, post: Post, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    boss = somebody("aside")
+    folder = post.folder("aside")
+    source = await set_up(leads, boss, post, folder)
+    await read(leads, boss, source.id)
+    nul = mail("\x00 in the text", id="<n\x01ul@example.com>", From="nul@example.com")
+    nul = nul.replace(b"n\x01ul@", b"n\x00ul@").replace(b"Subject: Hi", b"Subject: =?utf-8?q?H=00i?=")
+    post.deliver(folder, nul, mail("after", From="after@example.com", In_Reply_To="<a\x01b@example.com>"))
+    await read(leads, boss, source.id)
+    assert [one.email for one in await leads_of(leads, boss)] == ["nul@example.com", "after@example.com"]
+    whole = mail_captures.take_mail
+
+    async def fails(tx: Any, source: Any, mail: Any, *more: Any) -> str:
+        done = await whole(tx, source, mail, *more)
+        if mail.sender == "odd@example.com":
+            raise RuntimeError("nobody has thought of this")
+        return done
+
+    monkeypatch.setattr(mail_captures, "take_mail", fails)
+    odd = mail("odd", id="<odd@example.com>", From="odd@example.com")
+    post.deliver(folder, odd, mail("last", From="last@example.com"), odd)
+    after = await read(leads, boss, source.id)
+    assert [one.email for one in await leads_of(leads, boss)][2:] == ["last@example.com"]
+    assert (after.mail_count, after.lead_count, after.set_aside_count, after.failure_reason) == (3, 3, 1, "")
+    assert (await outcomes(leads, boss)).count("SET_ASIDE") == 1 and "<odd@example.com>" in caplog.text
+    rows = await leads.running.database.read(
+        boss,
+        "SELECT convert_from(data, 'UTF8') AS data FROM outbox WHERE subject LIKE '%mail_capture.mail_set_aside'",
+    )
+    assert len(rows) == 1 and "<odd@example.com>" in rows[0]["data"]
+    # It is not tried again when the server counts anew.
+    monkeypatch.undo()
+    post.again(folder)
+    post.deliver(folder, odd)
+    assert (await read(leads, boss, source.id)).set_aside_count == 1
+    assert len(await leads_of(leads, boss)) == 3
+
+
+async def test_a_fault_of_ours_does_not_end_the_reading_of_a_mailbox(
+    leads: Harness, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss = somebody("fault")
+    source = await set_up(leads, boss, post, "INBOX", from_beginning=False)
+    await read(leads, boss, source.id)
+
+    def fails(*arguments: Any) -> None:
+        raise RuntimeError("nobody has thought of this")
+
+    monkeypatch.setattr(mail_captures, "_some", fails)
+    after = await read(leads, boss, source.id)
+    assert after.failure_reason == "INTERNAL" and "thought" not in after.failure_message
+    assert after.next_poll_time.seconds > after.last_poll_time.seconds
+    monkeypatch.undo()
+    assert (await read(leads, boss, source.id)).failure_reason == ""
+
+
+async def test_who_answers_a_mail_of_our_own_is_a_lead(leads: Harness, post: Post) -> None:
+    boss = somebody("own")
+    folder = post.folder("own")
+    source = await set_up(leads, boss, post, folder, address="sales@kehu.example")
+    post.deliver(
+        folder,
+        mail("our offer", id="<offer@kehu.example>", From="sales@kehu.example"),
+        mail("Yes!", id="<yes@example.com>", From="zhang@example.com", In_Reply_To="<offer@kehu.example>"),
+        mail(
+            "And?",
+            From="zhang@example.com",
+            In_Reply_To="<yes@example.com>",
+            References="<offer@kehu.example>",
+        ),
+    )
+    await read(leads, boss, source.id)
+    (lead,) = await leads_of(leads, boss)
+    assert lead.email == "zhang@example.com" and lead.notes == "Hi\nYes!\nHi\nAnd?"
+    assert sorted(await outcomes(leads, boss)) == ["LEAD", "OWN", "REPLY"]
+
+
+@pytest.mark.parametrize("status", ["DISQUALIFIED", "CONVERTED"])
+async def test_an_answer_of_a_closed_lead_is_kept_and_told(leads: Harness, post: Post, status: str) -> None:
+    boss = somebody(f"closed-{status.lower()}")
+    folder = post.folder(f"closed{status}")
+    source = await set_up(leads, boss, post, folder)
+    post.deliver(folder, mail("one", id="<one@example.com>"))
+    await read(leads, boss, source.id)
+    (lead,) = await leads_of(leads, boss)
+    await changed(
+        leads, boss, "UPDATE leads SET status = :status, customer_id = :customer WHERE id = :id", id=UUID(lead.id),
+        status=status, customer=new_id() if status == "CONVERTED" else None,
+    )  # fmt: skip
+    post.deliver(
+        folder, mail("I want it after all, ring 13800138000", id="<two@x.example>", In_Reply_To="<one@example.com>"),
+        mail("Hello?", In_Reply_To="<two@x.example>"),
+    )  # fmt: skip
+    await read(leads, boss, source.id)
+    (after,) = await leads_of(leads, boss)
+    assert (after.status, after.notes, after.phone) == (
+        lead_pb2.LeadStatus.Value(f"LEAD_STATUS_{status}"), lead.notes, "",
+    )  # fmt: skip
+    messages = [one.message for one in await captures_of(leads, boss, lead.id)][::-1]
+    assert messages == ["Hi\none", "Hi\nI want it after all, ring 13800138000", "Hi\nHello?"]
+    rows = await leads.running.database.read(
+        boss,
+        "SELECT convert_from(data, 'UTF8')::jsonb AS data FROM outbox WHERE subject LIKE '%lead.captured' ORDER BY seq",
+    )
+    assert [row["data"].get("repeated", False) for row in rows] == [False, True, True]
+    assert {row["data"]["ownerId"] for row in rows} == {str(boss.person_id)}
+    known = await leads.running.database.read(boss, "SELECT DISTINCT lead_id FROM captured_mails")
+    assert [str(row["lead_id"]) for row in known] == [lead.id]
+
+
+async def test_what_comes_in_pushes_nothing_out_and_wakes_the_lead(leads: Harness, post: Post) -> None:
+    boss = somebody("notes")
+    folder = post.folder("notes")
+    source = await set_up(leads, boss, post, folder)
+    post.deliver(folder, mail("first " + "一" * 7_900))
+    await read(leads, boss, source.id)
+    (lead,) = await leads_of(leads, boss)
+    ask = lead_service_pb2.ContactLeadRequest(id=lead.id, note="wants ten by May")
+    contacted = await leads.ask(boss, "kehu.leads.v1.LeadService/ContactLead", ask, lead_pb2.Lead)
+    assert contacted.notes.startswith("Hi\nfirst") and contacted.notes.endswith("\nwants ten by May")
+    long_ago = "UPDATE leads SET touch_time = now() - interval '9 days', reclaim_time = now() WHERE id = :id"
+    await changed(leads, boss, long_ago, id=UUID(lead.id))
+    post.deliver(folder, *(mail(f"{number} " + "x" * 7_000) for number in range(3)))
+    await read(leads, boss, source.id)
+    (after,) = await leads_of(leads, boss)
+    assert after.notes.startswith(contacted.notes) and len(after.notes) <= 8_000
+    assert after.touch_time.seconds > contacted.touch_time.seconds - 60 and not after.HasField("reclaim_time")
+    kept = [one.message for one in await captures_of(leads, boss, lead.id)]
+    assert [len(message) for message in kept] == [3 + 2 + 7_000] * 3 + [len("Hi\nfirst ") + 7_900]
+    ask.note = "x" * 5_000
+    await refused(
+        Code.INVALID_ARGUMENT, "NOTES_FULL",
+        leads.ask(boss, "kehu.leads.v1.LeadService/ContactLead", ask, lead_pb2.Lead),
+    )  # fmt: skip
+
+
+async def test_the_number_of_a_colleague_who_answers_is_not_the_leads(leads: Harness, post: Post) -> None:
+    boss = somebody("colleague")
+    folder = post.folder("colleague")
+    source = await set_up(leads, boss, post, folder)
+    post.deliver(
+        folder, mail("one", id="<one@example.com>"),
+        mail("We ring you. 13900139000", From="wang@kehu.example", In_Reply_To="<one@example.com>"),
+        mail("Mine is 13800138000", In_Reply_To="<one@example.com>"),
+    )  # fmt: skip
+    await read(leads, boss, source.id)
+    (lead,) = await leads_of(leads, boss)
+    assert (lead.phone, lead.email) == ("+8613800138000", "zhang@example.com")
 
 
 async def test_a_mail_is_taken_in_once_whatever_dies(

@@ -22,9 +22,8 @@ from chassis.principal import Act
 from chassis.records import Record
 from chassis.visibility import covers
 from leads.assignment import JOB
-from leads.cadence import remind
 from leads.handling import Handling, settings_of
-from leads.lead import Lead, capture, kept
+from leads.lead import Lead, capture, kept, remind, said
 from leads.lead_events import LeadCaptured, LeadUpdated, tell, told
 from leads.words import OPEN
 
@@ -66,7 +65,7 @@ async def note_capture(
     tx: Transaction, lead: Lead, handling: Handling, values: Mapping[str, Any], *, id: UUID | None = None,
     repeated: bool = False, answers: Sequence[Mapping[str, str]] = (),
 ) -> LeadCapture:  # fmt: skip
-    """Notes how the lead was captured, and tells it. `values` are the lead's columns as they are kept."""
+    """Notes how the lead was captured, whatever it is by now, and tells it. `values` are the lead's columns as they are kept."""
     capture = LeadCapture(
         id=id or new_id(), lead_id=lead.id, repeated=repeated, source=values.get("source") or "OTHER",
         source_detail=values.get("source_detail", ""), campaign_id=values.get("campaign_id"),
@@ -96,10 +95,12 @@ async def note_first(
     *,
     id: UUID | None = None,
     answers: Sequence[Mapping[str, str]] = (),
+    message: str = "",
 ) -> LeadCapture:
-    """Notes how a new lead was captured."""
+    """Notes how a new lead was captured; `message` is what was written, where the lead's notes have but a part of it."""
     names = ("source", "source_detail", "notes", *_TOLD)
     values = {name: getattr(lead, name) for name in names}
+    values["notes"] = message or values["notes"]
     return await note_capture(tx, lead, handling, values, id=id, answers=answers)
 
 
@@ -142,10 +143,12 @@ async def came_again(
     tx: Transaction, lead: Lead, handling: Handling, values: Mapping[str, Any], *, id: UUID | None = None,
     answers: Sequence[Mapping[str, str]] = (),
 ) -> LeadCapture:  # fmt: skip
-    """Somebody who is the lead came again: what it lacks is filled in, and what was written is added to its notes."""
+    """Somebody who is the lead came again: what it lacks is filled in, what was written is added to its notes as far as they have
+    room, and it is idle no longer."""
     fresh = {name: values[name] for name in _FILLED if values.get(name)}
     changed = change(lead, lacking(lead, fresh))
-    lead.note(values.get("notes", ""))
+    lead.note_said(values.get("notes", ""))
+    lead.touch(tx.now)
     capture = await note_capture(tx, lead, handling, values, id=id, repeated=True, answers=answers)
     if changed:
         lead.findable()
@@ -164,8 +167,9 @@ async def take_in(
     if lead is not None:
         await came_again(tx, lead, handling, tidy, id=id, answers=answers)
         return lead
-    lead = await capture(tx, values, owner, handling, id)
-    await note_first(tx, lead, handling, id=id, answers=answers)
+    written = values.get("notes", "")
+    lead = await capture(tx, {**values, "notes": said(written)}, owner, handling, id)
+    await note_first(tx, lead, handling, id=id, answers=answers, message=written)
     await follow(tx, lead, handling.assign_captured)
     return lead
 

@@ -18,6 +18,14 @@ class LeadTouched(Conflict):
 
     def __init__(self, what: Sequence[str]) -> None:
         super().__init__(f"Somebody has worked with the lead since it was created: it has {', '.join(what)}.")
+class NotesFull(Invalid):
+    reason = "NOTES_FULL"
+
+    def __init__(self, length: int, room: int) -> None:
+        super().__init__(
+            "note",
+            f"has {length} characters, and the lead's notes have room for {room}: shorten the notes first",
+        )
 
 
 class LeadConverting(Conflict):

@@ -37,12 +37,18 @@ from leads.words import (
     QUALIFIED,
 )
 
+DUE = "contact_due"
+"""Tells that the time for the next contact has come."""
+_LATE = timedelta(days=1)
+"""What has been due for longer is told by the list of what is overdue, and not to the owner as if it came up now."""
 _LONGEST_NOTES = 10_000
 ORIGIN = (
     "source", "source_detail", "campaign_id", "form_id", "utm", "utm_source", "utm_medium", "utm_campaign", "referrer",
     "landing_page", "click_id",
 )  # fmt: skip
 """Where somebody first came from: of one lead, and not of several."""
+_LONGEST_SAID = 8_000
+"""Up to what length notes grow by what comes in: whoever works with the lead has the rest."""
 
 
 class Lead(Owned, Searchable, Customized, table=True):
@@ -206,9 +212,15 @@ class Lead(Owned, Searchable, Customized, table=True):
         self.score = bounded(self.score_points + self.score_adjustment)
 
     def note(self, text: str) -> None:
-        """Adds to the notes."""
-        if text:
-            self.notes = f"{self.notes}\n{text}".strip()[-_LONGEST_NOTES:]
+        """Adds what somebody who works with the lead writes. Raises NotesFull; nothing is cut."""
+        notes = f"{self.notes}\n{text}".strip() if text else self.notes
+        if len(notes) > max(_LONGEST_NOTES, len(self.notes)):
+            raise errors.NotesFull(len(text), max(0, _LONGEST_NOTES - len(self.notes) - 1))
+        self.notes = notes
+
+    def note_said(self, text: str) -> None:
+        """Adds what has come in, as far as there is room for it: the whole of it stands with the capture."""
+        self.notes = f"{self.notes}\n{said(text, _LONGEST_SAID - len(self.notes) - 1)}".strip()
 
     def contact(self, at: datetime, note: str, next_time: datetime | None) -> None:
         """Somebody spoke with the lead. Raises LeadNotContactable."""
@@ -268,6 +280,11 @@ class Lead(Owned, Searchable, Customized, table=True):
         return before
 
 
+def said(text: str, most: int = _LONGEST_SAID) -> str:
+    """What has come in, as notes take it: cut where it is too long for them."""
+    return text if len(text) <= most else text[: max(0, most - 1)] + "…" * (most > 0)
+
+
 async def kept(tx: Transaction, values: Mapping[str, Any], present: Lead | None = None) -> dict[str, Any]:
     """The columns as they are kept of what was written. Raises Invalid (VALUE_UNKNOWN, VALUE_RETIRED)."""
     country = await home_country(tx) if dialled_at_home(values.get("phone") or "") else DEFAULT_COUNTRY
@@ -325,7 +342,17 @@ async def change_lead(tx: Transaction, lead: Lead, handling: Handling, values: M
     if not changed:
         return
     lead.findable()
+    if "next_contact_time" in changed:
+        await remind(tx, lead)
     tx.record(LeadUpdated(**told(lead), changed_fields=changed), on=lead)
+
+
+async def remind(tx: Transaction, lead: Lead) -> None:
+    """Has its owner told when the time for the next contact has come."""
+    at = lead.next_contact_time
+    if at is not None and at > tx.now - _LATE:
+        payload = {"lead_id": str(lead.id), "at": at.isoformat()}
+        await tx.enqueue(DUE, payload, due_at=at, key=str(lead.id))
 
 
 def assign_lead(

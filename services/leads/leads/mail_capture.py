@@ -22,9 +22,9 @@ from chassis.events.event import Event
 from chassis.mapping import change as set_columns
 from chassis.owners import Owner
 from chassis.records import Record
-from leads.captures import came_again, take_in
+from leads.captures import came_again, note_capture, take_in
 from leads.handling import Handling, hold
-from leads.lead import Lead
+from leads.lead import Lead, kept
 from leads.mail_reading import Mail
 from leads.words import OPEN
 
@@ -33,7 +33,7 @@ JOB = "mail_capture"
 _LONGEST_PAUSE = timedelta(hours=6)
 _SAME_SENDER = timedelta(days=3650)
 _MOST_NOTES = 10_000
-LEAD, TOUCH, REPLY, AUTOMATIC, BOUNCE, OWN, EMPTY = (
+LEAD, TOUCH, REPLY, AUTOMATIC, BOUNCE, OWN, EMPTY, SET_ASIDE = (
     "LEAD",
     "TOUCH",
     "REPLY",
@@ -41,6 +41,7 @@ LEAD, TOUCH, REPLY, AUTOMATIC, BOUNCE, OWN, EMPTY = (
     "BOUNCE",
     "OWN",
     "EMPTY",
+    "SET_ASIDE",
 )
 """What becomes of a mail; only the first makes a lead."""
 
@@ -52,7 +53,7 @@ class MailCapture(Record, table=True):
     record_type: ClassVar[str] = "mail_capture"
     history_hidden: ClassVar[frozenset[str]] = frozenset({
         "sealed_password", "uid_validity", "last_uid", "last_poll_time", "last_success_time", "next_poll_time",
-        "failure_count", "failure_reason", "failure_message", "mail_count", "lead_count",
+        "failure_count", "failure_reason", "failure_message", "mail_count", "lead_count", "set_aside_count",
     })  # fmt: skip
 
     name: str = ""
@@ -79,6 +80,7 @@ class MailCapture(Record, table=True):
     failure_message: str = ""
     mail_count: int = 0
     lead_count: int = 0
+    set_aside_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,13 @@ class MailCaptureFailed(Event):
     mail_capture_id: UUID
     name: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailSetAside(Event):
+    mail_capture_id: UUID
+    name: str
+    mail_id: str
 
 
 class NoPassword(Precondition):
@@ -156,8 +165,10 @@ _NOTE = text(
     " VALUES (:tenant, :id, :source, :key, :lead, :outcome, :at) ON CONFLICT (tenant_id, id) DO NOTHING RETURNING id"
 )
 _TAKEN = text("UPDATE captured_mails SET lead_id = :lead, outcome = :outcome WHERE id = :id")
+_ASIDE = text("UPDATE mail_captures SET set_aside_count = set_aside_count + 1 WHERE id = :id")
 _KNOWN = text(
-    "SELECT lead_id FROM captured_mails WHERE mail_key = ANY(:keys) ORDER BY taken_at DESC, id DESC LIMIT 20"
+    "SELECT mail_key, lead_id FROM captured_mails WHERE mail_key = ANY(:keys) AND lead_id IS NOT NULL"
+    " ORDER BY taken_at DESC, id DESC LIMIT 100"
 )
 
 
@@ -170,12 +181,8 @@ async def take_mail(tx: Transaction, source: MailCapture, mail: Mail, validity: 
     """Takes in a mail, once, and notes how far the mailbox was read. Answers with what became of it; empty when it was taken in
     before."""
     handling = await hold(tx)
-    id = uuid5(source.id, f"mail {mail.key}")
-    noted = {
-        "tenant": tx.who.tenant_id, "id": id, "source": source.id, "key": mail.key[:300], "lead": None, "outcome": EMPTY,
-        "at": tx.now,
-    }  # fmt: skip
-    if (await tx.session.execute(_NOTE, noted)).first() is None:
+    id = await _noted(tx, source, mail.key, EMPTY)
+    if id is None:
         await place(tx, source.id, validity, uid)
         return ""
     outcome, lead = mail.automatic, None
@@ -184,7 +191,8 @@ async def take_mail(tx: Transaction, source: MailCapture, mail: Mail, validity: 
     if not outcome:
         answered = await _answered(tx, mail)
         if answered is not None:
-            outcome, lead = REPLY, await _touched(tx, source, handling, answered, mail, id)
+            await _keep_answer(tx, handling, answered, _values(source, mail), id)
+            outcome, lead = REPLY, answered
         else:
             owner = Owner(source.lead_owner_id, source.lead_team_id)
             before = await tx.find(Lead, id, lock=False)
@@ -198,27 +206,58 @@ async def take_mail(tx: Transaction, source: MailCapture, mail: Mail, validity: 
     return outcome
 
 
-async def _answered(tx: Transaction, mail: Mail) -> UUID | None:
-    """The lead of the mail that this one answers; an id of nobody when that mail made none. None when it answers none of ours."""
+async def set_aside(tx: Transaction, source: MailCapture, key: str, validity: int, uid: int) -> None:
+    """Notes that a mail could not be taken in. Nobody tries it again; it lies in the mailbox as before."""
+    if await _noted(tx, source, key, SET_ASIDE) is not None:
+        await tx.session.execute(_ASIDE, {"id": source.id})
+        tx.record(MailSetAside(mail_capture_id=source.id, name=source.name, mail_id=key[:300]), on=source)
+    await place(tx, source.id, validity, uid)
+
+
+async def _noted(tx: Transaction, source: MailCapture, key: str, outcome: str) -> UUID | None:
+    """The id under which the mail is known from now on; None when it is known already."""
+    id = uuid5(source.id, f"mail {key}")
+    noted = {
+        "tenant": tx.who.tenant_id, "id": id, "source": source.id, "key": key[:300], "lead": None, "outcome": outcome,
+        "at": tx.now,
+    }  # fmt: skip
+    return None if (await tx.session.execute(_NOTE, noted)).first() is None else id
+
+
+async def _answered(tx: Transaction, mail: Mail) -> Lead | None:
+    """The lead, locked, of the nearest mail that this one answers and that has one which is there still; None when there is none.
+    Then its sender is as good as anybody who writes first: what it answers may be a mail of our own."""
     if not mail.answers:
         return None
-    rows = (await tx.session.execute(_KNOWN, {"keys": list(mail.answers)})).scalars().all()
-    if not rows:
-        return None
-    return next((UUID(str(id)) for id in rows if id is not None), UUID(int=0))
+    rows = (await tx.session.execute(_KNOWN, {"keys": list(mail.answers)})).all()
+    for row in sorted(rows, key=lambda row: mail.answers.index(row.mail_key)):
+        lead = await _present(tx, UUID(str(row.lead_id)))
+        if lead is not None:
+            return lead
+    return None
 
 
-async def _touched(
-    tx: Transaction, source: MailCapture, handling: Handling, id: UUID, mail: Mail, capture_id: UUID
-) -> Lead | None:
-    """The lead that has answered, if it is open still; its answer is noted with it."""
+async def _present(tx: Transaction, id: UUID) -> Lead | None:
+    """The lead, locked, or the one into which it was merged."""
+    seen: set[UUID] = set()
     lead = await tx.find(Lead, id)
-    if lead is not None and lead.duplicate_of_lead_id is not None:
+    while lead is not None and lead.duplicate_of_lead_id is not None and lead.id not in seen:
+        seen.add(lead.id)
         lead = await tx.find(Lead, lead.duplicate_of_lead_id)
-    if lead is None or lead.status not in OPEN:
-        return None
-    await came_again(tx, lead, handling, _values(source, mail), id=capture_id)
     return lead
+
+
+async def _keep_answer(
+    tx: Transaction, handling: Handling, lead: Lead, values: Mapping[str, Any], capture_id: UUID
+) -> None:
+    """Notes an answer with its lead. One that is closed stays so; its owner, who is told, decides what comes of it."""
+    tidy = await kept(tx, values)
+    if lead.status not in OPEN:
+        await note_capture(tx, lead, handling, tidy, id=capture_id, repeated=True)
+        return
+    if lead.email and tidy["email"] != lead.email:  # a colleague has answered, whose number is not the lead's
+        tidy |= {"name": "", "email": "", "phone": ""}
+    await came_again(tx, lead, handling, tidy, id=capture_id)
 
 
 def _values(source: MailCapture, mail: Mail) -> dict[str, Any]:

@@ -8,31 +8,27 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email import message_from_bytes, policy
+from email import message_from_bytes
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesHeaderParser
+from email.policy import Compat32
 from email.utils import getaddresses
 from hashlib import sha256
-from html.parser import HTMLParser
+from html import unescape
 from typing import Any, cast
 
 from chassis import texts
+from chassis.charsets import codec
 
 MOST_BYTES = 2_000_000
 """What is read of a mail; attachments are what is cut off."""
 _MOST_PARTS, _MOST_DEPTH = 200, 12
 _MOST_TEXT = 8_000
-_MOST_HEADER = 2_000
+_MOST_HEADER = 4_000
 _MOST_REFERENCES = 50
 _MOST_PART = 400_000
-_CHARSETS = {
-    "gb2312": "gb18030", "gbk": "gb18030", "gb_2312-80": "gb18030", "x-gbk": "gb18030", "cp936": "gb18030", "ms936": "gb18030",
-    "big5": "big5hkscs", "ks_c_5601-1987": "cp949", "x-sjis": "cp932", "iso-8859-8-i": "iso-8859-8", "unicode-1-1-utf-7": "utf-8",
-    "utf-7": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8", "": "utf-8",
-}  # fmt: skip
-"""Charsets by the names that mailers give them, each with the one that has all of its characters. UTF-7 hides things and is
-none."""
+_MOST_LINES = 40_000
 _ID = re.compile(r"<[^<>\s]{1,250}>")
 _AUTOMATIC = frozenset({"bulk", "junk", "list", "auto_reply", "auto-reply"})
 _ROBOTS = re.compile(r"(mailer-daemon|postmaster|no-?reply|do-?not-?reply|bounces?)([+.=-].*)?")
@@ -63,13 +59,25 @@ class Mail:
     """Why nobody has written it: AUTOMATIC or BOUNCE; empty for a mail that somebody wrote."""
 
 
+class _Short(Compat32):
+    """Headers as long as those of people's mails: the library takes a time for parameters that grows with their square."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        # Of a long thread the mails that were answered last are named last.
+        return name, value[-_MOST_HEADER:] if name.lower() == "references" else value[:_MOST_HEADER]
+
+
+_POLICY = _Short()
+
+
 def read(raw: bytes) -> Mail:
     """The mail in these bytes."""
-    raw = raw[:MOST_BYTES]
+    some = _few_lines(raw[:MOST_BYTES])
     try:
-        message = message_from_bytes(raw, policy=policy.compat32)
+        message = message_from_bytes(some, policy=_POLICY)
     except RecursionError:  # parts within parts without end
-        message = BytesHeaderParser(policy=policy.compat32).parsebytes(raw)
+        message = BytesHeaderParser(policy=_POLICY).parsebytes(some)
     sender, name = _sender(message)
     text = _text(message)
     return Mail(
@@ -78,13 +86,28 @@ def read(raw: bytes) -> Mail:
     )  # fmt: skip
 
 
+def _few_lines(raw: bytes) -> bytes:
+    # Each line is compared with the boundary of every part that it may end.
+    end = 0
+    for _ in range(_MOST_LINES):
+        end = raw.find(b"\n", end) + 1
+        if not end:
+            return raw
+    return raw[:end]
+
+
+def key_of(raw: bytes) -> str:
+    """By which a mail is the same whose headers cannot be read."""
+    return f"sha256 {sha256(raw[:MOST_BYTES]).hexdigest()}"
+
+
 def _key(message: Message, raw: bytes) -> str:
     found = _ID.search(_raw(message, "Message-ID"))
-    return found[0] if found else f"sha256 {sha256(raw).hexdigest()}"
+    return found[0] if found else key_of(raw)
 
 
 def _raw(message: Message, name: str) -> str:
-    return str(message.get(name) or "")[:_MOST_HEADER]
+    return texts.visible(str(message.get(name) or "")[:_MOST_HEADER])
 
 
 def _header(message: Message, name: str) -> str:
@@ -104,18 +127,24 @@ def _decoded(text: str) -> str:
 
 def _characters(data: bytes, charset: str) -> str:
     """The text that the bytes are, by the charset they say, or by what they look like."""
-    named = charset.strip().strip("\"'").lower()[:40]
-    for one in (_CHARSETS.get(named, named), "utf-8", "gb18030"):
+    for one in (codec(charset) or "utf-8", "utf-8", "gb18030"):
         try:
             return data.decode(one)
-        except (LookupError, UnicodeError, ValueError):
+        except UnicodeDecodeError:
             continue
     return data.decode("utf-8", "replace")
 
 
+def _addresses(text: str) -> list[tuple[str, str]]:
+    try:
+        return getaddresses([text])
+    except Exception:  # as for brackets in brackets without end
+        return []
+
+
 def _sender(message: Message) -> tuple[str, str]:
     for header in ("Reply-To", "From", "Sender"):
-        for name, address in getaddresses([_raw(message, header).replace("\r", "").replace("\n", " ")]):
+        for name, address in _addresses(_raw(message, header).replace("\r", "").replace("\n", " ")):
             known = texts.email(address)
             if known:
                 return known, texts.narrow(_decoded(name).strip("\"' "))[:200]
@@ -124,7 +153,7 @@ def _sender(message: Message) -> tuple[str, str]:
 
 def _answers(message: Message) -> tuple[str, ...]:
     nearest = _ID.findall(_raw(message, "In-Reply-To"))
-    further = list(reversed(_ID.findall(str(message.get("References") or "")[-10_000:])))
+    further = list(reversed(_ID.findall(_raw(message, "References"))))
     return tuple(dict.fromkeys([*nearest, *further]))[:_MOST_REFERENCES]
 
 
@@ -155,13 +184,21 @@ def _text(message: Message) -> str:
     html: list[str] = []
     for part in _leaves(message):
         kind = part.get_content_type()
-        if kind not in ("text/plain", "text/html") or part.get_filename():
+        if kind not in ("text/plain", "text/html") or _is_file(part):
             continue
         (plain if kind == "text/plain" else html).append(_content(part))
     text = "\n".join(one for one in plain if one.strip())
     if not text:
         text = "\n".join(without_tags(one) for one in html)
     return _written(text)
+
+
+def _is_file(part: Message) -> bool:
+    # Whatever its name says: the library would read it by a charset that the mail names.
+    return any(
+        part.get_param(name, header=header)
+        for name, header in (("filename", "content-disposition"), ("name", "content-type"))
+    )
 
 
 def _leaves(message: Message) -> Iterator[Message]:
@@ -171,9 +208,9 @@ def _leaves(message: Message) -> Iterator[Message]:
     while todo and seen < _MOST_PARTS:
         part, depth = todo.pop()
         seen += 1
-        payload: Any = part.get_payload()
-        if isinstance(payload, list):
-            inner = cast("list[Any]", payload)
+        # Asked for a text that is no list, the library would read it by the charset that the mail names.
+        if part.is_multipart():
+            inner = cast("list[Any]", part.get_payload())
             if depth < _MOST_DEPTH and part.get_content_type() != "message/rfc822":
                 todo += [(one, depth + 1) for one in reversed(inner) if isinstance(one, Message)]
         else:
@@ -206,44 +243,82 @@ def _phone(text: str) -> str:
     return found[0].strip() if found else ""
 
 
-class _Words(HTMLParser):
-    """The words of a page."""
-
-    _SILENT = frozenset({"script", "style", "head", "title", "template", "noscript", "svg", "math"})
-    _BREAKS = frozenset(
-        {"p", "div", "br", "tr", "li", "h1", "h2", "h3", "h4", "h5", "h6", "table", "blockquote"}
-    )
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self._silent: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in self._SILENT:
-            self._silent.append(tag)
-        elif tag in self._BREAKS:
-            self.words.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._silent:
-            while self._silent and self._silent.pop() != tag:
-                pass
-        elif tag in self._BREAKS:
-            self.words.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.words.append(" ".join(data.split()) if data.strip() else " ")
+_TAG = re.compile(r"(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_SIGN = re.compile("""=\\s?["']|>""")
+_RAW = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style", "title")}
+_SILENT = frozenset({*_RAW, "head", "template", "noscript", "svg", "math"})
+_BREAKS = frozenset({"p", "div", "br", "tr", "li", "h1", "h2", "h3", "h4", "h5", "h6", "table", "blockquote"})
 
 
 def without_tags(html: str) -> str:
-    """The text of a page of HTML, however broken it is."""
-    words = _Words()
-    try:
-        words.feed(html[:_MOST_PART])
-        words.close()
-    except Exception:  # what was read until then is there
-        pass
-    lines = ["".join(line.split("\u00a0")).strip() for line in "".join(words.words).split("\n")]
+    """The text of a page of HTML, however broken it is. Each character is looked at a few times, whatever the page is made of:
+    the library's parser takes hours for some of 400 KB."""
+    words = "".join(_words(html[:_MOST_PART]))
+    lines = [" ".join(line.split()) for line in words.split("\n")]
     return "\n".join(line for line in lines if line)
+
+
+def _words(html: str) -> Iterator[str]:
+    silent, depth, at = "", 0, 0
+    ends = _TagEnds(html)
+    while at < len(html):
+        start = html.find("<", at)
+        text = html[at : start if start >= 0 else len(html)]
+        if text and not silent:
+            yield " ".join(f"-{unescape(text)}-".split())[1:-1]
+        if start < 0:
+            return
+        tag = _TAG.match(html, start + 1)
+        if tag is None:
+            at = _passed(html, start)
+            if at == start + 1 and not silent:
+                yield "<"
+            continue
+        end = ends.of(start)
+        at = end + 1
+        closes, name = bool(tag[1]), tag[2].lower()
+        if silent == name:
+            depth += -1 if closes else 1
+        elif silent == "head" and name == "body":
+            depth = 0
+        elif not silent and name in _SILENT and not closes and html[end - 1 : end] != "/":
+            silent, depth = name, 1
+            raw = _RAW.get(name)
+            if raw is not None:
+                found = raw.search(html, at)
+                at = found.start() if found else len(html)
+        elif not silent and name in _BREAKS:
+            yield "\n"
+        silent = silent if depth else ""
+
+
+def _passed(html: str, start: int) -> int:
+    """Where the text goes on behind a `<` that begins no tag: behind the comment or declaration, or the sign itself."""
+    for begin, end in (("<!--", "-->"), ("<!", ">"), ("<?", ">"), ("</", ">")):
+        if html.startswith(begin, start):
+            found = html.find(end, start + len(begin))
+            return found + len(end) if found >= 0 else len(html)
+    return start + 1
+
+
+class _TagEnds:
+    """Where tags end, asked from left to right: a `>` in a quoted value ends none."""
+
+    def __init__(self, html: str) -> None:
+        self._html = html
+        self._never: set[str] = set()
+        """Quotes that do not come any more."""
+
+    def of(self, start: int) -> int:
+        """The place of the `>`, or the end of the page."""
+        at = start
+        while (found := _SIGN.search(self._html, at)) is not None:
+            at = found.end()
+            sign = found[0][-1]
+            if sign == ">":
+                return found.end() - 1
+            if sign not in self._never:
+                closed = self._html.find(sign, at)
+                at = closed + 1 if closed >= 0 else at
+                self._never |= {sign} if closed < 0 else set()
+        return len(self._html)

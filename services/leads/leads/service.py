@@ -90,6 +90,7 @@ SERVICE = Service(
         lead_events.LeadMerged: events.LeadMerged,
         lead_events.LeadUnmerged: events.LeadUnmerged,
         mail_capture.MailCaptureFailed: events.MailCaptureFailed,
+        mail_capture.MailSetAside: events.MailSetAside,
         lead_events.LeadAssigned: events.LeadAssigned,
         lead_events.LeadContacted: events.LeadContacted,
         lead_events.LeadQualified: events.LeadQualified,

@@ -1,6 +1,7 @@
 """Mails as strangers write them: what of them a lead is to know."""
 
 import base64
+import time
 from email.message import EmailMessage
 
 import pytest
@@ -119,6 +120,66 @@ def test_bombs_of_parts_and_bytes_end() -> None:
     assert len(read(b"From: a@b.cn\r\n\r\n" + b"x" * (MOST_BYTES + 10)).text) <= 8_000
     assert len(without_tags("<div>" * 50_000 + "x")) == 1
     assert len(read(b"From: a@b.cn\r\nReferences: " + b"<a@b> " * 100_000 + b"\r\n\r\nx").answers) <= 50
+
+
+FROM = b"From: a@b.cn\r\n"
+
+
+@pytest.mark.parametrize(
+    "charset", ["punycode", "undefined", "idna", "unicode_escape", "raw_unicode_escape", "rot13", "utf-7"]
+)
+def test_codecs_that_are_no_charsets_of_mails_read_nothing(charset: str) -> None:
+    said = (
+        f"Content-Type: text/plain; charset={charset}\r\nContent-Disposition: inline; x*={charset}''a\r\n\r\n"
+    )
+    assert read(FROM + said.encode() + b"plain \\u4e00 +AGE- words").text == "plain \\u4e00 +AGE- words"
+    named = (
+        f"Content-Type: text/plain\r\nContent-Disposition: inline; filename*={charset}''a%ff\r\n\r\nin a file"
+    )
+    assert read(FROM + named.encode()).text == ""
+    assert read(FROM + f"Subject: =?{charset}?q?plain?=\r\n\r\n".encode()).subject == "plain"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"a-" + b"abcdefgh" * 200_000,
+        b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"\xff-" + b"abcdefgh" * 200_000,
+        b"Content-Type: text/plain" + b";" * 1_900_000 + b"\r\n\r\nhello",
+        b"Content-Type: text/plain" + b';"' * 900_000 + b"\r\n\r\nhello",
+        b"".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n".encode() for n in range(200))
+        + b"\r\n" * 900_000,
+        *(
+            b"Content-Type: text/html\r\n\r\n" + part * (400_000 // len(part))
+            for part in (b"<!--", b"<a ", b"<![CDATA[", b"</", b"<?", b"<a b='", b'<a b="', b"<svg>", b"<script>", b"&#")
+        ),
+    ],
+)  # fmt: skip
+def test_no_mail_takes_long_to_read(hostile: bytes) -> None:
+    begun = time.process_time()
+    assert read(FROM + hostile).sender == "a@b.cn"
+    assert time.process_time() - begun < 10
+
+
+def test_brackets_without_end_are_no_address() -> None:
+    assert read(b"From: " + b"(" * 50_000 + b"\r\nSender: a@b.cn\r\n\r\nx").sender == "a@b.cn"
+
+
+def test_nothing_that_a_database_refuses_is_in_an_id() -> None:
+    found = read(
+        FROM
+        + b"Message-ID: <a\x00b@x.cn>\r\nIn-Reply-To: <\x00c@x.cn>\r\nReferences: <d\xff\x01@x.cn>\r\n\r\nx"
+    )
+    assert found.key == "<ab@x.cn>" and found.answers[0] == "<c@x.cn>"
+    assert all(one.isprintable() for one in (found.key, *found.answers))
+
+
+def test_html_that_people_write() -> None:
+    html = (
+        '<head><meta charset=x><body>Hello <b>World</b>, 1 &lt; 2 < 3&nbsp;&amp; more <a title="it\'s > here">yes</a>'
+        "<!-- > no --><p>it's <i x=\"unclosed>ok</i> and<svg/><svg><svg></svg>no</svg> done"
+    )
+    assert without_tags(html) == "Hello World, 1 < 2 < 3 & more yes\nit's ok and done"
 
 
 @settings(deadline=None, max_examples=150)

@@ -11,8 +11,8 @@ from chassis.database import Transaction
 from chassis.events.event import OwnedEvent
 from chassis.records import Record
 
-ASSIGNED, MENTIONED, DUE, POOL = "ASSIGNED", "MENTIONED", "DUE", "POOL"
-KINDS = (ASSIGNED, MENTIONED, DUE, POOL)
+ASSIGNED, MENTIONED, DUE, POOL, CAME_AGAIN = "ASSIGNED", "MENTIONED", "DUE", "POOL", "CAME_AGAIN"
+KINDS = (ASSIGNED, MENTIONED, DUE, POOL, CAME_AGAIN)
 
 
 class Inbox(Record, table=True):

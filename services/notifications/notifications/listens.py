@@ -14,6 +14,7 @@ from kehu import contracts
 from kehu.customers.v1 import events_pb2 as customers
 from kehu.identity.v1 import events_pb2 as identity
 from kehu.leads.v1 import events_pb2 as leads
+from kehu.leads.v1 import lead_pb2
 from kehu.sales.v1 import activity_pb2
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.servicedesk.v1 import events_pb2 as servicedesk
@@ -24,7 +25,7 @@ from chassis.events.subscriptions import Subscriptions
 from chassis.following import hear_merges
 from chassis.mapping import to_datetime
 from notifications import merged
-from notifications.inbox import ASSIGNED, DUE, MENTIONED, POOL
+from notifications.inbox import ASSIGNED, CAME_AGAIN, DUE, MENTIONED, POOL
 from notifications.locale import Locale, keep_locale
 from notifications.notification import News, hide, rename, tell, withdraw
 from notifications.reminder import Planned, hear
@@ -194,7 +195,7 @@ for _mention in _mentioning():
     SUBSCRIPTIONS.on(_mention, when=_names_people)(mentioned)
 
 
-# ---- due, and on the way to the pool
+# ---- due, come again, and on the way to the pool
 
 
 @SUBSCRIPTIONS.on(leads.LeadContactDue, when=lambda event: bool(event.owner_id))
@@ -203,6 +204,25 @@ async def contact_due(event: leads.LeadContactDue, tx: Transaction, envelope: En
         due = _time(event.lead.next_contact_time)
         news = News(DUE, "contact due", "lead", envelope.record_id, _lead_name(event), due)
         await tell(tx, envelope.event_id, UUID(event.owner_id), news)
+
+
+_CLOSED = {
+    lead_pb2.LEAD_STATUS_DISQUALIFIED: "came again closed",
+    lead_pb2.LEAD_STATUS_CONVERTED: "came again converted",
+    lead_pb2.LEAD_STATUS_CONVERTING: "came again converted",
+}
+"""What is told of those whom nobody is at work with any more."""
+
+
+@SUBSCRIPTIONS.on(leads.LeadCaptured, when=lambda event: event.repeated and bool(event.owner_id))
+async def came_again(event: leads.LeadCaptured, tx: Transaction, envelope: Envelope) -> None:
+    owner = UUID(event.owner_id)
+    if owner != envelope.person_id and not _stale(envelope):
+        wording = _CLOSED.get(event.lead.status, "came again")
+        news = News(
+            CAME_AGAIN, wording, "lead", envelope.record_id, _lead_name(event), many="came again many"
+        )
+        await tell(tx, envelope.event_id, owner, news)
 
 
 @SUBSCRIPTIONS.on(leads.LeadReclaimWarned, when=lambda event: bool(event.owner_id))

@@ -23,6 +23,12 @@ _SAID: dict[str, tuple[str, str]] = {
     "due": ("Due today: {name}", "今日到期：{name}"),
     "overdue": ("Overdue: {name}", "已逾期：{name}"),
     "contact due": ("It is time to get in touch with the {record} {name}", "该联系{record}“{name}”了"),
+    "came again": ("The {record} {name} has got in touch again", "{record}“{name}”再次联系了我们"),
+    "came again closed": ("The closed {record} {name} has got in touch again", "已关闭的{record}“{name}”再次联系了我们"),
+    "came again converted": (
+        "The {record} {name}, a customer by now, has got in touch again", "已转为客户的{record}“{name}”再次联系了我们"
+    ),
+    "came again many": ("{count} more {records} have got in touch again", "另有 {count} 条{record}再次联系了我们"),
     "returning": ("The {record} {name} will go back to the pool", "{record}“{name}”即将退回公海"),
     "shared": ("{actor} shared the {record} {name} with you", "{actor}与你共享了{record}“{name}”"),
     "shared by itself": ("The {record} {name} was shared with you", "{record}“{name}”已共享给你"),

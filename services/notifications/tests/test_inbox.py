@@ -10,6 +10,7 @@ import pytest
 from kehu.customers.v1 import events_pb2 as customers
 from kehu.identity.v1 import events_pb2 as identity
 from kehu.leads.v1 import events_pb2 as leads
+from kehu.leads.v1 import lead_pb2
 from kehu.notifications.v1 import notification_pb2 as pb
 from kehu.notifications.v1 import notification_service_pb2 as service_pb
 from kehu.sales.v1 import events_pb2 as sales
@@ -185,6 +186,32 @@ async def test_the_way_to_the_pool_and_the_next_contact(office: Office) -> None:
         ("线索“张三”已退回公海", pb.NOTIFICATION_KIND_POOL),
     ]
     assert found[1].due_time == soon
+
+
+async def test_whose_lead_gets_in_touch_again_is_told_once(office: Office) -> None:
+    ann = str(office.ann.person_id)
+    rule = Principal(tenant_id=office.boss.tenant_id, tenant=office.boss.tenant, person_id=NOBODY)
+
+    def again(status: str = "CONTACTED", repeated: bool = True, owner: str = ann) -> leads.LeadCaptured:
+        snapshot = leads.LeadSnapshot(name="张三", status=lead_pb2.LeadStatus.Value(f"LEAD_STATUS_{status}"))
+        return leads.LeadCaptured(owner_id=owner, lead=snapshot, repeated=repeated)
+
+    id = await office.hear(again(), by=rule)
+    await office.hear(again(), by=rule, event_id=id)
+    await office.hear(again("DISQUALIFIED"), by=rule)
+    await office.hear(again("CONVERTED"), by=rule)
+    await office.hear(again(repeated=False), by=rule)
+    await office.hear(again(owner=""), by=rule)
+    await office.hear(again(), by=office.ann)
+    await office.hear(again(), by=rule, at=NOW - timedelta(days=8))
+    found = await office.inbox(office.ann, order_by="createTime")
+    assert [one.title for one in found] == [
+        "线索“张三”再次联系了我们", "已关闭的线索“张三”再次联系了我们", "已转为客户的线索“张三”再次联系了我们",
+    ]  # fmt: skip
+    assert {one.kind for one in found} == {pb.NOTIFICATION_KIND_CAME_AGAIN}
+    for _ in range(20):
+        await office.hear(again("NEW"), by=rule)
+    assert (await office.inbox(office.ann, order_by="createTime"))[-1].title.startswith("另有 ")
 
 
 async def test_customers_on_the_way_to_the_pool_and_shared_ones(office: Office) -> None:

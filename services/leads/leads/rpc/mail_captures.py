@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -30,11 +31,12 @@ from leads.mail_capture import (
     change_source,
     come_again,
     place,
+    set_aside,
     set_up,
     take_mail,
     wake,
 )
-from leads.mail_reading import MOST_BYTES, read
+from leads.mail_reading import MOST_BYTES, key_of, read
 from leads.rpc.jobs import by_itself
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,12 @@ SOURCE = MessageMapping(pb.MailCapture, skip=["password_set"])
 SOURCES = Listing(MailCapture, None, {"name": Field("name", Kind.TEXT, sortable=True)}, "name")
 _AT_ONCE = 20
 _MOST_A_POLL = 500
+_ENOUGH = 8_000_000
+"""Bytes after which no more is read over one connection: they are in memory."""
+_TO_KEEP = 60.0
+"""Seconds that are left of a connection when no more is read over it."""
+_LONGEST_POLL = 600.0
+"""Seconds after which what is left of a mailbox waits for its next turn."""
 _WAITING = ThreadPoolExecutor(max_workers=6, thread_name_prefix="mailbox")
 """Threads that wait for mail servers and for what their names mean. Those that everybody shares would not be enough: a few
 servers that say nothing kept every import from beginning."""
@@ -152,14 +160,27 @@ async def read_mailbox(payload: Mapping[str, Any], call: Call) -> None:
     reason = said = ""
     try:
         await _read(call, source)
-    except (MailboxProblem, NoPassword) as problem:
-        reason, said = problem.reason, problem.message
+    except Exception as error:  # whatever it is, the mailbox is read again
+        if isinstance(error, MailboxProblem | NoPassword):
+            reason, said = error.reason, error.message
+        elif _passes(error):
+            raise
+        else:
+            log.exception("mailbox %s cannot be read", id)
+            reason, said = "INTERNAL", "A fault of the service keeps the mailbox from being read."
     async with call.database.transaction(call.who, origin="job") as tx:
         await come_again(tx, id, source.version, reason, said)
 
 
 class MailboxProblem(Problem):
     """The mailbox, or the way to it, is the reason."""
+
+
+def _passes(error: Exception) -> bool:
+    """Whether what went wrong has nothing to do with what was being done: the database does not answer, or somebody is in the
+    way."""
+    passing = (Code.UNAVAILABLE, Code.ABORTED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED)
+    return isinstance(error, Problem) and error.code in passing
 
 
 async def _read(call: Call, source: MailCapture) -> None:
@@ -169,7 +190,8 @@ async def _read(call: Call, source: MailCapture) -> None:
     validity, uid = source.uid_validity, source.last_uid
     since = None if source.from_beginning else source.created_at.date() - timedelta(days=1)
     taken = 0
-    while taken < _MOST_A_POLL:
+    until = time.monotonic() + _LONGEST_POLL
+    while taken < _MOST_A_POLL and time.monotonic() < until:
         try:
             account = Account(
                 source.host, source.port, source.security, source.user_name,
@@ -189,18 +211,44 @@ async def _read(call: Call, source: MailCapture) -> None:
             return
         validity = found.validity
         for number, raw in found.messages:
-            mail = await asyncio.to_thread(read, raw)
-            async with call.database.transaction(call.who, origin="job") as tx:
-                now = await tx.find(MailCapture, source.id)
-                if now is None or not now.active or (now.host, now.user_name, now.folder) != (
-                    source.host, source.user_name, source.folder
-                ):  # fmt: skip
-                    return
-                await take_mail(tx, now, mail, validity, number)
+            if not await _take(call, source, raw, validity, number):
+                return
             uid = number
         taken += len(found.messages)
         if not found.more:
             return
+
+
+async def _take(call: Call, source: MailCapture, raw: bytes, validity: int, number: int) -> bool:
+    """Takes one mail in, or sets it aside when that cannot be done. False when the mailbox is another one by now."""
+    key = key_of(raw)
+    try:
+        mail = await asyncio.to_thread(read, raw)
+        key = mail.key
+        async with call.database.transaction(call.who, origin="job") as tx:
+            now = await _still(tx, source)
+            if now is not None:
+                await take_mail(tx, now, mail, validity, number)
+            return now is not None
+    except Exception as error:  # whatever is wrong with one mail, those behind it come in
+        if _passes(error):
+            raise
+        log.exception("mail %s of mailbox %s, number %d, is set aside", key, source.id, number)
+    async with call.database.transaction(call.who, origin="job") as tx:
+        now = await _still(tx, source)
+        if now is not None:
+            await set_aside(tx, now, key, validity, number)
+        return now is not None
+
+
+async def _still(tx: Transaction, source: MailCapture) -> MailCapture | None:
+    """The mailbox, locked, if it is the one that is being read and is to be."""
+    now = await tx.find(MailCapture, source.id)
+    if now is None or not now.active or (now.host, now.user_name, now.folder) != (
+        source.host, source.user_name, source.folder
+    ):  # fmt: skip
+        return None
+    return now
 
 
 class _Found:
@@ -224,9 +272,13 @@ def _some(
         if validity == 0 and since is not None:
             return _Found(True, mailbox.uid_validity, max(mailbox.after(0), default=0), (), False)
         numbers = _behind(mailbox, validity, uid, since)
-        some = numbers[:_AT_ONCE]
-        messages = [(number, mailbox.message(number, MOST_BYTES)) for number in some]
-        return _Found(False, mailbox.uid_validity, 0, messages, len(numbers) > len(some))
+        messages: list[tuple[int, bytes]] = []
+        for number in numbers[:_AT_ONCE]:
+            messages.append((number, mailbox.message(number, MOST_BYTES)))
+            # What a slow server has sent is kept before the connection ends.
+            if sum(len(raw) for _, raw in messages) > _ENOUGH or mailbox.seconds_left < _TO_KEEP:
+                break
+        return _Found(False, mailbox.uid_validity, 0, messages, len(numbers) > len(messages))
 
 
 def _behind(mailbox: Mailbox, validity: int, uid: int, since: date | None) -> list[int]:
