@@ -23,8 +23,13 @@ from kehu.leads.v1 import (
 
 from chassis.errors import Code
 from chassis.ids import new_id
+from chassis.imports.importer import ImportRow, Options
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
+from leads.handling import hold
+from leads.imports import save
+from leads.lead import Lead
+from leads.pool import give_back
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 Make = Callable[[], Awaitable[Any]]
@@ -304,3 +309,23 @@ async def test_what_is_set_has_a_history(company: Make) -> None:
         assert await c.history(record.id, kind), kind
     await refused(Code.NOT_FOUND, "NOT_FOUND", c.history(rule.id, "assignment_rule", ann))
     await refused(Code.NOT_FOUND, "NOT_FOUND", c.history(absence.id, "absence", await c.person("Bob")))
+
+
+async def test_what_is_returned_takes_no_turn_from_what_was_imported_with_it(company: Make) -> None:
+    c = await company()
+    ann, bob = [await c.person(name) for name in ("Ann", "Bob")]
+    await c.rule("Round", ann, bob)
+    await c.handling(assign_imported=True)
+    # Both wait for the rules at the same time.
+    async with c.leads.running.database.transaction(c.boss) as tx:
+        rows = [ImportRow(number, {"name": f"Imported {number}"}) for number in range(6)]
+        first = (await save(tx, rows, Options()))[0].id
+        assert first is not None
+        lead = await tx.find(Lead, first)
+        assert lead is not None
+        await give_back(tx, lead, await hold(tx), "not mine")
+    await c.settled()
+    causes = await c.rows(
+        "SELECT assignment_cause AS cause, count(*) AS n FROM leads GROUP BY assignment_cause"
+    )
+    assert {row["cause"]: row["n"] for row in causes} == {"RULE": 5, "PASSED_ON": 1}

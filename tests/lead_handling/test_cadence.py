@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Value
+from kehu.bulkedits.v1 import bulk_edits_pb2
 from kehu.leads.v1 import cadence_pb2, cadence_service_pb2, lead_pb2, lead_service_pb2
 
 from chassis.errors import Code
 from chassis.testing import eventually, refused, somebody
+from chassis.wire import from_dict
 from leads.rpc.pool import day_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -176,3 +179,52 @@ async def test_when_its_time_has_come_it_is_told_once(company: Make) -> None:
     assert Counter(await c.told(lead.id))["lead.contact_due"] == 1
     (job,) = await c.rows("SELECT payload FROM jobs WHERE kind = 'contact_due' AND key = $1", lead.id)
     assert job["payload"]["at"] and cadence.automatic
+
+
+async def moved(c: Any, lead: lead_pb2.Lead, at: datetime, who: Any = None) -> lead_pb2.Lead:
+    request = lead_service_pb2.UpdateLeadRequest(lead=lead_pb2.Lead(id=lead.id))
+    request.lead.next_contact_time.FromDatetime(at)
+    return await c.verb("UpdateLead", request, who)
+
+
+async def test_every_time_for_the_next_contact_is_told_when_it_comes(company: Make) -> None:
+    c = await company()
+    ann = await c.person("Ann")
+    soon, later = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) + timedelta(days=3)
+    jobs = "SELECT due_at FROM jobs WHERE kind = 'contact_due' AND key = $1"
+
+    async def due_at(lead: lead_pb2.Lead) -> list[datetime]:
+        return [row["due_at"] for row in await c.rows(jobs, lead.id)]
+
+    # Without a cadence, whoever says the time.
+    made = lead_pb2.Lead(name="Made", owner_id=str(ann.person_id))
+    made.next_contact_time.FromDatetime(soon)
+    by_hand = await c.verb("CreateLead", lead_service_pb2.CreateLeadRequest(lead=made))
+    assert await due_at(by_hand) == [soon]
+    spoken = await c.lead(ann)
+    contact = lead_service_pb2.ContactLeadRequest(id=spoken.id)
+    contact.next_contact_time.FromDatetime(later)
+    await c.verb("ContactLead", contact, ann)
+    assert await due_at(spoken) == [later]
+    # With one, and moved.
+    await c.cadence(PHONE, automatic=True, condition="source = WEB_FORM")
+    proposed = await c.lead(ann, source=lead_pb2.LEAD_SOURCE_WEB_FORM)
+    await moved(c, proposed, soon, ann)
+    assert await due_at(proposed) == [soon]
+    edit = bulk_edits_pb2.CreateBulkEditRequest(record_type="lead", ids=[spoken.id, proposed.id])
+    at = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    edit.change.values.CopyFrom(from_dict(Value, {"nextContactTime": at}))
+    await c.ask("BulkEditService/CreateBulkEdit", edit, bulk_edits_pb2.BulkEdit)
+
+    async def all_told() -> bool:
+        return all(["lead.contact_due" in await c.told(lead.id) for lead in (spoken, proposed)])
+
+    await eventually(all_told, 60)
+    await moved(c, by_hand, datetime.now(UTC) - timedelta(seconds=1), ann)
+    await c.settled()
+    # Each once; and what somebody says long after is in the list of what is late.
+    await moved(c, spoken, datetime.now(UTC) - timedelta(days=2), ann)
+    await c.settled()
+    for lead in (by_hand, spoken, proposed):
+        assert Counter(await c.told(lead.id))["lead.contact_due"] == 1
+    assert spoken.name in await due(c, lead_service_pb2.DUE_WHEN_OVERDUE, ann)

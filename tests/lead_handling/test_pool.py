@@ -8,15 +8,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from kehu.leads.v1 import lead_pb2, lead_service_pb2
+from kehu.leads.v1 import (
+    absence_service_pb2,
+    assignment_pb2,
+    cleaning_service_pb2,
+    lead_merge_pb2,
+    lead_pb2,
+    lead_service_pb2,
+)
+from kehu.sales.v1 import events_pb2 as sales
 
 from chassis.errors import Code, Problem
+from chassis.events.event import Envelope
+from chassis.events.subscriptions import Arrival, take_in
+from chassis.ids import new_id
 from chassis.owners import Owner
 from chassis.principal import Principal
 from chassis.testing import eventually, refused, somebody
 from leads.handling import RECLAIM, hold
 from leads.lead import capture
-from leads.pool import reclaim_idle, warn_idle
+from leads.listens import SUBSCRIPTIONS
+from leads.pool import forget_days, reclaim_idle, warn_idle
 from leads.rpc.jobs import expire_offer, reclaim
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -248,6 +260,159 @@ async def test_idle_leads_go_back_after_a_warning_once(company: Make) -> None:
         "lead.created": 1, "lead.reclaim_warned": 1, "lead.reclaimed": 1,
     }  # fmt: skip
     assert [(await c.now(one.id)).owner_id for one in (kept, touched, partner)] == [str(ann.person_id)] * 3
+
+
+async def owner_now(c: Any, *leads: lead_pb2.Lead) -> list[str]:
+    """Whose they are after all that is idle was taken back, forgotten and warned of."""
+    for some in (reclaim_idle, forget_days, warn_idle):
+        await work(c, some, c.leads)
+    return await c.owners(list(leads))
+
+
+async def warned_until(c: Any, id: str) -> None:
+    """The owner was warned, and the day has passed."""
+    await c.execute(
+        "UPDATE leads SET reclaim_time = now() - interval '1 minute' WHERE id = CAST(:p0 AS uuid)", id
+    )
+
+
+async def no_job(c: Any) -> None:
+    """What follows is done by hand, and not by the job."""
+    await c.settled()
+    await c.execute("UPDATE jobs SET due_at = now() + interval '1 hour' WHERE kind = :p0", RECLAIM)
+
+
+async def test_a_warning_holds_for_the_rule_by_which_it_was_given(company: Make) -> None:
+    c = await company()
+    ann = await c.person("Ann")
+    lead = await c.lead(ann)
+    await c.handling(reclaim_idle_days=7)
+    await no_job(c)
+    await idle(c, 8, lead)
+    await warned_until(c, lead.id)
+    await c.handling("reclaim_idle_days", reclaim_idle_days=90)
+    await no_job(c)
+    assert await owner_now(c, lead) == ["Ann"]
+    # Off, and on again a long time later: nobody loses a lead unwarned.
+    await c.handling(reclaim_idle_days=7)
+    await no_job(c)
+    await warned_until(c, lead.id)
+    await c.handling("reclaim_idle_days", reclaim_idle_days=0)
+    await c.handling(reclaim_idle_days=7, reclaim_condition="NOT source = PARTNER")
+    await no_job(c)
+    assert await owner_now(c, lead) == ["Ann"]
+    assert (await c.now(lead.id)).reclaim_time.ToDatetime(tzinfo=UTC) > datetime.now(UTC) + timedelta(
+        hours=23
+    )
+    # What the rule keeps by now, and again takes later, is warned of anew.
+    await warned_until(c, lead.id)
+    await c.execute("UPDATE leads SET source = 'PARTNER' WHERE id = CAST(:p0 AS uuid)", lead.id)
+    assert await owner_now(c, lead) == ["Ann"] and not (await c.now(lead.id)).HasField("reclaim_time")
+    await c.execute("UPDATE leads SET source = 'OTHER' WHERE id = CAST(:p0 AS uuid)", lead.id)
+    assert await owner_now(c, lead) == ["Ann"]
+    await warned_until(c, lead.id)
+    assert await owner_now(c, lead) == [""]
+
+
+async def away(c: Any, person: Principal, begin: float, end: float) -> None:
+    """The person is away from so many days ago until so many days ago."""
+    now = datetime.now(UTC)
+    absence = assignment_pb2.Absence(owner_id=str(person.person_id))
+    absence.from_time.FromDatetime(now - timedelta(days=begin))
+    absence.until_time.FromDatetime(now - timedelta(days=end))
+    request = absence_service_pb2.CreateAbsenceRequest(absence=absence)
+    await c.ask("AbsenceService/CreateAbsence", request, assignment_pb2.Absence)
+
+
+async def test_the_days_of_an_absence_do_not_count(company: Make) -> None:
+    c = await company()
+    ann, bob, cy = [await c.person(name) for name in ("Ann", "Bob", "Cy")]
+    leads = [await c.lead(person) for person in (ann, bob, cy)]
+    await c.handling(reclaim_idle_days=7, reclaim_warning_days=1)
+    await no_job(c)
+    await idle(c, 18, *leads)
+    # Two that overlap are counted once: Ann has worked for five days, Bob for eight, and Cy is not back.
+    await away(c, ann, 16, 8)
+    await away(c, ann, 10, 3)
+    await away(c, bob, 14, 4)
+    await away(c, cy, 10, -2)
+    for lead in leads:
+        await warned_until(c, lead.id)
+    assert await owner_now(c, *leads) == ["Ann", "", "Cy"]
+    assert [(await c.now(lead.id)).HasField("reclaim_time") for lead in leads] == [False] * 3
+    assert "lead.reclaim_warned" not in await c.told(leads[0].id) + await c.told(leads[2].id)
+    # Six and a half days of work: Ann is warned, and has as many hours as the rule says.
+    await idle(c, 19.5, leads[0])
+    assert await owner_now(c, leads[0]) == ["Ann"]
+    until = (await c.now(leads[0].id)).reclaim_time.ToDatetime(tzinfo=UTC)
+    assert timedelta(hours=23) < until - datetime.now(UTC) < timedelta(hours=25)
+
+
+async def test_activities_with_a_lead_count_as_work(company: Make) -> None:
+    c = await company()
+    ann = await c.person("Ann")
+    leads = [await c.lead(ann) for _ in range(4)]
+    called, planned, before, merged = leads
+    await c.handling(reclaim_idle_days=7)
+    await no_job(c)
+    await idle(c, 8, *leads)
+    for lead in leads:
+        await warned_until(c, lead.id)
+    request = cleaning_service_pb2.MergeLeadsRequest(id=called.id, merged_ids=[merged.id])
+    await c.ask("CleaningService/MergeLeads", request, lead_merge_pb2.LeadMerge)
+    await idle(c, 8, called)
+    await warned_until(c, called.id)
+
+    async def hear(event: Any, lead: lead_pb2.Lead, at: datetime) -> None:
+        event.activity.lead_id = lead.id
+        if isinstance(event, sales.ActivityCompleted):
+            event.activity.complete_time.FromDatetime(at)
+        listener = SUBSCRIPTIONS.listener(event.DESCRIPTOR.full_name)
+        assert listener is not None and listener.concerns(event)
+        envelope = Envelope(
+            event_id=new_id(), type=event.DESCRIPTOR.full_name, source="sales", subject="", tenant_id=c.boss.tenant_id,
+            tenant=c.boss.tenant, record_id=new_id(), version=1, time=at, person_id=ann.person_id, person_name="Ann",
+            traceparent="",
+        )  # fmt: skip
+        for _ in range(2):
+            await take_in(c.leads.running.database, "leads", [Arrival(listener, envelope, event)])
+
+    now = datetime.now(UTC)
+    await hear(sales.ActivityCompleted(), merged, now - timedelta(days=2))
+    await hear(sales.ActivityPlanned(), planned, now)
+    await hear(sales.ActivityCompleted(), before, now - timedelta(days=9))
+    assert await owner_now(c, called, planned, before) == ["Ann", "Ann", ""]
+    touched = await c.now(called.id)
+    assert abs(touched.touch_time.ToDatetime(tzinfo=UTC) - (now - timedelta(days=2))) < timedelta(seconds=1)
+    assert not touched.HasField("reclaim_time")
+    ended = SUBSCRIPTIONS.listener(sales.ActivityCompleted.DESCRIPTOR.full_name)
+    assert ended is not None and not ended.concerns(sales.ActivityCompleted())
+
+
+async def test_a_merge_that_is_undone_leaves_no_offer_without_end(company: Make) -> None:
+    c = await company()
+    ann, bob = [await c.person(name) for name in ("Ann", "Bob")]
+    kept = await c.lead(ann)
+    lead = await c.lead(c.boss)
+    request = lead_service_pb2.AssignLeadRequest(id=lead.id, owner_id=str(bob.person_id), accept_minutes=30)
+    await c.verb("AssignLead", request)
+    merge = cleaning_service_pb2.MergeLeadsRequest(id=kept.id, merged_ids=[lead.id])
+    made = await c.ask("CleaningService/MergeLeads", merge, lead_merge_pb2.LeadMerge)
+    # The time to accept it passes while it is merged, and so does the day on which it would go to the pool.
+    passed = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    await c.execute("DELETE FROM jobs WHERE kind = 'acceptance'")
+    await c.execute(
+        "UPDATE lead_merges SET kept = jsonb_set(kept, CAST(:p0 AS text[]), to_jsonb(CAST(:p1 AS text)))",
+        ["lead", lead.id, "accept_until_time", "0"], passed,
+    )  # fmt: skip
+    undo = cleaning_service_pb2.UndoLeadMergeRequest(id=made.id)
+    await c.ask("CleaningService/UndoLeadMerge", undo, lead_merge_pb2.LeadMerge)
+
+    async def in_the_pool() -> bool:
+        return not (await c.now(lead.id)).owner_id
+
+    await eventually(in_the_pool, 30)
+    assert (await c.now(lead.id)).assignment_cause == lead_pb2.ASSIGNMENT_CAUSE_NOT_ACCEPTED
 
 
 async def test_the_job_that_reclaims_comes_again_and_survives_a_death(company: Make) -> None:

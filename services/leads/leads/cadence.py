@@ -16,7 +16,7 @@ from chassis.records import Record
 from leads import errors
 from leads.conditions import ABOUT, check
 from leads.handling import Handling, Step
-from leads.lead import Lead
+from leads.lead import Lead, remind
 from leads.lead_events import (
     LeadCadenceStarted,
     LeadCadenceStepReported,
@@ -25,9 +25,6 @@ from leads.lead_events import (
     tell,
 )
 from leads.words import OPEN, REACHED
-
-DUE = "contact_due"
-"""Tells that the time a cadence proposed has come."""
 
 
 class Cadence(Record, table=True):
@@ -134,7 +131,7 @@ async def report(
     else:
         following = steps[touch.step]
         lead.propose(touch.cadence_id, touch.step + 1, following, next_time or tx.now + following.delay)
-        await remind(tx, lead)
+    await remind(tx, lead)
     tell(
         tx, lead, handling, LeadCadenceStepReported, touch_id=touch.id, cadence_id=touch.cadence_id, step=touch.step,
         channel=touch.channel, outcome=outcome, cadence_ended=ended,
@@ -152,14 +149,7 @@ def stop(tx: Transaction, lead: Lead, handling: Handling) -> None:
     tell(tx, lead, handling, LeadCadenceStopped, cadence_id=cadence_id)
 
 
-async def remind(tx: Transaction, lead: Lead) -> None:
-    """Has it told when the proposed time has come."""
-    if lead.cadence_id is not None and lead.next_contact_time is not None:
-        payload = {"lead_id": str(lead.id), "at": lead.next_contact_time.isoformat()}
-        await tx.enqueue(DUE, payload, due_at=lead.next_contact_time, key=str(lead.id))
-
-
 def tell_due(tx: Transaction, lead: Lead, handling: Handling, at: datetime) -> None:
-    """The proposed time has come, unless another one was proposed since."""
-    if lead.cadence_id is not None and lead.next_contact_time == at and lead.status in OPEN:
+    """The time for the next contact has come, unless it is another one by now."""
+    if lead.next_contact_time == at and lead.status in OPEN:
         tell(tx, lead, handling, LeadContactDue)

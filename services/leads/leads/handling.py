@@ -63,6 +63,9 @@ async def settings_of(tx: Transaction) -> LeadHandling:
     return await tx.find(LeadHandling, id, lock=False) or LeadHandling(id=id)
 
 
+_WARN_ANEW = text("UPDATE leads SET reclaim_time = NULL WHERE reclaim_time IS NOT NULL")
+
+
 async def change_handling(tx: Transaction, values: Mapping[str, Any], etag: str) -> LeadHandling:
     """Sets what is named. Raises Invalid for days that leave no time to warn, or a condition that is none."""
     await hold_alone(tx)
@@ -80,6 +83,9 @@ async def change_handling(tx: Transaction, values: Mapping[str, Any], etag: str)
         raise Invalid("handling.reclaimWarningDays", "is at least 1 and less than reclaimIdleDays")
     if changed:
         tx.record(LeadHandlingUpdated(handling_id=id, changed_fields=changed), on=kept)
+    if not {"reclaim_idle_days", "reclaim_warning_days", "reclaim_condition"}.isdisjoint(changed):
+        # A warning holds for the rule by which it was given.
+        await tx.session.execute(_WARN_ANEW)
     if kept.reclaim_idle_days:
         await tx.enqueue(RECLAIM, {}, key=RECLAIM)
     return kept

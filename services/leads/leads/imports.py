@@ -31,12 +31,11 @@ from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
 from chassis.papers import papers_on
 from leads.assignment import JOB
-from leads.cadence import remind
 from leads.captures import note_first, tells_origin
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotAssignable, LeadTouched
 from leads.handling import Handling, hold
-from leads.lead import Lead, assign_lead, capture, change_lead
+from leads.lead import Lead, assign_lead, capture, change_lead, remind
 from leads.lead_events import LeadDeleted, told
 
 _SOURCE = Choice({
@@ -92,7 +91,7 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
                 out.append(created(lead.id))
     # Whoever imports for somebody else has said whose they are.
     if given and handling.assign_imported and owner.person_id == tx.who.person_id:
-        await tx.enqueue(JOB, {"lead_ids": given}, key=given[0])
+        await tx.enqueue(JOB, {"lead_ids": given})
     return out
 
 

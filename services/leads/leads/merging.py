@@ -23,8 +23,9 @@ from chassis.principal import Act
 from chassis.records import Owned
 from chassis.visibility import covers
 from leads import errors
+from leads.assignment import watch_acceptance
 from leads.handling import Handling
-from leads.lead import ORIGIN, Lead
+from leads.lead import ORIGIN, Lead, remind
 from leads.lead_events import (
     LeadDisqualified,
     LeadMerged,
@@ -82,7 +83,8 @@ def joined(rows: Sequence[Any], choices: Choices) -> dict[str, Any]:
     first = next((row for row in oldest if any(getattr(row, name) for name in ORIGIN[2:])), oldest[0])
     values |= {name: getattr(first, name) for name in ORIGIN}
     values["tags"] = list(dict.fromkeys(tag for row in rows for tag in row.tags))[:_MOST_TAGS]
-    values["notes"] = "\n".join(dict.fromkeys(row.notes for row in rows if row.notes))[-_LONGEST_NOTES:]
+    # The survivor's own stand first and are whole; the others' stand with them still.
+    values["notes"] = "\n".join(dict.fromkeys(row.notes for row in rows if row.notes))[:_LONGEST_NOTES]
     values["custom_fields"] = _custom(rows, choices)
     values["first_contact_time"] = min(_times(rows, "first_contact_time"), default=None)
     values["last_contact_time"] = max(_times(rows, "last_contact_time"), default=None)
@@ -229,6 +231,7 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
     changed = put_back(survivor, kept)
     if "contact_count" in kept and survivor.contact_count > kept["contact_count"][0]:
         _stay_contacted(survivor)
+    survivor.touch(tx.now)
     survivor.findable()
     await tx.session.flush()
     restored: list[Lead] = []
@@ -238,6 +241,10 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
             continue
         put_back(loser, rows.get(str(loser.id), {}))
         loser.findable()
+        # What was to happen with it in the meantime did not.
+        loser.touch(tx.now)
+        await watch_acceptance(tx, loser)
+        await remind(tx, loser)
         tell(tx, loser, handling, LeadReopened)
         restored.append(loser)
     if changed:

@@ -101,15 +101,31 @@ async def claim(tx: Transaction, id: UUID, handling: Handling) -> Lead:
     return lead
 
 
-# The condition of the tenant's rule comes behind these words, its parameters after theirs. Leads that somebody holds are looked
-# at next time: who holds one is taking it in hand, or back.
-_IDLE = (
-    "SELECT t.id FROM leads AS t WHERE t.owner_id IS NOT NULL AND t.status = ANY($1) AND t.acceptance <> 'PENDING'"
-    " AND t.deleted_at IS NULL AND t.touch_time <= $2 AND {due} AND "
+# While its owner is away, no time passes for a lead. The days are counted once, however many absences speak of them.
+_SINCE = (
+    "t.touch_time + coalesce((SELECT sum(upper(r.away) - lower(r.away)) FROM (SELECT unnest(range_agg(tstzrange("
+    "greatest(a.from_time, t.touch_time), least(a.until_time, $2)))) AS away FROM absences AS a WHERE a.owner_id = t.owner_id"
+    " AND a.deleted_at IS NULL AND a.from_time < $2 AND a.until_time > t.touch_time AND t.touch_time < $2) AS r), interval '0')"
 )
-_TO_WARN = _IDLE.replace("{due}", "t.reclaim_time IS NULL")
-_TO_RECLAIM = _IDLE.replace("{due}", "t.reclaim_time <= $2")
-_SOME = " ORDER BY t.touch_time, t.id LIMIT $3 FOR UPDATE SKIP LOCKED"
+_AWAY = (
+    "EXISTS (SELECT FROM absences AS a WHERE a.owner_id = t.owner_id AND a.deleted_at IS NULL AND a.from_time <= $2"
+    " AND a.until_time > $2)"
+)
+# $2 is now, $3 since when a lead is idle. The condition of the tenant's rule comes behind these words, its parameters after
+# theirs.
+_IDLE = (
+    "t.owner_id IS NOT NULL AND t.status = ANY($1) AND t.acceptance <> 'PENDING' AND t.deleted_at IS NULL"
+    f" AND t.touch_time <= $3 AND {_SINCE} <= $3 AND NOT {_AWAY} AND "
+)
+# Leads that somebody holds are looked at next time: who holds one is taking it in hand, or back.
+_SOME = " ORDER BY t.touch_time, t.id LIMIT $4 FOR UPDATE OF t SKIP LOCKED"
+_TO_WARN = f"SELECT t.id, {_SINCE} AS since FROM leads AS t WHERE t.reclaim_time IS NULL AND {_IDLE}"  # noqa: S608 (constants)
+_TO_RECLAIM = f"SELECT t.id, {_SINCE} AS since FROM leads AS t WHERE t.reclaim_time <= $2 AND {_IDLE}"  # noqa: S608 (constants)
+_FORGET_DAY = (
+    "UPDATE leads SET reclaim_time = NULL WHERE id IN (SELECT t.id FROM leads AS t WHERE t.reclaim_time <= $2"  # noqa: S608 (constants)
+    f" AND t.deleted_at IS NULL AND ({_IDLE}"
+)
+_KEPT = f") IS NOT TRUE{_SOME}) RETURNING id"
 
 
 async def warn_idle(tx: Transaction, handling: Handling) -> bool:
@@ -121,10 +137,9 @@ async def warn_idle(tx: Transaction, handling: Handling) -> bool:
         timedelta(days=settings.reclaim_idle_days),
         timedelta(days=settings.reclaim_warning_days),
     )
-    found = await _idle(tx, _TO_WARN, tx.now - (idle - warning), settings)
-    for lead in found:
-        assert lead.touch_time is not None
-        lead.reclaim_time = max(lead.touch_time + idle, tx.now + warning)
+    found = await _some(tx, _TO_WARN, idle - warning, settings)
+    for lead, since in found:
+        lead.reclaim_time = max(since + idle, tx.now + warning)
         tell(tx, lead, handling, LeadReclaimWarned, reclaim_time=lead.reclaim_time)
     return len(found) == _AT_ONCE
 
@@ -134,8 +149,8 @@ async def reclaim_idle(tx: Transaction, handling: Handling) -> bool:
     settings = await settings_of(tx)
     if not settings.reclaim_idle_days:
         return False
-    found = await _idle(tx, _TO_RECLAIM, tx.now, settings)
-    for lead in found:
+    found = await _some(tx, _TO_RECLAIM, timedelta(days=settings.reclaim_idle_days), settings)
+    for lead, _ in found:
         previous = lead.owner_id
         lead.settle_acceptance()
         lead.belong(None, tx.now, IDLE)
@@ -143,10 +158,42 @@ async def reclaim_idle(tx: Transaction, handling: Handling) -> bool:
     return len(found) == _AT_ONCE
 
 
-async def _idle(tx: Transaction, sql: str, until: datetime, settings: LeadHandling) -> Sequence[Lead]:
-    such = await where(tx, settings.reclaim_condition, 4)
+async def forget_days(tx: Transaction, handling: Handling) -> bool:
+    """Takes the day from some leads whose day has passed and which stayed, as the rule keeps them or their owner was away: before
+    they are taken, their owner is warned anew. Whether there may be more."""
+    settings = await settings_of(tx)
+    if not settings.reclaim_idle_days:
+        return False
+    kept = await _rows(tx, _FORGET_DAY, timedelta(days=settings.reclaim_idle_days), settings, _KEPT)
+    return len(kept) == _AT_ONCE
+
+
+async def _some(
+    tx: Transaction, sql: str, idle: timedelta, settings: LeadHandling
+) -> Sequence[tuple[Lead, datetime]]:
+    """Leads, locked, and since when they are idle."""
+    rows = await _rows(tx, sql, idle, settings, _SOME)
+    found = [(await tx.find(Lead, UUID(str(row["id"]))), row["since"]) for row in rows]
+    return [(lead, since) for lead, since in found if lead is not None]
+
+
+async def _rows(
+    tx: Transaction, sql: str, idle: timedelta, settings: LeadHandling, end: str
+) -> Sequence[Any]:
+    such = await where(tx, settings.reclaim_condition, 5)
     connection = await tx.session.connection()
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    rows = await driver.fetch(sql + such.text + _SOME, list(OPEN), until, _AT_ONCE, *such.values)
-    found = [await tx.find(Lead, UUID(str(row["id"]))) for row in rows]
-    return [lead for lead in found if lead is not None]
+    asked = (list(OPEN), tx.now, tx.now - idle, _AT_ONCE)
+    return await driver.fetch(sql + such.text + end, *asked, *such.values)
+
+
+# Who works on a lead does not write it: neither its version nor its history tells of it.
+_WORKED = text(
+    "UPDATE leads SET touch_time = :at, reclaim_time = NULL WHERE id = coalesce((SELECT t.duplicate_of_lead_id FROM leads AS t"
+    " WHERE t.id = :id), :id) AND deleted_at IS NULL AND status = ANY(:open) AND (touch_time IS NULL OR touch_time < :at)"
+)
+
+
+async def worked_on(tx: Transaction, lead_id: UUID, at: datetime) -> None:
+    """Somebody worked on the lead elsewhere, or on one that was merged into it: then it was not idle."""
+    await tx.session.execute(_WORKED, {"id": lead_id, "at": min(at, tx.now), "open": list(OPEN)})

@@ -16,8 +16,8 @@ from chassis.rpc import Call
 from leads import assignment, cadence, handling, score
 from leads.assignment import assign_by_rules, lock_leads
 from leads.handling import Handling, hold, settings_of
-from leads.lead import Lead
-from leads.pool import RECLAIM_EVERY, expire, reclaim_idle, warn_idle
+from leads.lead import DUE, Lead
+from leads.pool import RECLAIM_EVERY, expire, forget_days, reclaim_idle, warn_idle
 from leads.rpc.roster import roster_of
 from leads.words import PASSED_ON, RETURNED, RULE
 
@@ -76,8 +76,8 @@ async def _batches(call: Call, some: Some) -> None:
 async def reclaim(payload: Mapping[str, Any], call: Call) -> None:
     """Takes idle leads back, and comes again while the tenant wants it."""
     call = by_itself(call)
-    await _batches(call, reclaim_idle)
-    await _batches(call, warn_idle)
+    for some in (reclaim_idle, forget_days, warn_idle):
+        await _batches(call, some)
     async with call.database.transaction(call.who, origin="job") as tx:
         if (await settings_of(tx)).reclaim_idle_days:
             due = datetime.now(UTC) + RECLAIM_EVERY
@@ -90,7 +90,7 @@ async def rescore(payload: Mapping[str, Any], call: Call) -> None:
 
 
 async def contact_due(payload: Mapping[str, Any], call: Call) -> None:
-    """Tells that the time a cadence proposed has come."""
+    """Tells that the time for the next contact has come."""
     call = by_itself(call)
     async with call.database.transaction(call.who, origin="job") as tx:
         held = await hold(tx)
@@ -104,5 +104,5 @@ JOBS: Mapping[str, Job] = {
     assignment.EXPIRY: expire_offer,
     handling.RECLAIM: reclaim,
     score.RESCORE: rescore,
-    cadence.DUE: contact_due,
+    DUE: contact_due,
 }

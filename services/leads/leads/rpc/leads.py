@@ -16,12 +16,11 @@ from chassis.mapping import to_datetime
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
 from leads.assignment import watch_acceptance
-from leads.cadence import remind
 from leads.captures import LeadCapture, follow, note_first, take_in, tells_origin
 from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import Handling, hold
-from leads.lead import Lead, assign_lead, capture, change_lead
+from leads.lead import Lead, assign_lead, capture, change_lead, remind
 from leads.lead_events import (
     LeadContacted,
     LeadDeleted,
@@ -156,10 +155,12 @@ async def contact(request: service_pb.ContactLeadRequest, tx: Transaction) -> pb
     if at > tx.now + _SKEW:
         raise Invalid("contactTime", "is in the future")
     following = to_datetime(request.next_contact_time) if request.HasField("next_contact_time") else None
+    before = lead.next_contact_time
     lead.contact(at, request.note, following)
     lead.touch(tx.now)
     tell(tx, lead, handling, LeadContacted, contact_time=at)
-    await remind(tx, lead)
+    if lead.next_contact_time != before:
+        await remind(tx, lead)
     return await answer(tx, lead)
 
 
