@@ -9,6 +9,7 @@ from google.api import http_pb2, httpbody_pb2  # pyright: ignore[reportMissingTy
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from chassis.callers import counted
 from chassis.validation.rules import rules_of
 from chassis.wire import descriptor_of, to_json
 from gateway import form_pages, forms
@@ -129,9 +130,9 @@ class Call:
         if key is not None:
             self._limits.callers.check(key, "requests")
         elif self._method.reads:
-            self._limits.strangers.check(exchange.client, "requests from this address")
+            self._limits.strangers.check(counted(exchange.client), "requests from this address")
         else:
-            self._limits.doors.check(exchange.client, "attempts from this address")
+            self._limits.doors.check(counted(exchange.client), "attempts from this address")
 
     async def _body(self, exchange: Exchange) -> bytes:
         length = exchange.headers.get(b"content-length", b"0")

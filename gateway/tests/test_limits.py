@@ -48,3 +48,16 @@ async def test_sign_ins_of_one_address_are_limited(house: House) -> None:
         answer = await house.http.post("/v1/sessions:signIn", json=said)
     assert (answer.status_code, answer.json()["reason"]) == (429, "RATE_LIMITED")
     assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_the_addresses_of_one_network_are_limited_together(house: House) -> None:
+    said = {"email": "ann@acme.example", "password": "a password of some length"}
+    for number in range(200):
+        from_here = {"x-forwarded-for": f"2001:db8:9:9:{number:x}::{number + 1:x}"}
+        answer = await house.http.post("/v1/sessions:signIn", json=said, headers=from_here)
+        if answer.status_code == 429:
+            break
+    else:
+        pytest.fail("each address has tries of its own")
+    elsewhere = {"x-forwarded-for": "2001:db8:9:a::1"}
+    assert (await house.http.post("/v1/sessions:signIn", json=said, headers=elsewhere)).status_code != 429

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlmodel import col
 
+from chassis.callers import counted
 from chassis.database import Database, Transaction
 from chassis.events.event import Event
 from chassis.principal import Principal
@@ -89,7 +90,7 @@ async def known_password(tx: Transaction, email: str, address: str) -> str | Non
     Raises TooManyAttempts.
     """
     email = email.strip().lower()
-    await passwords.check_brake(tx, email, address)
+    await passwords.check_brake(tx, email, counted(address))
     found = await tx.session.execute(
         select(col(Person.password_hash)).where(col(Person.email) == email, col(Person.deleted_at).is_(None))
     )
@@ -109,9 +110,9 @@ async def sign_in(
         select(Person).where(col(Person.email) == email, col(Person.deleted_at).is_(None)).with_for_update()
     )
     person = found.scalar_one_or_none()
-    await passwords.check_brake(tx, email, address)
+    await passwords.check_brake(tx, email, counted(address))
     if person is None or not good or person.password_hash != known or person.status != ACTIVE:
-        await passwords.count_failure(tx, email, address)
+        await passwords.count_failure(tx, email, counted(address))
         return None
     await passwords.clear_failures(tx, email)
     person.last_sign_in_time = tx.now

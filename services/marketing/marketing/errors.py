@@ -95,10 +95,8 @@ class OriginNotAllowed(Denied):
 class TooManySubmissions(Exhausted):
     reason = "TOO_MANY_SUBMISSIONS"
 
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(
-            "Too many forms were sent from this address: wait a minute.", retry_after=retry_after
-        )
+    def __init__(self, what: str, retry_after: float) -> None:
+        super().__init__(f"Too many forms were sent {what}: wait a minute.", retry_after=retry_after)
 
 
 def external_key_taken() -> AlreadyExists:

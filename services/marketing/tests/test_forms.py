@@ -21,6 +21,8 @@ from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import NOBODY, Principal, Reach, Rights
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
+from marketing.floods import Floods
+from marketing.rpc import submissions
 from marketing.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -246,6 +248,28 @@ async def test_robots_floods_foreign_sites_and_closed_forms(suite: Any) -> None:
     await refused(Code.NOT_FOUND, "NOT_FOUND", send(suite, form, **good))
     unknown = pb.WebForm(public_key="x" * 32)
     await refused(Code.NOT_FOUND, "NOT_FOUND", send(suite, unknown))
+
+
+async def test_many_addresses_of_one_network_are_one_and_a_form_has_a_budget(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form, other = await put_up(suite), await put_up(suite)
+    spread = [
+        send(suite, form, request_id=f"v6.{n}", address=f"2001:db8:7:7:{n:x}::{n + 1:x}") for n in range(10)
+    ]
+    await asyncio.gather(*spread)
+    next_one = send(suite, form, request_id="v6.11", address="2001:db8:7:7:ffff::1")
+    await refused(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SUBMISSIONS", next_one)
+    await send(suite, form, request_id="v6.12", address="2001:db8:7:8::1")
+    monkeypatch.setattr(submissions, "_FORMS", Floods(5, "by this form"))
+    for n in range(5):
+        await send(suite, form, request_id=f"b{n}", address=f"203.0.113.{n}")
+    await send(suite, form, request_id="b0", address="203.0.113.0")  # a repeat is none
+    full = send(suite, form, request_id="b5", address="203.0.113.5")
+    problem = await refused(Code.RESOURCE_EXHAUSTED, "TOO_MANY_SUBMISSIONS", full)
+    assert "form" in problem.message
+    await send(suite, other, request_id="b6", address="203.0.113.6")
+    assert len(await leads_of(suite, form)) == 10 + 1 + 5
 
 
 async def test_each_tenants_form_makes_that_tenants_lead(suite: Any) -> None:

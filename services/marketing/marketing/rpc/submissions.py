@@ -10,10 +10,11 @@ from uuid import UUID
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
 from kehu.marketing.v1 import web_form_service_pb2 as pb
 
+from chassis.callers import counted
 from chassis.errors import Code, IdempotencyKeyReused, NotFound, Problem
 from chassis.rpc import Call
 from marketing import errors
-from marketing.floods import Floods
+from marketing.floods import MOST_A_FORM, Floods
 from marketing.form import OPEN, fields_of, may_carry
 from marketing.rpc.forms import face
 from marketing.submission import (
@@ -33,17 +34,23 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{32}")
 _FORM = "SELECT * FROM web_forms WHERE id = $1 AND deleted_at IS NULL"
 _THANKS = "Thank you."
 _FLOODS = Floods()
+_FORMS = Floods(MOST_A_FORM, "by this form")
 
 
 @face.process("SubmitWebForm")
 async def submit(request: pb.SubmitWebFormRequest, call: Call) -> pb.SubmitWebFormResponse:
-    _FLOODS.check(request.client_address)
+    address = counted(request.client_address)
+    _FLOODS.check(address)
     try:
         return await _submit(request, call)
     except Problem as problem:
-        if problem.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
-            _FLOODS.take_back(request.client_address)
+        if _passing(problem):
+            _FLOODS.take_back(address)
         raise
+
+
+def _passing(problem: Problem) -> bool:
+    return problem.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 
 
 async def _submit(request: pb.SubmitWebFormRequest, call: Call) -> pb.SubmitWebFormResponse:
@@ -63,7 +70,13 @@ async def _submit(request: pb.SubmitWebFormRequest, call: Call) -> pb.SubmitWebF
     if form["status"] != OPEN:
         raise errors.FormClosed
     sent = read(fields_of(form["fields"]), request.values, request.referrer)
-    lead_id = await _capture(call, form, sent, same)
+    _FORMS.check(str(form["id"]))
+    try:
+        lead_id = await _capture(call, form, sent, same)
+    except Problem as problem:
+        if _passing(problem):
+            _FORMS.take_back(str(form["id"]))
+        raise
     if lead_id is None:
         return answer
     captured = Captured(same.id, lead_id, form["id"], form["campaign_id"], sent.name, now, same.digest)
