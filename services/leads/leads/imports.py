@@ -28,7 +28,7 @@ from chassis.imports.owners import OWNER, owners_under
 from chassis.imports.people import FIRST_NAME, LAST_NAME, whole_name
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
-from chassis.imports.values import Amount, Choice, Email, Phone, Tags, Text
+from chassis.imports.values import Amount, Choice, Email, Moment, Phone, Tags, Text
 from chassis.papers import papers_on
 from leads.assignment import JOB
 from leads.captures import note_first, tells_origin
@@ -36,7 +36,8 @@ from leads.custom_fields import CUSTOM_FIELDS
 from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotAssignable, LeadTouched
 from leads.handling import Handling, hold
 from leads.lead import Lead, assign_lead, capture, change_lead, remind
-from leads.lead_events import LeadDeleted, told
+from leads.lead_events import LeadDeleted, LeadDisqualified, LeadQualified, tell, told
+from leads.words import CONTACTED, DISQUALIFIED, DUPLICATE, NEW, OPEN, QUALIFIED
 
 _SOURCE = Choice({
     "WEB_FORM": ("web", "website", "网站", "web form"), "PHONE": ("call", "电话"), "EMAIL": ("mail", "邮件"),
@@ -45,14 +46,35 @@ _SOURCE = Choice({
     "COLD_CALL": ("陌拜",), "PURCHASED_LIST": ("list",), "OTHER": ("其他",), "SURVEY": ("问卷", "调查"),
     "BUSINESS_CARD": ("名片", "business card"),
 })  # fmt: skip
+_CLOSED_WON = "CONVERTED"
+_STATUS = Choice({
+    NEW: ("新线索", "新建", "未跟进", "open", "not contacted", "open - not contacted", "assigned"),
+    CONTACTED: ("已联系", "跟进中", "联系中", "working", "working - contacted", "in process", "in progress"),
+    QUALIFIED: ("已确认", "合格", "accepted"),
+    DISQUALIFIED: (
+        "无效", "不合格", "作废", "已关闭", "关闭", "废弃", "unqualified", "closed", "closed - not converted", "dead", "junk",
+        "lost", "recycled",
+    ),
+    _CLOSED_WON: ("已转化", "已转换", "已成交", "closed - converted", "won"),
+})  # fmt: skip
+_REASON = Choice({
+    "NO_NEED": ("no need", "无需求", "没有需求", "not interested"), "NO_BUDGET": ("no budget", "预算不足", "没有预算"),
+    "NO_RESPONSE": ("no response", "无回应", "联系不上", "unreachable", "no answer"),
+    "INVALID_DATA": ("invalid data", "信息无效", "信息错误", "wrong number", "bad data"),
+    DUPLICATE: ("重复",), "BOUGHT_ELSEWHERE": ("bought elsewhere", "已买竞品", "竞争对手", "lost to competitor", "competitor"),
+    "SPAM": ("垃圾信息", "junk"), "OTHER": ("其他",),
+}, others=500)  # fmt: skip
 _UTM = {f"utm{name.capitalize()}": name for name in ("source", "medium", "campaign", "term", "content")}
+_TOLD = {QUALIFIED: LeadQualified, DISQUALIFIED: LeadDisqualified}
+"""What is told of a new lead beside that it is there: whoever counts those that were qualified or closed counts it, too."""
 _ONCE = ("utm", "referrer", "landing_page", "click_id")
 """Where a lead came from is told when it is made, and stays."""
 _COLUMNS = {
     "name": "name", "companyName": "company_name", "title": "title", "department": "department", "phone": "phone",
     "email": "email", "industry": "industry", "region": "region", "address": "address", "source": "source",
     "notes": "notes", "tags": "tags", "externalKey": "external_key", "sourceDetail": "source_detail",
-    "referrer": "referrer", "landingPage": "landing_page", "clickId": "click_id",
+    "referrer": "referrer", "landingPage": "landing_page", "clickId": "click_id", "website": "website",
+    "imAccount": "im_account", "nextContactTime": "next_contact_time",
 }  # fmt: skip
 
 
@@ -77,22 +99,42 @@ async def save(tx: Transaction, rows: list[ImportRow], options: Options) -> list
             elif not (values.get("name") or whole_name(values)) and not values.get("companyName"):
                 out.append(refused("LEAD_WITHOUT_NAME", "a lead needs a name or a company name", "name"))
             else:
+                columns = _columns(values) | _standing(tx, values)
                 try:
-                    lead = await capture(tx, _columns(values), values.get("owner", owner), handling)
+                    lead = await capture(tx, columns, values.get("owner", owner), handling)
                 except Invalid as problem:
                     out.append(refused_by(problem))
                     continue
                 found.note(values, lead.id)
                 if tells_origin(vars(lead)):
                     await note_first(tx, lead, handling)
-                if "owner" not in values:
+                if "owner" not in values and lead.status in OPEN:
                     given.append(str(lead.id))
+                if lead.status in _TOLD:
+                    tell(tx, lead, handling, _TOLD[lead.status])
                 await remind(tx, lead)
                 out.append(created(lead.id))
     # Whoever imports for somebody else has said whose they are.
     if given and handling.assign_imported and owner.person_id == tx.who.person_id:
         await tx.enqueue(JOB, {"lead_ids": given})
     return out
+
+
+def _standing(tx: Transaction, values: dict[str, Any]) -> dict[str, Any]:
+    """How far a new lead is that has been elsewhere. Who became a customer there is one: nobody works on the lead here."""
+    status = values.get("status", DISQUALIFIED if values.get("disqualifyReason") else NEW)
+    if status == QUALIFIED:
+        return {"status": QUALIFIED, "qualify_time": tx.now}
+    if status not in (DISQUALIFIED, _CLOSED_WON):
+        return {"status": status}
+    reason, note = values.get("disqualifyReason", "OTHER"), ""
+    if reason not in _REASON.choices:
+        reason, note = "OTHER", reason
+    if status == _CLOSED_WON:
+        reason = DUPLICATE
+    return {
+        "status": DISQUALIFIED, "disqualify_reason": reason, "disqualify_note": note, "disqualify_time": tx.now,
+    }  # fmt: skip
 
 
 async def _changed(
@@ -172,11 +214,31 @@ LEADS = Importer(
         Target("department", "Department", Text(100), aliases=("部门",)),
         Target("phone", "Phone", Phone(), aliases=("电话", "手机", "手机号", "mobile", "tel")),
         Target("email", "E-mail", Email(), aliases=("邮箱", "电子邮件", "email", "mail", "email address")),
+        Target(
+            "imAccount",
+            "Messaging account",
+            Text(100),
+            aliases=("即时通讯账号", "微信", "wechat", "qq", "im account"),
+        ),
+        Target("website", "Website", Text(2048), aliases=("网站", "网址", "url", "domain name")),
         Target("industry", "Industry", Text(100), aliases=("行业", "sector")),
         Target("region", "Region", Text(100), aliases=("地区", "省份", "区域")),
         Target("address", "Address", Text(500), aliases=("地址",)),
         Target("source", "Source", _SOURCE, aliases=("来源", "线索来源", "lead source")),
         OWNER,
+        Target("status", "Status", _STATUS, aliases=("状态", "线索状态", "lead status", "stage")),
+        Target(
+            "disqualifyReason",
+            "Reason of disqualification",
+            _REASON,
+            aliases=("无效原因", "关闭原因", "作废原因", "disqualify reason", "lost reason", "close reason"),
+        ),
+        Target(
+            "nextContactTime",
+            "Next contact",
+            Moment(),
+            aliases=("下次联系时间", "下次跟进时间", "follow up", "next follow up"),
+        ),
         Target("estimatedAmount", "Estimated amount", Amount(), aliases=("预计金额", "amount")),
         Target("tags", "Tags", Tags(), aliases=("标签",)),
         Target("externalKey", "External key", Text(100), aliases=("编号", "id", "external id")),

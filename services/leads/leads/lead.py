@@ -301,8 +301,8 @@ async def capture(
     handling: Handling,
     id: UUID | None = None,
 ) -> Lead:
-    """A new lead of that owner, on the cadence that takes it. Raises LeadWithoutName, and Invalid for custom fields that are
-    wrong."""
+    """A new lead of that owner, on the cadence that takes it, unless it is closed already. Raises LeadWithoutName; Invalid for
+    custom fields that are wrong."""
     columns: dict[str, Any] = {
         **await kept(tx, await taken(tx, Lead.record_type, values)),
         "owner_id": owner.person_id, "team_id": owner.team_id, "id": id or new_id(), "assign_time": tx.now,
@@ -315,7 +315,7 @@ async def capture(
     lead.findable()
     tx.add(lead)
     lead.count(handling, score)
-    cadence = handling.cadence_for(lead)
+    cadence = handling.cadence_for(lead) if lead.status in OPEN else None
     if cadence is not None:
         begin_cadence(lead, cadence, tx.now)
     tell(tx, lead, handling, LeadCreated, score=score)

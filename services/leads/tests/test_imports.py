@@ -486,10 +486,63 @@ async def test_who_looks_on_is_told_how_far_it_is(service: Harness) -> None:
     assert versions == sorted(set(versions))
 
 
+async def test_leads_of_another_system_come_as_far_as_they_were(service: Harness) -> None:
+    boss = somebody("moved-in")
+    rows = """name,lead status,close reason,下次联系时间,website,微信
+New,Open - Not Contacted,,2036-05-01 08:00,example.com,wx-new
+Spoken,跟进中,,,,
+Good,Qualified,,,,
+Lost,Closed - Not Converted,lost to competitor,,,
+Odd,dead,他们搬走了,2036-05-01 08:00,,
+Won,Closed - Converted,,,,
+Reason,,no need,,,
+"""
+    done = await imported(service, boss, rows.encode())
+    assert (done.created_rows, done.refused_rows) == (7, 0)
+    leads = await listed(service, boss)
+    stands = {
+        name: (
+            lead_pb2.LeadStatus.Name(lead.status)[12:],
+            lead_pb2.DisqualifyReason.Name(lead.disqualify_reason)[18:],
+            lead.disqualify_note,
+        )
+        for name, lead in leads.items()
+    }  # fmt: skip
+    assert stands == {
+        "New": ("NEW", "UNSPECIFIED", ""), "Spoken": ("CONTACTED", "UNSPECIFIED", ""), "Good": ("QUALIFIED", "UNSPECIFIED", ""),
+        "Lost": ("DISQUALIFIED", "BOUGHT_ELSEWHERE", ""), "Odd": ("DISQUALIFIED", "OTHER", "他们搬走了"),
+        "Won": ("DISQUALIFIED", "DUPLICATE", ""), "Reason": ("DISQUALIFIED", "NO_NEED", ""),
+    }  # fmt: skip
+    new = leads["New"]
+    assert (new.website, new.im_account, new.next_contact_time.seconds) == (
+        "example.com",
+        "wx-new",
+        2093212800,
+    )
+    assert leads["Good"].HasField("qualify_time") and leads["Lost"].HasField("disqualify_time")
+    told = await service.running.database.read(
+        boss, "SELECT record_id, subject FROM outbox WHERE subject LIKE '%.leads.lead.%' ORDER BY seq"
+    )
+    of_each = {
+        name: [row["subject"].rpartition(".")[2] for row in told if str(row["record_id"]) == lead.id]
+        for name, lead in leads.items()
+    }
+    assert of_each["New"] == ["created"] and of_each["Good"] == ["created", "qualified"]
+    assert of_each["Lost"] == ["created", "disqualified"]
+    (job,) = await service.running.database.read(
+        boss, "SELECT due_at FROM jobs WHERE kind = 'contact_due' AND key = $1", new.id
+    )
+    assert job["due_at"].timestamp() == new.next_contact_time.seconds
+    reopened = await service.ask(
+        boss, LEADS + "ReopenLead", lead_service_pb2.ReopenLeadRequest(id=leads["Lost"].id), lead_pb2.Lead
+    )
+    assert reopened.status == lead_pb2.LEAD_STATUS_NEW
+
+
 async def test_cards_become_leads(service: Harness) -> None:
     boss = somebody("cards")
     cards = """BEGIN:VCARD\r\nVERSION:3.0\r\nN:张;三;;;\r\nORG:北京用友;销售部\r\nTEL;TYPE=CELL:138 0000 1234\r\nEMAIL:Z@X.example
-UID:card-1\r\nNOTE:第一行\\n第二行\r\nEND:VCARD\r\nBEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=GBK;ENCODING=QUOTED-PRINTABLE:=C0=EE=CB=C4
+URL:https://yonyou.example\r\nX-WECHAT:zs\r\nUID:card-1\r\nNOTE:第一行\\n第二行\r\nEND:VCARD\r\nBEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=GBK;ENCODING=QUOTED-PRINTABLE:=C0=EE=CB=C4
 TEL;FAX:010 1234 5678\r\nEND:VCARD\r\n"""
     made = await taken_in(service, boss, cards.encode(), "cards.vcf")
     assert [c.name for c in made.columns] == [
@@ -498,10 +551,12 @@ TEL;FAX:010 1234 5678\r\nEND:VCARD\r\n"""
         "Department",
         "Phone",
         "E-mail",
+        "Website",
+        "Messaging account",
         "External key",
         "Notes",
     ]
-    assert len(made.proposed_mapping) == 7
+    assert len(made.proposed_mapping) == 9
     await ask(service, boss, "StartImport", pb.StartImportRequest(id=made.id))
     assert (await settled(service, boss, made.id)).created_rows == 2
     leads = await listed(service, boss)
@@ -512,6 +567,7 @@ TEL;FAX:010 1234 5678\r\nEND:VCARD\r\n"""
         "+8613800001234",
         "z@x.example",
     )
+    assert (lead.website, lead.im_account) == ("https://yonyou.example", "wechat:zs")
     assert lead.notes == "第一行\n第二行" and leads["李四"].phone == ""
     for content in (b"BEGIN:VCARD\nFN:x\n", b"nothing"):
         await refused(
