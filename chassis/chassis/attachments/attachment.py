@@ -103,6 +103,13 @@ async def attach(
     return attachment
 
 
+async def uncopy_file(tx: Transaction, subject: Subject, record: Record, attachment: Attachment) -> None:
+    """Takes out a file that was copied, so that it can be copied again. Where it was added it stays."""
+    tx.record(subject.told_by(AttachmentDeleted)(**_told(attachment, record)), on=attachment)
+    await forget_file(tx, attachment.storage_key)
+    await tx.session.delete(attachment)
+
+
 async def detach(tx: Transaction, subject: Subject, record: Record, attachment: Attachment) -> None:
     """Deletes a file; it and its record are locked, and the record may be written. Raises NotTheAuthor."""
     subject.check_author(tx.who, attachment.created_by, "file")

@@ -110,6 +110,12 @@ def copy_note(tx: Transaction, subject: Subject, record: Record, note: Note) -> 
     tx.record(subject.told_by(NoteCreated)(**_told(note, record), mentioned_ids=[]), on=note)
 
 
+async def uncopy_note(tx: Transaction, subject: Subject, record: Record, note: Note) -> None:
+    """Takes out a note that was copied, so that it can be copied again. Where it was written it stays."""
+    tx.record(subject.told_by(NoteDeleted)(**_told(note, record)), on=note)
+    await tx.session.delete(note)
+
+
 def change_note(
     tx: Transaction,
     subject: Subject,

@@ -237,11 +237,18 @@ for _said in (identity.TenantCreated, identity.TenantUpdated):
     SUBSCRIPTIONS.on(_said, when=lambda event: bool(event.currency_code or event.country_code))(tenant_told)
 
 
-@SUBSCRIPTIONS.on(leads.LeadConverted)
-async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: Envelope) -> None:
-    """Its notes and files follow."""
-    papers = {"lead_id": event.lead_id, "customer_id": event.lead.customer_id}
-    await tx.enqueue(LEAD_PAPERS, papers, key=event.lead_id)
+async def lead_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
+    """A lead has become a customer, was attached to one, or was reopened: what is on it follows."""
+    await tx.enqueue(LEAD_PAPERS, {"lead_id": event.lead_id}, key=event.lead_id)
+
+
+def _attached(event: leads.LeadDisqualified) -> bool:
+    return bool(event.lead.duplicate_of_customer_id)
+
+
+SUBSCRIPTIONS.on(leads.LeadConverted)(lead_moved)
+SUBSCRIPTIONS.on(leads.LeadDisqualified, when=_attached)(lead_moved)
+SUBSCRIPTIONS.on(leads.LeadReopened)(lead_moved)
 
 
 @SUBSCRIPTIONS.on(servicedesk.TicketOpened)

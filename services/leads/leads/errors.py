@@ -42,6 +42,13 @@ class LeadConverted(Precondition):
         super().__init__("The lead has become a customer and can no longer be changed.")
 
 
+class LeadGoneElsewhere(Precondition):
+    reason = "LEAD_GONE_ELSEWHERE"
+
+    def __init__(self) -> None:
+        super().__init__("The lead went into another one, or is known to be a customer: add it there.")
+
+
 class LeadNotAssignable(Precondition):
     reason = "LEAD_NOT_ASSIGNABLE"
 

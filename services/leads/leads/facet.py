@@ -1,4 +1,5 @@
-"""The leads' part of the 360° view: the leads a customer came from, those attached to it, and how it came each time."""
+"""The leads' part of the 360° view: the leads a customer came from, those attached to it, how it came each time, and by which
+steps of cadences it was won."""
 
 from typing import Any
 
@@ -9,7 +10,7 @@ from chassis.ids import parse_id
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from leads.rpc.messages import capture_message, lead_message
+from leads.rpc.messages import TOUCH, capture_message, lead_message
 
 face = Face("kehu.leads.v1.CustomerFacetService")
 
@@ -24,6 +25,11 @@ _CAPTURES = (
     " WHERE (t.customer_id = $1 OR t.duplicate_of_customer_id = $1) AND t.deleted_at IS NULL AND {rule}) AS one"
     " WHERE place <= 50 OR place = many ORDER BY place"
 )
+_TOUCHES = (
+    "SELECT c.* FROM lead_touches c JOIN leads t ON t.tenant_id = c.tenant_id AND t.id = c.lead_id"
+    " WHERE (t.customer_id = $1 OR t.duplicate_of_customer_id = $1) AND t.deleted_at IS NULL AND {rule}"
+    " ORDER BY c.created_at DESC, c.id DESC LIMIT 50"
+)
 _MOST = 50
 
 
@@ -34,10 +40,12 @@ async def get_customer_facet(request: pb.GetCustomerFacetRequest, call: Call) ->
     rows = await call.database.read(call.who, _LEADS + rule + _ORDER, id, *values)
     attached = await call.database.read(call.who, _ATTACHED + rule + _NEWEST, id, *values)
     captures = await call.database.read(call.who, _CAPTURES.replace("{rule}", rule), id, *values)
+    touches = await call.database.read(call.who, _TOUCHES.replace("{rule}", rule), id, *values)
     facet = pb.CustomerFacet(
         leads=[lead_message(row) for row in rows], lead_count=rows[0]["all_of_them"] if rows else 0,
         attached_leads=[lead_message(row) for row in attached],
         captures=[capture_message(row) for row in captures[:_MOST]],
+        touches=[TOUCH.message(row) for row in touches],
     )  # fmt: skip
     if captures:
         _came(facet, captures[-1], captures[0])

@@ -154,6 +154,11 @@ class Lead(Owned, Searchable, Customized, table=True):
         if self.status == CONVERTED:
             raise errors.LeadConverted
 
+    def check_itself(self) -> None:
+        """Raises LeadGoneElsewhere for one that went into another lead, or is known to be a customer."""
+        if self.duplicate_of_lead_id or self.duplicate_of_customer_id:
+            raise errors.LeadGoneElsewhere
+
     def check_open(self, refusal: type[Precondition], what: str) -> None:
         """Raises LeadConverting, or `refusal` for a lead on which nobody has to work any more."""
         self.check_not_converting()

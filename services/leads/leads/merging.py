@@ -1,7 +1,8 @@
 """Leads that were kept twice go into one, and come out of it again; leads that are a customer already are attached to it.
 
 Those that went stay as leads, disqualified as duplicates, and name where they went: so reports count them for what they were,
-and nobody who knows one of them is led nowhere. What stood with them, captures and reported steps, stands with the survivor.
+and nobody who knows one of them is led nowhere. What stood with them, captures, reported steps, notes and files, stands with the
+survivor.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from chassis.errors import Invalid
 from chassis.ids import new_id
 from chassis.kept import Before, Kept, kept_without, put_back
 from chassis.mapping import change
+from chassis.papers import move_papers, papers_back
 from chassis.principal import Act
 from chassis.records import Owned
 from chassis.visibility import covers
@@ -195,7 +197,8 @@ async def merge_leads(
     if changed:
         tell(tx, survivor, handling, LeadUpdated, changed_fields=changed)
     tell(tx, survivor, handling, LeadMerged, merge_id=merge.id, merged_lead_ids=list(merged_ids))
-    merge.kept = {**before.kept(), **await _move(tx, survivor.id, merged_ids)}
+    papers = await move_papers(tx, Lead.record_type, merged_ids, survivor.id)
+    merge.kept = {**before.kept(), **await _move(tx, survivor.id, merged_ids), "papers": papers}
     tx.add(merge)
     return merge
 
@@ -258,6 +261,11 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
                 await tx.session.execute(_MOVE_BACK[table], back)
     for later in await _later(tx, merge):
         later.kept = kept_without(later.kept, merge.kept, [Lead])
+    papers = {
+        table: {former: ids for former, ids in moved.items() if former in there}
+        for table, moved in merge.kept.get("papers", {}).items()
+    }
+    await papers_back(tx, Lead.record_type, papers, survivor.id)
     ids = [one.id for one in restored]
     tx.record(LeadUnmerged(**told(survivor), merge_id=merge.id, restored_lead_ids=ids), on=survivor)
     merge.state, merge.undo_time = UNDONE, tx.now

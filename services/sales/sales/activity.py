@@ -1,12 +1,12 @@
 """Activities: what people do for a customer, lead or opportunity."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import ColumnElement, select, text
 from sqlmodel import col
 
 from chassis.database import Transaction
@@ -31,6 +31,7 @@ class Activity(Owned, Searchable, table=True):
 
     __tablename__ = "activities"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "activity"
+    history_hidden: ClassVar[frozenset[str]] = frozenset({"customer_by_lead"})
 
     kind: str
     subject: str
@@ -41,6 +42,8 @@ class Activity(Owned, Searchable, table=True):
     location: str = ""
     customer_id: UUID | None = None
     customer_name: str = ""
+    customer_by_lead: bool = False
+    """Whether its lead has become, or was attached to, the customer: nobody has named it here."""
     contact_id: UUID | None = None
     lead_id: UUID | None = None
     opportunity_id: UUID | None = None
@@ -155,8 +158,10 @@ async def change_activity(
         raise ActivityNotPlanned(activity.status)
     if "customer_id" in columns and customer_name is not None:
         columns["customer_name"] = customer_name
+    if "customer_id" in columns:
+        columns["customer_by_lead"] = False
     before = activity.opportunity_id
-    changed = change(activity, columns)
+    changed = [name for name in change(activity, columns) if name != "customer_by_lead"]
     if not changed:
         return
     if activity.opportunity_id is not None and not {"opportunity_id", "customer_id"}.isdisjoint(changed):
@@ -207,19 +212,33 @@ async def drop_activity(tx: Transaction, activity: Activity) -> None:
 
 
 async def follow_lead(tx: Transaction, lead_id: UUID, customer_id: UUID, customer_name: str) -> int:
-    """The lead has become a customer: its activities concern the customer, too. How many there are."""
+    """The lead has become a customer, or is known to be one: its activities concern the customer, too. How many there are."""
+    found = await _of_lead(tx, lead_id, col(Activity.customer_id).is_(None))
+    for activity in found:
+        _concern(tx, activity, customer_id, customer_name, by_lead=True)
+    return len(found)
+
+
+async def leave_customer(tx: Transaction, lead_id: UUID) -> None:
+    """The lead is not the customer after all: its activities no longer concern the customer that they had by it."""
+    lost = (col(Activity.customer_by_lead).is_(True), col(Activity.opportunity_id).is_(None))
+    for activity in await _of_lead(tx, lead_id, *lost):
+        _concern(tx, activity, None, "", by_lead=False)
+
+
+async def _of_lead(tx: Transaction, lead_id: UUID, *such: ColumnElement[bool]) -> Sequence[Activity]:
     found = await tx.session.execute(
         select(Activity)
-        .where(
-            col(Activity.lead_id) == lead_id,
-            col(Activity.customer_id).is_(None),
-            col(Activity.deleted_at).is_(None),
-        )
+        .where(col(Activity.lead_id) == lead_id, col(Activity.deleted_at).is_(None), *such)
+        .order_by(col(Activity.id))
         .with_for_update()
     )
-    activities = found.scalars().all()
-    for activity in activities:
-        activity.customer_id, activity.customer_name = customer_id, customer_name
-        activity.findable()
-        tx.record(ActivityUpdated(**told(activity), changed_fields=["customer_id"]), on=activity)
-    return len(activities)
+    return found.scalars().all()
+
+
+def _concern(
+    tx: Transaction, activity: Activity, customer_id: UUID | None, name: str, *, by_lead: bool
+) -> None:
+    activity.customer_id, activity.customer_name, activity.customer_by_lead = customer_id, name, by_lead
+    activity.findable()
+    tx.record(ActivityUpdated(**told(activity), changed_fields=["customer_id"]), on=activity)

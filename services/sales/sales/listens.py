@@ -1,5 +1,5 @@
-"""Events of others: a converted lead's activities get the customer; a renamed customer is shown by its new name; open work
-goes to the new owner of a customer."""
+"""Events of others: the activities of a lead get the customer that it has become or was attached to, and go along when leads are
+merged; a renamed customer is shown by its new name; open work goes to the new owner of a customer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +11,11 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import hear_merges
+from chassis.following import Target, hear_merges
 from chassis.owners import Owner
 from chassis.rpc import Call
 from sales import merged
-from sales.activity import follow_lead
+from sales.activity import follow_lead, leave_customer
 from sales.handover import Handover, hand_over
 from sales.naming import rename
 from sales.rpc.peers import customer_known
@@ -28,12 +28,40 @@ SUBSCRIPTIONS = Subscriptions()
 @SUBSCRIPTIONS.on(leads.LeadConverted)
 async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: Envelope) -> None:
     lead = event.lead
-    customer_id = UUID(lead.customer_id)
     name = "" if event.customer_existed else lead.company_name or lead.name
-    followed = await follow_lead(tx, UUID(event.lead_id), customer_id, name)
+    await _follow_lead(tx, event.lead_id, lead.customer_id, name)
+
+
+@SUBSCRIPTIONS.on(leads.LeadDisqualified, when=lambda event: bool(event.lead.duplicate_of_customer_id))
+async def lead_attached(event: leads.LeadDisqualified, tx: Transaction, envelope: Envelope) -> None:
+    """It is a customer already."""
+    await _follow_lead(tx, event.lead_id, event.lead.duplicate_of_customer_id, "")
+
+
+async def _follow_lead(tx: Transaction, lead_id: str, customer: str, name: str) -> None:
+    customer_id = UUID(customer)
+    followed = await follow_lead(tx, UUID(lead_id), customer_id, name)
     await merged.CUSTOMERS.follow(tx, [customer_id])
     if followed and not name:
         await tx.enqueue(NAMING, {"customer_id": str(customer_id)}, key=str(customer_id))
+
+
+@SUBSCRIPTIONS.on(leads.LeadReopened)
+async def lead_reopened(event: leads.LeadReopened, tx: Transaction, envelope: Envelope) -> None:
+    """It is no customer, or is not known to be one, after all."""
+    await leave_customer(tx, UUID(event.lead_id))
+
+
+@SUBSCRIPTIONS.on(leads.LeadMerged)
+async def lead_merged(event: leads.LeadMerged, tx: Transaction, envelope: Envelope) -> None:
+    gone = [UUID(id) for id in event.merged_lead_ids]
+    await merged.LEADS.merged(tx, UUID(event.merge_id), Target(UUID(event.lead_id), None), gone)
+
+
+@SUBSCRIPTIONS.on(leads.LeadUnmerged)
+async def lead_unmerged(event: leads.LeadUnmerged, tx: Transaction, envelope: Envelope) -> None:
+    back = [Target(UUID(id), None) for id in event.restored_lead_ids]
+    await merged.LEADS.unmerged(tx, UUID(event.merge_id), Target(UUID(event.lead_id), None), back)
 
 
 @SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)

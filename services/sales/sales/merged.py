@@ -1,4 +1,4 @@
-"""Customers and contacts that were merged: opportunities, activities and orders follow, and say so."""
+"""Customers, contacts and leads that were merged: opportunities, activities and orders follow, and say so."""
 
 from typing import Any
 
@@ -37,6 +37,13 @@ async def _to_contact(tx: Transaction, row: Any, to: Target, aside: bool) -> boo
     return False
 
 
+async def _to_lead(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
+    row.lead_id = to.id
+    _tell(tx, row, "lead_id")
+    return False
+
+
 _TABLES = (Opportunity, Activity, Order)
 CUSTOMERS = Following("customer", *(Reference(table, "customer_id", _to_customer) for table in _TABLES))
 CONTACTS = Following("contact", *(Reference(table, "contact_id", _to_contact) for table in _TABLES))
+LEADS = Following("lead", Reference(Activity, "lead_id", _to_lead))

@@ -123,6 +123,7 @@ SERVICE = Service(
         listens.NAMING: listens.name_customer,
         **merged.CUSTOMERS.jobs,
         **merged.CONTACTS.jobs,
+        **merged.LEADS.jobs,
     },
     commands={**ATTACHMENT_COMMANDS},
     constraints={

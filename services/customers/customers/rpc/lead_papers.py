@@ -1,8 +1,12 @@
-"""A lead's notes and files follow it to the customer that it has become: they are copied, and the lead keeps its own.
+"""What is on a lead follows it to the customer that it has become, or to which it was attached: notes and files are copied, and
+the lead keeps its own. What was written in the lead itself becomes a note, unless the customer was made of the lead and has it
+already. Of a lead that was converted, the telephone number and the e-mail address are added to those of its contact, or of the
+customer where there is no contact; what is there stays as it is.
 
-Nothing is added to a lead that was converted, so one look is enough. Every copy has an id that follows from that of what was
-copied: the job may be repeated, and go on where it ended. When it has ended that is noted, and whoever is told of the conversion
-once more does nothing: what was deleted at the customer since, or emptied, stays so.
+Nothing is added to a lead that is a customer, so one look is enough. Every copy has an id that follows from that of what was
+copied: the job may be repeated, and go on where it ended. It asks where the lead is now, and no event: what was copied for a lead
+that was reopened since is taken back, unless somebody has changed it. When all has followed that is noted, and whoever is told of
+it once more does nothing: what was deleted at the customer since, or emptied, stays so.
 """
 
 import logging
@@ -12,32 +16,41 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from kehu.attachments.v1 import attachments_pb2 as files_pb
+from kehu.leads.v1 import lead_pb2, lead_service_pb2
 from kehu.notes.v1 import notes_pb2 as notes_pb
 from sqlalchemy import text
 
-from chassis.attachments.attachment import Attachment, attach, expect_file, forget_file
+from chassis.attachments.attachment import Attachment, attach, expect_file, forget_file, uncopy_file
 from chassis.attachments.files import files_at, new_key
 from chassis.attachments.upkeep import look_tonight
 from chassis.database import Transaction
-from chassis.errors import Code, Problem
+from chassis.errors import Code, Invalid, Problem
 from chassis.mapping import to_datetime
-from chassis.notes.note import Note, copy_note
+from chassis.notes.note import Note, copy_note, uncopy_note
 from chassis.rpc import Call
-from customers.customer import Customer, survivor_of
+from customers.contact import Contact, change_contact
+from customers.customer import Customer, change_customer, survivor_of
 from customers.rpc.papers import SUBJECTS
 
 log = logging.getLogger(__name__)
 
 LEAD_PAPERS = "papers of a lead"
 """The kind of the job. Its key is the lead."""
+_LEAD = "kehu.leads.v1.LeadService/GetLead"
 _NOTES = "kehu.leads.v1.NoteService/ListNotes"
 _FILES = "kehu.leads.v1.AttachmentService/ListAttachments"
 _FILE = "kehu.leads.v1.AttachmentService/DownloadAttachment"
 _PAGE = 100
 _LOST = ("FILE_MISSING", "FILE_DAMAGED", "NOT_FOUND")
 """Why a file cannot be copied, now or later: what is lost there stops nothing here."""
-_TAKEN = "SELECT 1 FROM papers_taken WHERE lead_id = $1"
-_TAKE = text("INSERT INTO papers_taken (tenant_id, lead_id) VALUES (:tenant, :lead) ON CONFLICT DO NOTHING")
+_MOST_WAYS = 10
+"""Numbers, or addresses, that a contact may have."""
+_TAKEN = text("SELECT customer_id FROM papers_taken WHERE lead_id = :lead")
+_TAKE = text(
+    "INSERT INTO papers_taken (tenant_id, lead_id, customer_id) VALUES (:tenant, :lead, :customer)"
+    " ON CONFLICT (tenant_id, lead_id) DO UPDATE SET customer_id = excluded.customer_id, taken_at = now()"
+)
+_TAKEN_BACK = text("DELETE FROM papers_taken WHERE lead_id = :lead")
 
 
 def copy_of(id: str) -> UUID:
@@ -48,20 +61,44 @@ def copy_of(id: str) -> UUID:
 async def take_over(payload: Mapping[str, Any], call: Call) -> None:
     """The job."""
     call = call.as_service()
-    if await call.database.read(call.who, _TAKEN, UUID(payload["lead_id"])):
-        return
-    customer_id, on = UUID(payload["customer_id"]), {"record_type": "lead", "record_id": payload["lead_id"]}
+    on = {"record_type": "lead", "record_id": payload["lead_id"]}
     try:
+        request = lead_service_pb2.GetLeadRequest(id=payload["lead_id"])
+        lead = await call.ask(_LEAD, request, lead_pb2.Lead)
+        customer = _customer_of(lead)
+        if not customer:
+            await _take_back(call, lead, on)
+            return
+        customer_id = UUID(customer)
+        if await _taken(call, customer_id, lead):
+            return
+        await _take_words(call, customer_id, lead)
         async for note in _notes(call, on):
             await _take_note(call, customer_id, note)
         async for file in _files(call, on):
             await _take_file(call, customer_id, file)
+        if lead.status == lead_pb2.LEAD_STATUS_CONVERTED:
+            await _take_ways(call, customer_id, lead)
+        async with call.database.transaction(call.who, origin="event") as tx:
+            taken = {"tenant": tx.who.tenant_id, "lead": UUID(lead.id), "customer": customer_id}
+            await tx.session.execute(_TAKE, taken)
     except Problem as problem:
         if problem.code is not Code.NOT_FOUND:
             raise
         log.info("lead %s was deleted before its notes and files could follow it", payload["lead_id"])
+
+
+async def _taken(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> bool:
+    """Whether all has followed the lead to that customer already, or to one that went into it."""
     async with call.database.transaction(call.who, origin="event") as tx:
-        await tx.session.execute(_TAKE, {"tenant": tx.who.tenant_id, "lead": UUID(payload["lead_id"])})
+        before = (await tx.session.execute(_TAKEN, {"lead": UUID(lead.id)})).scalar_one_or_none()
+        return before is not None and await survivor_of(tx, before) == await survivor_of(tx, customer_id)
+
+
+def _customer_of(lead: lead_pb2.Lead) -> str:
+    return (
+        lead.customer_id if lead.status == lead_pb2.LEAD_STATUS_CONVERTED else lead.duplicate_of_customer_id
+    )
 
 
 async def _notes(call: Call, on: Mapping[str, Any]) -> AsyncGenerator[notes_pb.Note]:
@@ -94,10 +131,84 @@ async def _customer(tx: Transaction, id: UUID) -> Customer | None:
     return await tx.session.get(Customer, (tx.who.tenant_id, survivor), with_for_update=True)
 
 
+async def _is_there(tx: Transaction, kind: type[Note | Attachment], id: UUID, customer: Customer) -> bool:
+    """Whether there is a copy. One with another customer, to which the lead was attached before, comes along."""
+    found: Any = await tx.session.get(kind, (tx.who.tenant_id, id))
+    if found is not None and found.record_id != customer.id:
+        found.record_id = customer.id
+    return found is not None
+
+
+async def _take_words(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> None:
+    """What was written in the lead itself."""
+    async with call.database.transaction(call.who, origin="event") as tx:
+        id, customer = copy_of(lead.id), await _customer(tx, customer_id)
+        if not lead.notes or customer is None or str(customer.origin_lead_id) == lead.id:
+            return
+        if not await _is_there(tx, Note, id, customer):
+            copy = Note(
+                id=id, of_type=Customer.record_type, record_id=customer.id, text=lead.notes, author_name=tx.who.name,
+                created_by=tx.who.person_id, created_at=tx.now,
+            )  # fmt: skip
+            copy_note(tx, SUBJECTS.of(Customer.record_type, "recordType"), customer, copy)
+
+
+async def _take_ways(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> None:
+    """How the lead was reached."""
+    for name, value, given in (("phones", "number", lead.phone), ("emails", "address", lead.email)):
+        try:
+            async with call.database.transaction(call.who, origin="event") as tx:
+                if lead.contact_id:
+                    contact = await tx.find(Contact, UUID(lead.contact_id))
+                    if contact is not None and (more := _with(contact, name, value, given)):
+                        await change_contact(tx, contact, {name: more})
+                else:
+                    customer = await _customer(tx, customer_id)
+                    gone = customer is None or customer.deleted_at is not None
+                    if customer is not None and not gone and (more := _with(customer, name, value, given)):
+                        await change_customer(tx, customer, {name: more})
+        except Invalid as problem:
+            # Leads take numbers that nobody could dial.
+            log.info("%s of lead %s do not go along: %s", name, lead.id, problem.message)
+
+
+def _with(record: Contact | Customer, name: str, value: str, given: str) -> list[dict[str, Any]]:
+    """The entries of the record with that one behind them; none when it is there, or there is no room for it."""
+    there = record.entries(name)
+    if not given or len(there) >= _MOST_WAYS or any(one[value] == given for one in there):
+        return []
+    return [*there, {"label": "", value: given}]
+
+
+async def _take_back(call: Call, lead: lead_pb2.Lead, on: Mapping[str, Any]) -> None:
+    """The lead is no customer after all."""
+    texts = {copy_of(lead.id): (lead.notes, False)}
+    async for note in _notes(call, on):
+        texts[copy_of(note.id)] = (note.text, note.pinned)
+    files = [copy_of(file.id) async for file in _files(call, on)]
+    subject = SUBJECTS.of(Customer.record_type, "recordType")
+    async with call.database.transaction(call.who, origin="event") as tx:
+        for id, told in texts.items():
+            note = await tx.find(Note, id)
+            if note is not None and (note.text, note.pinned) == told:
+                await uncopy_note(tx, subject, await _on(tx, note.record_id), note)
+        for id in files:
+            file = await tx.find(Attachment, id)
+            if file is not None:
+                await uncopy_file(tx, subject, await _on(tx, file.record_id), file)
+        await tx.session.execute(_TAKEN_BACK, {"lead": UUID(lead.id)})
+
+
+async def _on(tx: Transaction, id: UUID) -> Customer:
+    customer = await tx.session.get(Customer, (tx.who.tenant_id, id))
+    assert customer is not None
+    return customer
+
+
 async def _take_note(call: Call, customer_id: UUID, note: notes_pb.Note) -> None:
     async with call.database.transaction(call.who, origin="event") as tx:
         id, customer = copy_of(note.id), await _customer(tx, customer_id)
-        if customer is None or await tx.session.get(Note, (tx.who.tenant_id, id)) is not None:
+        if customer is None or await _is_there(tx, Note, id, customer):
             return
         copy = Note(
             id=id, of_type=Customer.record_type, record_id=customer.id, text=note.text, pinned=note.pinned,
@@ -112,7 +223,7 @@ async def _take_file(call: Call, customer_id: UUID, file: files_pb.Attachment) -
     id, key = copy_of(file.id), new_key(call.service, call.who.tenant_id)
     async with call.database.transaction(call.who, origin="event") as tx:
         customer = await _customer(tx, customer_id)
-        if customer is None or await tx.session.get(Attachment, (tx.who.tenant_id, id)) is not None:
+        if customer is None or await _is_there(tx, Attachment, id, customer):
             return
         await expect_file(tx, key)
     request = files_pb.DownloadAttachmentRequest(id=file.id)

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from kehu.customers.v1 import (
     contact_pb2,
-    contact_service_pb2,
     customer_pb2,
     customer_service_pb2,
     duplicate_pb2,
@@ -51,6 +50,7 @@ from leads.merging import STATES, Choices, LeadMerge, attach, may_undo, merge_le
 from leads.rpc.leads import LEADS, answer, locked
 from leads.rpc.lists import learn
 from leads.rpc.messages import lead_message
+from leads.rpc.peers import check_contact
 from leads.tidying import SHOWN, tidied
 from leads.words import OPEN
 
@@ -228,22 +228,8 @@ async def check_customer(call: Call, id: str, contact_id: str, field: str = "") 
         raise Invalid(
             f"{field}customerId", f"there is no customer {id} that you may read", reason="CUSTOMER_NOT_FOUND"
         ) from None
-    if not contact_id:
-        return
-    unknown = Invalid(
-        f"{field}contactId", f"customer {id} has no contact {contact_id}", reason="CONTACT_NOT_FOUND"
-    )
-    try:
-        contact = await call.ask(
-            "kehu.customers.v1.ContactService/GetContact", contact_service_pb2.GetContactRequest(id=contact_id),
-            contact_pb2.Contact,
-        )  # fmt: skip
-    except Problem as problem:
-        if problem.code not in (Code.NOT_FOUND, Code.PERMISSION_DENIED):
-            raise
-        raise unknown from None
-    if id not in (contact.customer_id, *(one.customer_id for one in contact.affiliations)):
-        raise unknown
+    if contact_id:
+        await check_contact(call, contact_id, id, f"{field}contactId")
 
 
 async def _may_change(call: Call, id: str, field: str = "id") -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid5
 
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.customers.v1 import customer_pb2, customer_service_pb2
 from kehu.leads.v1 import conversion_pb2 as pb
 from kehu.leads.v1 import lead_service_pb2 as service_pb
 
@@ -21,7 +21,7 @@ from leads.conversion import Conversion, begin, carry_on
 from leads.lead import Lead
 from leads.rpc.leads import face, locked
 from leads.rpc.messages import CONVERSION
-from leads.rpc.peers import Suite
+from leads.rpc.peers import Suite, check_contact
 
 _REQUESTS = UUID("b0a7f2a4-7a53-4f3e-9b6d-0d6b6c1c7d10")
 
@@ -66,7 +66,7 @@ async def _begin(
             await tx.get(Lead, parse_id(request.id, "id"), right="leads", lock=False)
         await _check_customer(call, request.customer_id)
     if request.contact_id:
-        await _check_contact(call, request.contact_id, request.customer_id)
+        await check_contact(call, request.contact_id, request.customer_id)
     async with call.database.transaction(call.who) as tx:
         lead, _ = await locked(tx, request.id, "")
         if await tx.find(Conversion, id, lock=False) is not None:
@@ -108,26 +108,6 @@ async def _check_customer(call: Call, id: str) -> None:
     holder = Holder.told(customer.owner_id, customer.team_id, shares_told(customer.shares))
     if not covers(holder, call.who, "customers", Act.WRITE):
         raise unknown
-
-
-async def _check_contact(call: Call, id: str, customer_id: str) -> None:
-    unknown = Invalid("contactId", f"customer {customer_id} has no contact {id}", reason="CONTACT_NOT_FOUND")
-    try:
-        contact = await call.ask(
-            "kehu.customers.v1.ContactService/GetContact",
-            contact_service_pb2.GetContactRequest(id=id),
-            contact_pb2.Contact,
-        )
-    except Problem as problem:
-        if problem.code is Code.NOT_FOUND:
-            raise unknown from None
-        raise
-    if _id_of(contact.customer_id) != _id_of(customer_id):
-        raise unknown
-
-
-def _id_of(text: str) -> UUID | None:
-    return UUID(text) if text else None
 
 
 def _wanted(request: service_pb.ConvertLeadRequest) -> dict[str, Any] | None:

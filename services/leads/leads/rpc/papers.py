@@ -9,12 +9,13 @@ from leads.rpc.leads import LEADS
 
 
 async def _open_lead(tx: Transaction, id: UUID) -> Lead:
-    """What is on a lead goes with it when it is converted; behind that nothing is added.
+    """What is on a lead goes with it when it is converted, attached or merged; behind that nothing is added.
 
-    Raises LeadConverting, LeadConverted.
+    Raises LeadConverting, LeadConverted, LeadGoneElsewhere.
     """
     lead = await tx.get(Lead, id, right="leads")
     lead.check_editable()
+    lead.check_itself()
     return lead
 
 

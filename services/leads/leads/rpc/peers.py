@@ -3,6 +3,7 @@ session of the person who asked has ended."""
 
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -13,7 +14,8 @@ from kehu.customfields.v1 import custom_fields_pb2
 from kehu.sales.v1 import customer_facet_pb2, opportunity_pb2, opportunity_service_pb2
 
 from chassis.custom_fields.given import PREFIX
-from chassis.errors import Code, Problem
+from chassis.errors import Code, Invalid, Problem
+from chassis.ids import parse_id
 from chassis.mapping import to_money
 from chassis.money import Money
 from chassis.rpc import Call
@@ -32,6 +34,23 @@ _FIRST = "1"
 """The etag of a record that nobody has touched since it was made."""
 _STAYS = ("ETAG_MISMATCH", "CUSTOMER_TOUCHED")
 _REFUSED = (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED)
+
+
+async def check_contact(call: Call, id: str, customer_id: str, field: str = "contactId") -> None:
+    """Raises Invalid (CONTACT_NOT_FOUND) unless the caller may read that contact and it belongs to the customer, which is any of
+    its customers."""
+    unknown = Invalid(field, f"customer {customer_id} has no contact {id}", reason="CONTACT_NOT_FOUND")
+    try:
+        contact = await call.ask(
+            _CONTACTS + "GetContact", contact_service_pb2.GetContactRequest(id=id), contact_pb2.Contact
+        )
+    except Problem as problem:
+        if problem.code not in (Code.NOT_FOUND, Code.PERMISSION_DENIED):
+            raise
+        raise unknown from None
+    belongs = (contact.customer_id, *(one.customer_id for one in contact.affiliations))
+    if parse_id(customer_id, "customerId") not in {UUID(one) for one in belongs if one}:
+        raise unknown
 
 
 class Suite:
