@@ -32,26 +32,28 @@ from chassis.wire import camel, descriptor_of, from_dict, snake
 
 Change = Callable[[Transaction, Any, dict[str, Any]], Awaitable[None]]
 Assign = Callable[[Transaction, Any, Owner], Awaitable[None]]
+Release = Callable[[Transaction, Any], Awaitable[None]]
 _OWNER = ("owner_id", "team_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The use cases by which records are changed and given to others within one transaction."""
+    """The use cases by which records are changed, given to others and given to nobody within one transaction."""
 
     change: Change
     assign: Assign | None = None
+    release: Release | None = None
 
 
 Begin = Callable[[Transaction], Awaitable[Work]]
 """What a use case needs once a transaction, before records are locked."""
 
 
-def at_once(change: Change, assign: Assign | None = None) -> Begin:
+def at_once(change: Change, assign: Assign | None = None, release: Release | None = None) -> Begin:
     """For use cases that need nothing before."""
 
     async def begin(tx: Transaction) -> Work:
-        return Work(change, assign)
+        return Work(change, assign, release)
 
     return begin
 
@@ -242,16 +244,22 @@ async def put_back(
     values = former(editor.table, {name: pair for name, pair in own.items() if name not in changed}) | tags
     if values:
         await work.change(tx, record, editor.back(record, values))
-    if moved and "owner_id" not in changed:
-        person = changes["owner_id"][0]
-        if person is None or work.assign is None:
-            changed.append(
-                "owner_id"
-            )  # nobody owned it: a use case that gives it to nobody is none of this one's
-        else:
-            team = changes["team_id"][0] if "team_id" in changes else now(record, "team_id")
-            await work.assign(tx, record, Owner(UUID(person), UUID(team) if team else None))
+    if moved and "owner_id" not in changed and not await _owner_back(work, tx, record, changes):
+        changed.append("owner_id")
     return changed
+
+
+async def _owner_back(work: Work, tx: Transaction, record: Any, changes: Mapping[str, Sequence[Any]]) -> bool:
+    """Gives a record back to its former owner, or to nobody where there is a pool. Whether there is a use case for that."""
+    person = changes["owner_id"][0]
+    if person is None and work.release is not None:
+        await work.release(tx, record)
+    elif person is not None and work.assign is not None:
+        team = changes["team_id"][0] if "team_id" in changes else now(record, "team_id")
+        await work.assign(tx, record, Owner(UUID(person), UUID(team) if team else None))
+    else:
+        return False
+    return True
 
 
 def _tags_back(present: Sequence[str], before: Sequence[str], after: Sequence[str]) -> list[str]:

@@ -16,7 +16,13 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Value
 from kehu.bulkedits.v1 import bulk_edits_pb2 as pb
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.customers.v1 import (
+    contact_pb2,
+    contact_service_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    pool_service_pb2,
+)
 from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from sqlalchemy import text
@@ -322,6 +328,20 @@ async def test_owners_change_as_by_assigning(company: Company) -> None:
     )
     of_contacts = start(company, change(owner_id=LI), record_type="contact", ids=[contact.id])
     await refused(Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE", of_contacts)
+
+
+async def test_customers_of_the_pool_go_back_there(company: Company) -> None:
+    id = await customer(company)
+    request = pool_service_pb2.ReturnCustomerRequest(id=id, reason="nobody knows it")
+    await company.service.ask(
+        company.who, "kehu.customers.v1.PoolService/ReturnCustomer", request, customer_pb2.Customer
+    )
+    done = await run(company, change(owner_id=LI), ids=[id])
+    assert (await now(company, id))["ownerId"] == LI
+    back = await undone(company, done.id)
+    assert (back.undone_records, back.kept_records) == (1, 0)
+    assert "ownerId" not in await now(company, id)
+    assert (await events(company, id))[-1] == "CustomerReturned"
 
 
 async def test_contacts_are_edited_too(company: Company) -> None:

@@ -21,7 +21,7 @@ from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from leads import errors
 from leads.handling import Automatic, Handling, Step, bounded
-from leads.lead_events import LeadAssigned, LeadCreated, LeadUpdated, tell, told
+from leads.lead_events import LeadAssigned, LeadCreated, LeadReturned, LeadUpdated, tell, told
 from leads.lists import by_lists
 from leads.tidying import tidied
 from leads.words import (
@@ -35,6 +35,7 @@ from leads.words import (
     OPEN,
     PENDING,
     QUALIFIED,
+    RETURNED,
 )
 
 DUE = "contact_due"
@@ -373,6 +374,16 @@ def assign_lead(
     if accept_minutes:
         offer(lead, tx.now + timedelta(minutes=accept_minutes))
     tell(tx, lead, handling, LeadAssigned, previous_owner_id=previous)
+
+
+def release_lead(tx: Transaction, lead: Lead, handling: Handling) -> None:
+    """Gives the lead to nobody again: it came from the pool. Raises LeadNotAssignable."""
+    lead.check_open(errors.LeadNotAssignable, "put into the pool")
+    previous = lead.owner_id
+    if previous is not None:
+        lead.settle_acceptance()
+        lead.belong(None, tx.now, RETURNED)
+        tell(tx, lead, handling, LeadReturned, previous_owner_id=previous, reason="")
 
 
 def offer(lead: Lead, until: datetime) -> None:

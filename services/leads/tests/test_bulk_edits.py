@@ -109,6 +109,24 @@ async def test_leads_are_given_to_somebody_and_back(service: Harness) -> None:
     assert (await now(service, who, one.id)).owner_id == str(who.person_id)
 
 
+async def test_leads_of_the_pool_go_back_there(service: Harness) -> None:
+    who = somebody("bulk-pool")
+    one, kept = [await lead(service, who) for _ in range(2)]
+    for id in (one.id, kept.id):
+        give = lead_service_pb2.ReturnLeadRequest(id=id, reason="not mine")
+        assert not (await service.ask(who, LEADS + "ReturnLead", give, lead_pb2.Lead)).owner_id
+    done = await run(service, who, {}, [one.id, kept.id], owner_id=LI)
+    assert (await now(service, who, one.id)).owner_id == LI
+    take = lead_service_pb2.AssignLeadRequest(id=kept.id, owner_id=str(who.person_id))
+    await service.ask(who, LEADS + "AssignLead", take, lead_pb2.Lead)
+    back = await undo(service, who, done.id)
+    # Of one that somebody has given to another since it is said so, and of the other nothing is to be said.
+    assert (back.undone_records, back.kept_records) == (1, 1)
+    found = await now(service, who, one.id)
+    assert not found.owner_id
+    assert (await now(service, who, kept.id)).owner_id == str(who.person_id)
+
+
 async def test_one_that_its_rules_refuse_leaves_the_others_whole(service: Harness) -> None:
     """A lead needs a name or a company: what its use case had set before it refused is not written."""
     who = somebody("bulk-names")

@@ -9,6 +9,7 @@ from customers.contact import Contact, change_contact
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import Customer, change_customer
 from customers.ownership import assign_customers
+from customers.pool import give_back
 from customers.profile import by_entries
 from customers.rpc.contacts import CONTACTS
 from customers.rpc.customers import CUSTOMERS
@@ -19,13 +20,17 @@ async def _assign(tx: Transaction, customer: Customer, owner: Owner) -> None:
     await assign_customers(tx, [customer], owner)
 
 
+async def _release(tx: Transaction, customer: Customer) -> None:
+    await give_back(tx, customer, "")
+
+
 BULK_EDITS = BulkEdits(
     Editor(
         CUSTOMERS,
         Customer,
         "kehu.customers.v1.CustomerService/UpdateCustomer",
         customer_values,
-        begin=at_once(change_customer, _assign),
+        begin=at_once(change_customer, _assign, _release),
         assigns=True,
         closed=frozenset({"external_key"}),
         derived=frozenset({"assign_time", "previous_owner_id", "pool_time", "return_time", "return_reason"}),

@@ -10,7 +10,7 @@ from chassis.owners import Owner
 from leads.assignment import watch_acceptance
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import hold
-from leads.lead import Lead, assign_lead, change_lead
+from leads.lead import Lead, assign_lead, change_lead, release_lead
 from leads.rpc.leads import LEADS
 from leads.rpc.messages import lead_values
 
@@ -25,7 +25,10 @@ async def _begin(tx: Transaction) -> Work:
         assign_lead(tx, lead, handling, owner)
         await watch_acceptance(tx, lead)
 
-    return Work(change, assign)
+    async def release(tx: Transaction, lead: Lead) -> None:
+        release_lead(tx, lead, handling)
+
+    return Work(change, assign, release)
 
 
 BULK_EDITS = BulkEdits(
