@@ -11,6 +11,7 @@ from sqlalchemy import ARRAY, BigInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
+from chassis.company_names import core_name
 from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction, shared_only
 from chassis.errors import Denied, NotFound
@@ -25,7 +26,6 @@ from chassis.search import Searchable
 from chassis.shares.entries import share_lines
 from chassis.visibility import Shares, covers
 from customers.errors import CustomerCircle, CustomerHasChildren, customer_not_found
-from customers.names import core_name
 from customers.profile import (
     CUSTOMER_WAYS,
     Entries,

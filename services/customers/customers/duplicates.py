@@ -11,11 +11,11 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+from chassis.company_names import core_name, fragments, likeness
 from chassis.database import Database
 from chassis.principal import Act, Principal
 from chassis.search import Query, equal_to, holding, normalised, phone_forms
 from chassis.visibility import Holder, covers
-from customers.names import core_name, fragments, likeness
 from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way
 
 T = TypeVar("T")

@@ -91,7 +91,7 @@ PRIVACY = Privacy(
     Holding(Partner, about={"customer_id": "customer"}, texts=("notes",), keeps="BUSINESS_RECORD"),
     others={
         "segments": "names of segments, and rules", "saved_views": "names of lists",
-        "competitors": "names of companies and things",
+        "competitors": "names of companies and things", "duplicate_rules": "what is done, by three words",
         "trash": "of a person's record nothing is left in it; of others the person is taken out",
     },
     left=("erasures",),  # there it is kept who is meant until all is done

@@ -1,5 +1,7 @@
 """Duplicates: what is found, why, and by whom."""
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +15,17 @@ from kehu.customers.v1 import (
     duplicate_service_pb2,
 )
 
-from chassis.errors import Code
+from chassis.errors import Code, Problem
+from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import refused, somebody
 from customers.testing import Company
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+RULE: dict[str, Any] = {
+    "customers": duplicate_pb2.DUPLICATE_ACTION_REFUSE,
+    "contacts": duplicate_pb2.DUPLICATE_ACTION_REFUSE,
+}
 CUSTOMERS = "kehu.customers.v1.CustomerService/"
 CONTACTS = "kehu.customers.v1.ContactService/"
 DUPLICATES = "kehu.customers.v1.DuplicateService/"
@@ -196,3 +203,104 @@ async def test_contacts(company: Company) -> None:
         company.who, DUPLICATES + "FindContactDuplicates", request, duplicate_pb2.ContactDuplicates
     )
     assert [(it.contact.id, kinds(it)) for it in found.duplicates] == [(there, ["PHONE", "NAME"])]
+
+
+async def ruled(company: Company, who: Principal | None = None, **values: Any) -> duplicate_pb2.DuplicateRule:
+    request = duplicate_service_pb2.UpdateDuplicateRuleRequest(rule=duplicate_pb2.DuplicateRule(**values))
+    return await company.service.ask(
+        who or company.who, DUPLICATES + "UpdateDuplicateRule", request, duplicate_pb2.DuplicateRule
+    )
+
+
+async def create(
+    company: Company, who: Principal | None = None, request_id: str = "", know: bool = False, **values: Any
+) -> str:
+    request = customer_service_pb2.CreateCustomerRequest(
+        customer=customer_pb2.Customer(**values), request_id=request_id, allow_duplicate=know
+    )
+    done = await company.service.ask(
+        who or company.who, CUSTOMERS + "CreateCustomer", request, customer_pb2.Customer
+    )
+    return done.id
+
+
+async def test_a_rule_refuses_what_is_probably_there(company: Company) -> None:
+    get = duplicate_service_pb2.GetDuplicateRuleRequest()
+    first = await company.service.ask(
+        company.who, DUPLICATES + "GetDuplicateRule", get, duplicate_pb2.DuplicateRule
+    )
+    warn = duplicate_pb2.DUPLICATE_ACTION_WARN
+    assert (first.customers, first.contacts, first.min_score, first.HasField("update_time")) == (
+        warn, warn, 65, False,
+    )  # fmt: skip
+    id = await create(company, display_name="北京市用友软件股份有限公司", phone="13800001234")
+    other = await create(company, display_name="用友软件")  # by WARN it is created
+    rule = await ruled(company, **RULE)
+    assert (rule.customers, rule.min_score) == (duplicate_pb2.DUPLICATE_ACTION_REFUSE, 65)
+    with pytest.raises(Problem) as told:
+        await create(company, display_name="用友软件（上海）有限公司")
+    assert (told.value.code, told.value.reason) == (Code.ALREADY_EXISTS, "PROBABLE_DUPLICATES")
+    assert (
+        set(told.value.metadata["ids"].split(",")) == {id, other}
+        and told.value.metadata["hiddenCount"] == "0"
+    )
+    assert "北京市用友软件股份有限公司" in told.value.message and "allowDuplicate" in told.value.message
+    assert {one.field for one in told.value.violations} == {"customer"} and len(told.value.violations) == 2
+    # Who may not read them learns how many there are, and neither their names nor their ids.
+    clerk = replace(company.who, person_id=new_id(), rights={"customers": Rights(Reach.OWN, Reach.OWN)})
+    with pytest.raises(Problem) as hidden:
+        await create(company, clerk, display_name="用友软件")
+    assert hidden.value.metadata == {"ids": "", "hiddenCount": "2"} and not hidden.value.violations
+    assert id not in hidden.value.message and "北京" not in hidden.value.message
+    # What is only alike passes, and so does who knows; a repeat of what was done is no second one.
+    assert await create(company, display_name="用友软件", know=True)
+    key: dict[str, Any] = {"display_name": "金蝶软件", "request_id": "once"}
+    assert await create(company, **key) == await create(company, **key)
+    await create(company, display_name="金蝶财务软件")
+    # Numbers are compared as they are kept.
+    await refused(
+        Code.ALREADY_EXISTS, "PROBABLE_DUPLICATES", create(company, display_name="甲", phone="138-0000-1234")
+    )
+    bad = create(
+        company, display_name="乙", phones=[customer_pb2.Phone(number="13800002222", primary=True)] * 2
+    )
+    await refused(Code.INVALID_ARGUMENT, "PRIMARY_TWICE", bad)
+    # Services decide elsewhere, as a conversion does.
+    assert await create(
+        company, company.who.acting_as("leads"), display_name="用友软件", owner_id=str(company.who.person_id)
+    )
+    assert (await ruled(company, min_score=90)).customers == duplicate_pb2.DUPLICATE_ACTION_REFUSE
+    assert await create(company, display_name="用友软件")
+    await refused(Code.ABORTED, "ETAG_MISMATCH", ruled(company, min_score=1, etag=rule.etag))
+    denied = ruled(company, clerk, min_score=1)
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", denied)
+    # Another company has its own.
+    rival = Company(company.service)
+    rule = await rival.service.ask(
+        rival.who, DUPLICATES + "GetDuplicateRule", get, duplicate_pb2.DuplicateRule
+    )
+    assert rule.customers == warn
+
+
+async def test_a_rule_refuses_contacts_and_one_of_two_at_once(company: Company) -> None:
+    await ruled(company, **RULE)
+    home = await create(company, display_name=f"家 {uuid4()}")
+    one = await met(
+        company, home, display_name="王芳", phones=[contact_pb2.ContactPhone(number="13900001111")]
+    )
+    again = met(
+        company, home, display_name="王小芳", phones=[contact_pb2.ContactPhone(number="139 0000 1111")]
+    )
+    with pytest.raises(Problem) as told:
+        await again
+    assert told.value.metadata["ids"] == one
+    namesake = f"李 {uuid4()}"
+    await met(company, home, display_name=namesake)
+    await refused(Code.ALREADY_EXISTS, "PROBABLE_DUPLICATES", met(company, home, display_name=namesake))
+    name = f"同时 {uuid4()}"
+    outcomes = await asyncio.gather(
+        *(create(company, display_name=name) for _ in range(8)), return_exceptions=True
+    )
+    made_ones = [one for one in outcomes if isinstance(one, str)]
+    assert len(made_ones) == 1, outcomes
+    assert {one.reason for one in outcomes if isinstance(one, Problem)} == {"PROBABLE_DUPLICATES"}

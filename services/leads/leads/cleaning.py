@@ -9,22 +9,35 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from chassis.company_names import core_name, fragments
+from chassis.company_names import likeness as alike
 from chassis.database import Database
 from chassis.principal import Act, Principal
-from chassis.search import equal_to, normalised
+from chassis.search import Query, equal_to, holding, normalised
 from chassis.visibility import covers
 from leads.words import CONVERTED, DISQUALIFIED, OPEN
 
 LEAD, CUSTOMER, CONTACT = "LEAD", "CUSTOMER", "CONTACT"
 REPAIR, MERGE, ATTACH, DISQUALIFY = "REPAIR", "MERGE", "ATTACH", "DISQUALIFY"
 MOST_SHOWN = 10
-_LEAST_SCORE = 50
+LEAST_SCORE = 50
 _SURE_LEAD, _SURE_CONTACT, _SURE_CUSTOMER = 65, 65, 80
 """From which score on merging or attaching is proposed. A number alone is enough among people, and not among companies, where it
 may be a switchboard's."""
-_WEIGHTS = {"EMAIL": 0.75, "PHONE": 0.65, "COMPANY_NAME": 0.45, "NAME": 0.35}
-_ONLY_COMPANY = 0.6
-_MOST_ALIKE = 50
+_WEIGHTS = {
+    "EMAIL": 0.75,
+    "PHONE": 0.65,
+    "COMPANY_NAME": 0.45,
+    "CORE_NAME": 0.4,
+    "SIMILAR_NAME": 0.3,
+    "NAME": 0.35,
+}
+_COMPANIES = ("COMPANY_NAME", "CORE_NAME", "SIMILAR_NAME")
+_ONLY_COMPANY = {"COMPANY_NAME": 0.6, "CORE_NAME": 0.55, "SIMILAR_NAME": 0.5}
+_MOST_EQUAL, _MOST_ALIKE = 50, 20
+"""Candidates that one search brings."""
+_ALIKE = 75.0
+_SHORT_CORE = 2
 
 
 @dataclass(frozen=True)
@@ -97,18 +110,16 @@ def _surest(twins: Sequence[Twin], kind: str, least: int) -> Twin | None:
 def likeness(one: Any, other: Any) -> tuple[int, list[str]]:
     """How likely two leads are the same, 0 to 100, and why, the strongest reason first."""
     weights: dict[str, float] = {}
-    for kind, name in (
-        ("EMAIL", "email"),
-        ("PHONE", "phone"),
-        ("COMPANY_NAME", "company_name"),
-        ("NAME", "name"),
-    ):
+    for kind, name in (("EMAIL", "email"), ("PHONE", "phone"), ("NAME", "name")):
         mine, theirs = _tight(getattr(one, name)), _tight(getattr(other, name))
         if mine and mine == theirs:
             weights[kind] = _WEIGHTS[kind]
-    if set(weights) == {"COMPANY_NAME"}:
+    company = _same_company(one.company_name, other.company_name)
+    if company:
+        weights[company] = _WEIGHTS[company]
+    if set(weights) == {company}:
         # Two people of one company are two leads; a company without a person may be meant twice.
-        weights = {} if one.name and other.name else {"COMPANY_NAME": _ONLY_COMPANY}
+        weights = {} if one.name and other.name else {company: _ONLY_COMPANY[company]}
     if set(weights) == {"NAME"}:
         weights = {}
     doubt = 1.0
@@ -117,36 +128,68 @@ def likeness(one: Any, other: Any) -> tuple[int, list[str]]:
     return round(100 * (1 - doubt)), sorted(weights, key=lambda kind: -weights[kind])
 
 
+def _same_company(one: str, other: str) -> str:
+    """Why two companies may be the same; empty when their names are too different."""
+    mine, theirs = _tight(one), _tight(other)
+    if not mine or not theirs:
+        return ""
+    if mine == theirs:
+        return "COMPANY_NAME"
+    cores = core_name(one), core_name(other)
+    if cores[0] == cores[1]:
+        return "CORE_NAME"
+    return "SIMILAR_NAME" if alike(*cores) >= _ALIKE else ""
+
+
 def _tight(text: str) -> str:
     return normalised(text).replace(" ", "")
 
 
-_ALIKE = (
+_FOUND = (
     "SELECT t.* FROM leads t WHERE t.deleted_at IS NULL AND t.id <> $1 AND t.status <> $2 AND t.id IN ("
     " SELECT id FROM leads WHERE email <> '' AND email = $3 AND deleted_at IS NULL"
     " UNION SELECT id FROM leads WHERE phone <> '' AND phone = $4 AND deleted_at IS NULL"
-    " UNION SELECT id FROM leads_search($5::int[], $6::text[], $7, $8)) ORDER BY t.created_at, t.id LIMIT 100"
+    " UNION SELECT s.id FROM jsonb_to_recordset($5::jsonb) AS q(grams jsonb, words jsonb, phrase text, most int),"
+    " LATERAL leads_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
+    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, q.most) s) ORDER BY t.created_at, t.id LIMIT 200"
 )
 
 
-async def leads_like(database: Database, who: Principal, lead: Any) -> tuple[list[Twin], int]:
+def _searches(lead: Any) -> list[dict[str, Any]]:
+    """What is asked of the index: the company's name, its core, and what is left of it with a slip of the pen."""
+    if not lead.company_name:
+        return []
+    core = core_name(lead.company_name)
+    company, person = equal_to(lead.company_name), equal_to(lead.name)
+    asked = [(company, _MOST_EQUAL)]
+    if company and person:
+        # Of a company with very many leads, this one's.
+        both = Query(
+            company.words + person.words, company.grams + person.grams, company.phrase, company.exact
+        )
+        asked.insert(0, (both, _MOST_EQUAL))
+    if len(core) > _SHORT_CORE:
+        asked.append((holding([core]), _MOST_EQUAL))
+    asked += [(holding(parts), _MOST_ALIKE) for parts in fragments(core)]
+    return [
+        {"grams": query.grams, "words": query.words, "phrase": query.phrase, "most": most}
+        for query, most in dict.fromkeys(asked)
+        if query
+    ]
+
+
+async def leads_like(
+    database: Database, who: Principal, lead: Any, least: int = LEAST_SCORE
+) -> tuple[list[Twin], int]:
     """The leads that may be the same, the likeliest first, and how many more there are that the caller may not see. `lead` has
     the columns as they would be kept."""
-    names = [query for name in (lead.company_name, lead.name) if (query := equal_to(name))]
-    grams = [gram for query in names for gram in query.grams] if lead.company_name else []
-    words = [word for query in names for word in query.words]
-    # Nobody is found by no gram: an empty array would stand for everybody.
-    most = _MOST_ALIKE if grams else 0
-    phrase = names[0].phrase if names else ""
-    rows = await database.read(
-        who, _ALIKE, lead.id, DISQUALIFIED, lead.email, lead.phone, grams, words, phrase, most
-    )
+    rows = await database.read(who, _FOUND, lead.id, DISQUALIFIED, lead.email, lead.phone, _searches(lead))
     found: list[Twin] = []
     hidden = 0
     for row in rows:
         other = Columns(row)
         score, reasons = likeness(lead, other)
-        if score < _LEAST_SCORE:
+        if score < least:
             continue
         if not covers(other, who, "leads", Act.READ):
             hidden += 1

@@ -20,6 +20,7 @@ from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.mapping import change as set_columns
+from chassis.probable import PROBABLE, WARN
 from chassis.records import Record
 from leads.conditions import ABOUT, check, fields_of, holds
 
@@ -44,6 +45,8 @@ class LeadHandling(Record, table=True):
     claim_limit: int = 0
     claim_pause_hours: int = 0
     repeat_days: int = 0
+    duplicates: str = WARN
+    duplicates_min_score: int = PROBABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,9 @@ async def change_handling(tx: Transaction, values: Mapping[str, Any], etag: str)
     tx.check_etag(kept, etag)
     if values.get("reclaim_condition", kept.reclaim_condition) != kept.reclaim_condition:
         await check(tx, values["reclaim_condition"], ABOUT, "handling.reclaimCondition")
-    changed = set_columns(kept, values)
+    # What is emptied holds as at first.
+    first: Mapping[str, Any] = {"duplicates": WARN, "duplicates_min_score": PROBABLE}
+    changed = set_columns(kept, {name: value or first.get(name, value) for name, value in values.items()})
     if kept.reclaim_idle_days and not 1 <= kept.reclaim_warning_days < kept.reclaim_idle_days:
         raise Invalid("handling.reclaimWarningDays", "is at least 1 and less than reclaimIdleDays")
     if changed:

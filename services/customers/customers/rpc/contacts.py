@@ -22,10 +22,12 @@ from customers.affiliation import customer_for, join, leave, seen_contact, writa
 from customers.contact import DECISION_ROLES, Contact, change_contact, introduce
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import SHARES_OF_CUSTOMER, writable_customer
+from customers.duplicate_rule import check_contact
 from customers.errors import merged
 from customers.reports import CHART, MEMBERS_OF
 from customers.rpc.customers import CUSTOMERS, merged_into
 from customers.rpc.messages import Named, affiliated_message, contact_values, org_chart
+from customers.rpc.written import written_contact_traits
 from customers.trash import trash_contact
 
 _MOST_MEMBERS = 500
@@ -136,6 +138,8 @@ async def create(request: service_pb.CreateContactRequest, tx: Transaction) -> p
     customer_id = parse_id(request.contact.customer_id, "contact.customerId")
     customer = await writable_customer(tx, customer_id, "contact.customerId")
     id = parse_id(request.contact_id, "contactId") if request.contact_id else None
+    if tx.who.service is None and not request.allow_duplicate:
+        await check_contact(tx, await written_contact_traits(tx.database, tx.who, request.contact))
     return await _answer(tx, await introduce(tx, customer, contact_values(request.contact), id))
 
 

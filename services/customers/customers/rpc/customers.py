@@ -31,10 +31,12 @@ from customers.customer import (
     check_no_children,
     enrol,
 )
+from customers.duplicate_rule import check_customer
 from customers.errors import CustomerTouched, merged
 from customers.ownership import assign_customers
 from customers.points.cards import has_card
 from customers.rpc.messages import customer_card, customer_message, customer_values
+from customers.rpc.written import written_customer_traits
 from customers.trash import trash_customer
 from customers.value_lists import ENUMS
 
@@ -133,6 +135,8 @@ async def _owner_of_new(request: service_pb.CreateCustomerRequest, call: Call) -
 async def create(request: service_pb.CreateCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
     values = customer_values(request.customer)
     id = parse_id(request.customer_id, "customerId") if request.customer_id else None
+    if tx.who.service is None and not request.allow_duplicate:
+        await check_customer(tx, await written_customer_traits(tx.database, tx.who, request.customer))
     return await answer(tx, await enrol(tx, values, owner, id))
 
 

@@ -7,9 +7,11 @@ from uuid import UUID
 from kehu.customers.v1 import duplicate_pb2 as pb
 from kehu.customers.v1 import duplicate_service_pb2 as service_pb
 
-from chassis.home import home_country_of
-from chassis.ids import parse_id
+from chassis.database import Transaction
+from chassis.mapping import Mapping, to_timestamp
+from chassis.records import EPOCH, etag
 from chassis.rpc import Call, Face
+from customers.duplicate_rule import DuplicateRule, change_rule, rule_id
 from customers.duplicates import (
     Duplicates,
     Reason,
@@ -18,12 +20,14 @@ from customers.duplicates import (
     customer_traits,
     customers_like,
 )
-from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way, tidied, tidy_value
 from customers.rpc.contacts import CONTACTS, contact_messages
 from customers.rpc.customers import CUSTOMERS
-from customers.rpc.messages import contact_values, customer_card, customer_values
+from customers.rpc.messages import customer_card
+from customers.rpc.written import written_contact_traits, written_customer_traits
 
 face = Face("kehu.customers.v1.DuplicateService")
+_RULE = Mapping(pb.DuplicateRule, skip=["etag", "update_time"])
+_ROW = "SELECT * FROM duplicate_rules WHERE id = $1"
 
 
 def _why(reasons: Sequence[Reason]) -> list[pb.DuplicateReason]:
@@ -51,23 +55,6 @@ async def _contacts(call: Call, found: Duplicates) -> pb.ContactDuplicates:
     return answer
 
 
-async def _as_kept(call: Call, values: dict[str, Any], ways: Sequence[Way], resource: str) -> dict[str, Any]:
-    """What a caller wrote, by column, with numbers and addresses as they would be kept."""
-    country = await home_country_of(call.database, call.who)
-    out = dict(values)
-    for way in ways:
-        entries = list(values[way.name])
-        if way.single and values[way.single]:
-            entries.insert(0, {"label": "", way.value: values[way.single], "primary": False})
-        kept = way.kept(tidied(way, entries, country, f"{resource}.{way.name}"))
-        if not way.single:
-            out[way.name] = kept[way.name]
-            continue
-        out |= kept
-        out[way.single] = out[way.single] or tidy_value(way, values[way.single], country)
-    return out
-
-
 @face.read("FindCustomerDuplicates")
 async def find_customers(
     request: service_pb.FindCustomerDuplicatesRequest, call: Call
@@ -84,8 +71,7 @@ async def find_customers(
 async def check_customer(
     request: service_pb.CheckCustomerDuplicatesRequest, call: Call
 ) -> pb.CustomerDuplicates:
-    values = await _as_kept(call, customer_values(request.customer), CUSTOMER_WAYS, "customer")
-    traits = customer_traits(values.__getitem__)
+    traits = await written_customer_traits(call.database, call.who, request.customer)
     return _customers(
         await customers_like(call.database, call.who, traits, None, request.min_score, request.max_results)
     )
@@ -105,11 +91,31 @@ async def find_contacts(request: service_pb.FindContactDuplicatesRequest, call: 
 async def check_contact(
     request: service_pb.CheckContactDuplicatesRequest, call: Call
 ) -> pb.ContactDuplicates:
-    values = await _as_kept(call, contact_values(request.contact), CONTACT_WAYS, "contact")
-    values |= {
-        "customer_id": parse_id(request.contact.customer_id, "contact.customerId"),
-        "affiliations": [],
-    }
-    traits = contact_traits(values.__getitem__)
+    traits = await written_contact_traits(call.database, call.who, request.contact)
     found = await contacts_like(call.database, call.who, traits, None, request.min_score, request.max_results)
     return await _contacts(call, found)
+
+
+# ---- the rule
+
+
+def _rule(row: Any) -> pb.DuplicateRule:
+    read: Any = row.__getitem__ if hasattr(row, "keys") else row.__getattribute__
+    message = _RULE.message(row)
+    message.etag = etag(read("version"))
+    if read("updated_at") > EPOCH:
+        to_timestamp(message.update_time, read("updated_at"))
+    return message
+
+
+@face.read("GetDuplicateRule")
+async def get_rule(request: service_pb.GetDuplicateRuleRequest, call: Call) -> pb.DuplicateRule:
+    rows = await call.database.read(call.who, _ROW, rule_id(call.who.tenant_id))
+    return _rule(rows[0] if rows else DuplicateRule())
+
+
+@face.write("UpdateDuplicateRule")
+async def update_rule(request: service_pb.UpdateDuplicateRuleRequest, tx: Transaction) -> pb.DuplicateRule:
+    rule = await change_rule(tx, _RULE.values(request.rule, request.update_mask), request.rule.etag)
+    await tx.session.flush()
+    return _rule(rule)

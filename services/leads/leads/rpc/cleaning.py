@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,7 @@ from leads.cleaning import (
     CONTACT,
     CUSTOMER,
     DISQUALIFY,
+    LEAST_SCORE,
     MERGE,
     MOST_SHOWN,
     REPAIR,
@@ -42,6 +44,7 @@ from leads.cleaning import (
     Twin,
     leads_like,
 )
+from leads.duplicates import draft
 from leads.handling import Handling, hold
 from leads.lead import Lead, change_lead
 from leads.lead_events import LeadDisqualified, tell
@@ -124,17 +127,23 @@ class _Customers:
         self._call = call
         self.missing = False
 
-    async def like(self, lead: Any) -> tuple[list[Twin], int]:
+    async def like(
+        self, lead: Any, least: int = LEAST_SCORE, most: int = MOST_SHOWN
+    ) -> tuple[list[Twin], int]:
         """Those that may be the same as the lead, and how many more there are that the caller may not see."""
         twins: list[Twin] = []
         hidden = 0
         company = lead.company_name or lead.name
+        if not company:
+            return [], 0
         customer = customer_pb2.Customer(
             kind=customer_pb2.CUSTOMER_KIND_COMPANY if lead.company_name else customer_pb2.CUSTOMER_KIND_PERSON,
             display_name=company,
         )  # fmt: skip
         _reached_by(customer, lead)
-        request = duplicate_service_pb2.CheckCustomerDuplicatesRequest(customer=customer)
+        request = duplicate_service_pb2.CheckCustomerDuplicatesRequest(
+            customer=customer, min_score=least, max_results=most
+        )
         told = await self._ask("CheckCustomerDuplicates", request, duplicate_pb2.CustomerDuplicates)
         if told is not None:
             hidden += told.hidden_count
@@ -147,7 +156,9 @@ class _Customers:
             likeliest = str(twins[0].id if twins else lead.id)
             contact = contact_pb2.Contact(display_name=lead.name, customer_id=likeliest)
             _reached_by(contact, lead)
-            request = duplicate_service_pb2.CheckContactDuplicatesRequest(contact=contact)
+            request = duplicate_service_pb2.CheckContactDuplicatesRequest(
+                contact=contact, min_score=least, max_results=most
+            )
             told = await self._ask("CheckContactDuplicates", request, duplicate_pb2.ContactDuplicates)
             if told is not None:
                 hidden += told.hidden_count
@@ -174,6 +185,55 @@ class _Customers:
             return None
 
 
+@face.read("FindLeadDuplicates")
+async def find_duplicates(
+    request: service_pb.FindLeadDuplicatesRequest, call: Call
+) -> service_pb.LeadDuplicates:
+    country = await home_country_of(call.database, call.who)
+    if request.id:
+        lead = _tidy(await LEADS.get(call, request.id), country)
+    else:
+        lead = draft(
+            tidied({name: getattr(request.lead, name) for name in SHOWN}, country), datetime.now(UTC)
+        )
+    least, most = request.min_score or LEAST_SCORE, request.max_results or MOST_SHOWN
+    customers = _Customers(call)
+    twins, hidden = await leads_like(call.database, call.who, lead, least)
+    others, unseen = await customers.like(lead, least, most)
+    return _duplicates([*twins, *others], hidden + unseen, most, customers)
+
+
+@face.read("ListConversionTargets")
+async def conversion_targets(
+    request: service_pb.ListConversionTargetsRequest, call: Call
+) -> service_pb.LeadDuplicates:
+    lead = _tidy(await LEADS.get(call, request.id), await home_country_of(call.database, call.who))
+    customers = _Customers(call)
+    return _duplicates(*await customers.like(lead), MOST_SHOWN, customers)
+
+
+def _tidy(row: Any, country: str) -> Columns:
+    """A lead that is there, with what is compared as it would be kept."""
+    return Columns(row, {name: tidied({name: row[name]}, country)[name] for name in SHOWN})
+
+
+def _duplicates(
+    twins: list[Twin], hidden: int, most: int, customers: "_Customers"
+) -> service_pb.LeadDuplicates:
+    likeliest = sorted(twins, key=lambda twin: -twin.score)[:most]
+    return service_pb.LeadDuplicates(
+        duplicates=[_twin_message(twin) for twin in likeliest], hidden_count=hidden, customers_missing=customers.missing
+    )  # fmt: skip
+
+
+def _twin_message(twin: Twin) -> pb.LeadDuplicate:
+    return pb.LeadDuplicate(
+        kind=pb.LeadDuplicateKind.Value(f"LEAD_DUPLICATE_KIND_{twin.kind}"), id=str(twin.id), display_name=twin.name,
+        customer_id=str(twin.customer_id or ""), score=twin.score, reasons=twin.reasons,
+        status=lead_pb2.LeadStatus.Value(f"LEAD_STATUS_{twin.status}") if twin.status else lead_pb2.LEAD_STATUS_UNSPECIFIED,
+    )  # fmt: skip
+
+
 def _reached_by(message: Any, lead: Any) -> None:
     if lead.phone.startswith("+"):
         message.phones.add(number=lead.phone)
@@ -193,12 +253,7 @@ def _message(found: Finding) -> pb.CleaningFinding:
     message = pb.CleaningFinding(lead=lead, hidden_count=found.hidden)
     for column, after in found.repairs.items():
         message.repairs.add(field=camel(column), before=found.lead[column], after=after)
-    for twin in found.twins:
-        message.duplicates.add(
-            kind=pb.LeadDuplicateKind.Value(f"LEAD_DUPLICATE_KIND_{twin.kind}"), id=str(twin.id), display_name=twin.name,
-            customer_id=str(twin.customer_id or ""), score=twin.score, reasons=twin.reasons,
-            status=lead_pb2.LeadStatus.Value(f"LEAD_STATUS_{twin.status}") if twin.status else 0,
-        )  # fmt: skip
+    message.duplicates.extend(_twin_message(twin) for twin in found.twins)
     proposal = found.proposal
     if proposal.action:
         message.proposal.CopyFrom(

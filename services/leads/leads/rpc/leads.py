@@ -19,8 +19,9 @@ from leads.assignment import watch_acceptance
 from leads.captures import LeadCapture, follow, note_first, take_in, tells_origin
 from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
+from leads.duplicates import check_new
 from leads.handling import Handling, hold
-from leads.lead import Lead, assign_lead, capture, change_lead, remind
+from leads.lead import Lead, assign_lead, capture, change_lead, kept, remind
 from leads.lead_events import (
     LeadContacted,
     LeadDeleted,
@@ -74,8 +75,11 @@ async def _owner_of_new(request: service_pb.CreateLeadRequest, call: Call) -> Ow
 @face.write("CreateLead", prepare=_owner_of_new)
 async def create(request: service_pb.CreateLeadRequest, tx: Transaction, owner: Owner) -> pb.Lead:
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
+    values = lead_values(request.lead)
+    if tx.who.service is None and not request.allow_duplicate:
+        await check_new(tx, await kept(tx, values))
     handling = await hold(tx)
-    lead = await capture(tx, lead_values(request.lead), owner, handling, id)
+    lead = await capture(tx, values, owner, handling, id)
     if tells_origin(vars(lead)):
         await note_first(tx, lead, handling)
     await follow(tx, lead, handling.assign_created and not request.lead.owner_id)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from customers.names import core_name, fragments, likeness
+from chassis.company_names import core_name, fragments, likeness
 
 _PIECES = st.sampled_from([
     "北京", "北京市", "上海", "广东省", "深圳市", "昆山市", "中国", "（北京）", "(上海)", "用友", "软件", "华润", "超市",
