@@ -67,6 +67,13 @@ _LEAVING = 1.0
 """Seconds a transaction that has failed may take to roll back, or a commit that nobody waits for any more to end."""
 
 
+def _origin(who: Principal) -> str:
+    """By which way somebody's changes come: whoever has a session sits at a screen, and an API key has none."""
+    if who.service is not None:
+        return "service"
+    return "api" if who.session_id is None else "screen"
+
+
 class Transaction:
     """One unit of work for one caller. `now` is its one point in time."""
 
@@ -74,7 +81,7 @@ class Transaction:
         self.database = database
         self.who = who
         self.session = session
-        self.origin = origin
+        self.origin = origin or _origin(who)
         self.now = datetime.now(UTC)
         self._events: list[tuple[UUID, Event, Record]] = []
         self._history: list[dict[str, Any]] = []
@@ -90,7 +97,7 @@ class Transaction:
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
         self._created = stamp(
-            session.sync_session, who, self.now, origin, telemetry.trace_id(), self._history, self._customized,
+            session.sync_session, who, self.now, self.origin, telemetry.trace_id(), self._history, self._customized,
             self._shared,
         )  # fmt: skip
 
@@ -414,8 +421,9 @@ class Database:
         )
 
     @asynccontextmanager
-    async def transaction(self, who: Principal, *, origin: str = "api") -> AsyncGenerator[Transaction]:
-        """A transaction for that caller. Commits on leaving the block, rolls back when the block raises.
+    async def transaction(self, who: Principal, *, origin: str = "") -> AsyncGenerator[Transaction]:
+        """A transaction for that caller. Commits on leaving the block, rolls back when the block raises. `origin` says by which
+        way its changes come, where the caller does not.
 
         Raises Unavailable when no connection can be had, Conflict when another transaction holds the same rows, and what
         the service's constraints mean.

@@ -15,7 +15,7 @@ from kehu.history.v1 import history_pb2 as pb
 from chassis.errors import Invalid, NotFound
 from chassis.ids import parse_id
 from chassis.listing import DEFAULT_PAGE, MOST_PAGE
-from chassis.mapping import to_timestamp
+from chassis.mapping import to_datetime, to_timestamp
 from chassis.principal import NOBODY, Act
 from chassis.records import Owned, Record, Shareable
 from chassis.rpc import Call, Face
@@ -39,9 +39,18 @@ class Kept:
 
 _ONE = "SELECT FROM {table} AS t WHERE t.id = $1 AND "
 _PAGE = (
-    "SELECT id, record_type, record_id, version, action, changes, at, by, by_name FROM history"
-    " WHERE record_type = $1 AND record_id = $2 AND (at, id) < ($3, $4) ORDER BY at DESC, id DESC LIMIT $5"
+    "SELECT id, record_type, record_id, version, action, changes, at, by, by_name, origin FROM history"
+    " WHERE record_type = $1 AND record_id = $2 AND (at, id) < ($3, $4) AND ($6::uuid IS NULL OR by = $6)"
+    " AND ($7::text IS NULL OR origin = $7) AND ($8::timestamptz IS NULL OR at >= $8)"
+    " AND ($9::timestamptz IS NULL OR at < $9) ORDER BY at DESC, id DESC LIMIT $5"
 )
+_ORIGINS = {
+    name.removeprefix("CHANGE_ORIGIN_").lower().replace("_", " "): number
+    for name, number in pb.ChangeOrigin.items()
+    if number
+}
+"""By how transactions call where they come from."""
+_WORDS = {number: word for word, number in _ORIGINS.items()}
 _ACTS = {
     "created": pb.CHANGE_ACT_CREATED,
     "updated": pb.CHANGE_ACT_UPDATED,
@@ -70,12 +79,20 @@ def history_face(service: str, kept: Mapping[str, Kept]) -> Face:
                 await one.seen(call, id)
             except NotFound:
                 raise NotFound(request.record_type, id) from None
-        binding = orjson.dumps(
-            ["history", str(call.who.tenant_id), str(call.who.person_id), request.record_type, str(id)]
+        such = (
+            parse_id(request.actor_id, "actorId") if request.actor_id else None,
+            _WORDS.get(request.origin),
+            to_datetime(request.from_time) if request.HasField("from_time") else None,
+            to_datetime(request.until_time) if request.HasField("until_time") else None,
         )
+        binding = orjson.dumps(
+            ["history", str(call.who.tenant_id), str(call.who.person_id), request.record_type, str(id), *map(str, such)]
+        )  # fmt: skip
         before, last = _place(call, binding, request.page_token)
         size = min(request.page_size or DEFAULT_PAGE, MOST_PAGE)
-        found = await call.database.read(call.who, _PAGE, request.record_type, id, before, last, size + 1)
+        found = await call.database.read(
+            call.who, _PAGE, request.record_type, id, before, last, size + 1, *such
+        )
         answer = pb.ListChangesResponse(changes=[_change(row) for row in found[:size]])
         if len(found) > size:
             end = found[size - 1]
@@ -114,6 +131,7 @@ def _change(row: Any) -> pb.Change:
         act=_ACTS[row["action"]],
         actor_id="" if row["by"] == NOBODY else str(row["by"]),
         actor_name=row["by_name"],
+        origin=_ORIGINS.get(row["origin"], pb.CHANGE_ORIGIN_UNSPECIFIED),
     )
     to_timestamp(message.change_time, row["at"])
     for column, (old, new) in sorted(row["changes"].items()):

@@ -1,13 +1,16 @@
 """Customers and contacts over gRPC: what they hold, who sees them, how they are found."""
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 from kehu.customers.v1 import (
     contact_pb2,
@@ -20,8 +23,10 @@ from kehu.history.v1 import history_pb2
 from kehu.imports.v1 import imports_pb2
 
 from chassis.errors import Code, Problem
+from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
+from customers.customer import Customer
 from customers.service import SERVICE
 from customers.touches import touch
 
@@ -136,6 +141,63 @@ async def test_updates_need_the_present_version(service: Harness) -> None:
     assert [(f.field, f.old_value, f.new_value) for f in changes.changes[0].fields] == [
         ("industry", "", "Steel")
     ]
+
+
+async def test_the_history_tells_by_which_way_a_change_came(service: Harness) -> None:
+    seller = replace(BOSS, person_id=new_id(), name="Seller", session_id=new_id())
+    made = await create(service, seller, "Ways")
+    began = datetime.now(UTC)
+
+    async def change(who: Principal, industry: str) -> None:
+        request = customer_service_pb2.UpdateCustomerRequest(
+            customer=customer_pb2.Customer(id=made.id, industry=industry)
+        )
+        await service.ask(who, CUSTOMERS + "UpdateCustomer", request, customer_pb2.Customer)
+
+    await change(BOSS, "by a key")
+    async with service.running.database.transaction(BOSS, origin="bulk edit") as tx:
+        row = await tx.get(Customer, UUID(made.id), right="customers")
+        row.industry = "by many"
+    async with service.running.database.transaction(BOSS.acting_as("leads")) as tx:
+        row = await tx.get(Customer, UUID(made.id), right="customers")
+        row.industry = "by a service"
+    await change(seller, "by hand")
+
+    async def ways(**such: Any) -> list[int]:
+        request = history_pb2.ListChangesRequest(record_type="customer", record_id=made.id, **such)
+        answer = await service.ask(
+            BOSS, "kehu.customers.v1.HistoryService/ListChanges", request, history_pb2.ListChangesResponse
+        )
+        return [one.origin for one in answer.changes]
+
+    screen, key, many, other = (
+        history_pb2.CHANGE_ORIGIN_SCREEN, history_pb2.CHANGE_ORIGIN_API, history_pb2.CHANGE_ORIGIN_BULK_EDIT,
+        history_pb2.CHANGE_ORIGIN_SERVICE,
+    )  # fmt: skip
+    assert await ways() == [screen, other, many, key, screen]
+    assert await ways(origin=screen) == [screen, screen] and await ways(origin=many) == [many]
+    assert await ways(actor_id=str(seller.person_id)) == [screen, screen]
+    assert await ways(actor_id=str(new_id())) == []
+    stamp = Timestamp()
+    stamp.FromDatetime(began)
+    assert await ways(from_time=stamp) == [screen, other, many, key] and await ways(until_time=stamp) == [
+        screen
+    ]
+    first = history_pb2.ListChangesRequest(
+        record_type="customer", record_id=made.id, origin=screen, page_size=1
+    )
+    method = "kehu.customers.v1.HistoryService/ListChanges"
+    page = await service.ask(BOSS, method, first, history_pb2.ListChangesResponse)
+    first.page_token = page.next_page_token
+    assert [
+        one.act for one in (await service.ask(BOSS, method, first, history_pb2.ListChangesResponse)).changes
+    ] == [history_pb2.CHANGE_ACT_CREATED]
+    first.origin = key
+    await refused(
+        Code.INVALID_ARGUMENT,
+        "PAGE_TOKEN_MISMATCH",
+        service.ask(BOSS, method, first, history_pb2.ListChangesResponse),
+    )
 
 
 async def test_bad_values_are_named(service: Harness) -> None:
