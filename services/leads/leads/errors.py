@@ -18,6 +18,8 @@ class LeadTouched(Conflict):
 
     def __init__(self, what: Sequence[str]) -> None:
         super().__init__(f"Somebody has worked with the lead since it was created: it has {', '.join(what)}.")
+
+
 class NotesFull(Invalid):
     reason = "NOTES_FULL"
 
