@@ -28,7 +28,8 @@ FOUND_BEFORE_THE_TENANT = {
 """Unique keys of tables with tenant_id that do not begin with it, and why: they would tell of other tenants' rows."""
 
 AS_OWNER = {
-    "search": "finds ids by words for its own tenant, which it asks for itself: chassis/chassis/schema.py"
+    "search": "finds ids by words for its own tenant, which it asks for itself: chassis/chassis/schema.py",
+    "named": "finds ids by whole names in the same way: customers_named, in the migrations of customers",
 }
 """Policies of the owner and functions that run as it (`<table>_search`), and why."""
 

@@ -456,7 +456,7 @@ def request_for(method: Method, world: World, caller: Caller) -> Any:
         for step in request.steps:
             step.lead_id, step.etag = world.ids["lead_id"], STALE
     if method.name == "FindLeadDuplicates":
-        request.id = ""  # of one that is to be created: looked at are all that are there
+        request.lead_id = ""  # of one that is to be created: looked at are all that are there
     if method.name in ("CreateLead", "CaptureLead"):
         request.lead.name = "Somebody"
     if method.name.startswith("Update"):

@@ -25,7 +25,7 @@ LEAD, CUSTOMER, CONTACT = (
 
 
 async def find(suite: Any, who: Principal, id: str = "", **lead: Any) -> cleaning_service_pb2.LeadDuplicates:
-    request = cleaning_service_pb2.FindLeadDuplicatesRequest(id=id)
+    request = cleaning_service_pb2.FindLeadDuplicatesRequest(lead_id=id)
     if lead:
         request.lead.CopyFrom(lead_pb2.Lead(**lead))
     return await suite.ask(

@@ -190,8 +190,8 @@ async def find_duplicates(
     request: service_pb.FindLeadDuplicatesRequest, call: Call
 ) -> service_pb.LeadDuplicates:
     country = await home_country_of(call.database, call.who)
-    if request.id:
-        lead = _tidy(await LEADS.get(call, request.id), country)
+    if request.lead_id:
+        lead = _tidy(await LEADS.get(call, request.lead_id, "leadId"), country)
     else:
         lead = draft(
             tidied({name: getattr(request.lead, name) for name in SHOWN}, country), datetime.now(UTC)
