@@ -29,7 +29,7 @@ demo: $(RUN_READY) ## Start the suite and load the demonstration company into it
 
 # A worker each core, four at most; a file's tests stay together, for they share what was made for the file.
 test: $(TEST_READY) ## Run all tests, or some: make test ARGS="services/leads -k convert"
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(TEST_READY) ## Check format, style, types, the rooms of the house, contracts, manifests and databases
 	$(BIN)/ruff format --check .

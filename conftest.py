@@ -6,6 +6,7 @@ One PostgreSQL and one NATS serve the whole run. `KEHU_TEST_SERVERS=containers` 
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,17 @@ def pytest_configure(config: pytest.Config) -> None:
         _SERVERS.nats_url()
     except NoEngine as problem:
         raise pytest.UsageError(str(problem)) from None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests wait for what was killed to come back take turns with those whose tests compute, the longest first: so
+    neither do all workers wait at once, nor does one of them end long after the others."""
+    sizes = Counter(item.path for item in items)
+    files = sorted(sizes, key=lambda file: -sizes[file])
+    waiting = [file for file in files if {"faults", "journeys"} & {*file.parts}]
+    computing = [file for file in files if file not in {*waiting}]
+    turns = {file: (n + 0.5) / len(some) for some in (waiting, computing) for n, file in enumerate(some)}
+    items.sort(key=lambda item: turns[item.path])
 
 
 def pytest_unconfigure() -> None:

@@ -34,9 +34,9 @@ async def find(suite: Any, who: Principal, id: str = "", **lead: Any) -> cleanin
 
 
 async def targets(suite: Any, who: Principal, id: str) -> cleaning_service_pb2.LeadDuplicates:
-    request = cleaning_service_pb2.ListConversionTargetsRequest(id=id)
+    request = cleaning_service_pb2.GetConversionTargetsRequest(id=id)
     return await suite.ask(
-        who, "CleaningService/ListConversionTargets", request, cleaning_service_pb2.LeadDuplicates
+        who, "CleaningService/GetConversionTargets", request, cleaning_service_pb2.LeadDuplicates
     )
 
 

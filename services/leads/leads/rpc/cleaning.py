@@ -203,9 +203,9 @@ async def find_duplicates(
     return _duplicates([*twins, *others], hidden + unseen, most, customers)
 
 
-@face.read("ListConversionTargets")
+@face.read("GetConversionTargets")
 async def conversion_targets(
-    request: service_pb.ListConversionTargetsRequest, call: Call
+    request: service_pb.GetConversionTargetsRequest, call: Call
 ) -> service_pb.LeadDuplicates:
     lead = _tidy(await LEADS.get(call, request.id), await home_country_of(call.database, call.who))
     customers = _Customers(call)
