@@ -195,7 +195,7 @@ async def state(database: Database, id: UUID) -> dict[str, Any]:
 
 
 async def reasons(database: Database, id: UUID) -> dict[int, list[tuple[str, str, bool]]]:
-    rows = await database.read(WHO, runs.refused_rows_sql(), id)
+    rows = await database.read(WHO, runs.refused_rows_sql(), id, 0, 10_000_000)
     noted = [runs.noted_row(row) for row in rows]
     return {number: [(p.field, p.reason, p.repaired) for p in problems] for number, _, problems in noted}
 
