@@ -93,6 +93,7 @@ ERRANDS: Mapping[tuple[str, str], Callable[[Person, Ground], Request]] = {
     ("servicedesk", "identity"): _ticket,
     ("servicedesk", "customers"): _ticket,
     ("sales", "customers"): _order,
+    ("customers", "leads"): _conversion,
     ("leads", "customers"): _conversion,
     ("leads", "sales"): _conversion,
     ("marketing", "leads"): _lead_member,

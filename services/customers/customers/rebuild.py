@@ -75,7 +75,8 @@ _PLACE = (
     " UPDATE customers c SET last_contact_time = a.contact, last_deal_time = a.deal, last_service_time = a.service,"
     " next_contact_time = a.next, return_time = CASE WHEN greatest(a.contact, a.deal, a.service) > greatest(c.created_at,"
     " c.assign_time, c.last_contact_time, c.last_deal_time, c.last_service_time) THEN NULL ELSE c.return_time END"
-    " FROM anew a WHERE c.id = a.id AND (c.last_contact_time, c.last_deal_time, c.last_service_time, c.next_contact_time)"
+    " FROM anew a WHERE c.id = a.id AND c.merged_into_id IS NULL"
+    " AND (c.last_contact_time, c.last_deal_time, c.last_service_time, c.next_contact_time)"
     " IS DISTINCT FROM (a.contact, a.deal, a.service, a.next)"
 )
 

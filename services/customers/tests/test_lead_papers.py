@@ -7,8 +7,10 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.attachments.v1 import attachments_pb2 as files_pb
 from kehu.leads.v1 import events_pb2 as leads
+from kehu.leads.v1 import lead_pb2, lead_service_pb2
 from kehu.notes.v1 import notes_pb2
 
 from chassis.ids import new_id
@@ -20,6 +22,17 @@ from customers.testing import Company
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NOTE = str(new_id())
+CUSTOMERS: dict[str, str] = {}
+"""Lead → the customer that it has become."""
+
+
+def _lead(asked: lead_service_pb2.GetLeadRequest) -> lead_pb2.Lead:
+    return lead_pb2.Lead(
+        id=asked.id,
+        status=lead_pb2.LEAD_STATUS_CONVERTED,
+        customer_id=CUSTOMERS[asked.id],
+        convert_time=Timestamp(seconds=1),
+    )
 
 
 def _notes(asked: notes_pb2.ListNotesRequest) -> notes_pb2.ListNotesResponse:
@@ -37,6 +50,7 @@ async def service(
     service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
 ) -> AsyncGenerator[Harness]:
     answers: dict[str, Any] = {
+        "kehu.leads.v1.LeadService/GetLead": (lead_service_pb2.GetLeadRequest, _lead),
         "kehu.leads.v1.NoteService/ListNotes": (notes_pb2.ListNotesRequest, _notes),
         "kehu.leads.v1.AttachmentService/ListAttachments": (files_pb.ListAttachmentsRequest, _files),
     }
@@ -51,6 +65,7 @@ async def service(
 
 async def test_a_conversion_that_is_told_again_brings_nothing_back(company: Company) -> None:
     customer, lead = await company.customer(), str(new_id())
+    CUSTOMERS[lead] = customer
     told = leads.LeadConverted(lead_id=lead, lead=leads.LeadSnapshot(customer_id=customer))
     database = company.service.running.database
 

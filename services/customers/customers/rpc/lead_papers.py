@@ -12,7 +12,8 @@ it once more does nothing: what was deleted at the customer since, or emptied, s
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from kehu.attachments.v1 import attachments_pb2 as files_pb
@@ -34,6 +35,7 @@ from customers.rpc.papers import SUBJECTS
 
 log = logging.getLogger(__name__)
 
+Kind = TypeVar("Kind", Note, Attachment)
 LEAD_PAPERS = "papers of a lead"
 """The kind of the job. Its key is the lead."""
 _LEAD = "kehu.leads.v1.LeadService/GetLead"
@@ -45,10 +47,11 @@ _LOST = ("FILE_MISSING", "FILE_DAMAGED", "NOT_FOUND")
 """Why a file cannot be copied, now or later: what is lost there stops nothing here."""
 _MOST_WAYS = 10
 """Numbers, or addresses, that a contact may have."""
-_TAKEN = text("SELECT customer_id FROM papers_taken WHERE lead_id = :lead")
+_TAKEN = text("SELECT customer_id, moved_at FROM papers_taken WHERE lead_id = :lead")
 _TAKE = text(
-    "INSERT INTO papers_taken (tenant_id, lead_id, customer_id) VALUES (:tenant, :lead, :customer)"
-    " ON CONFLICT (tenant_id, lead_id) DO UPDATE SET customer_id = excluded.customer_id, taken_at = now()"
+    "INSERT INTO papers_taken (tenant_id, lead_id, customer_id, moved_at) VALUES (:tenant, :lead, :customer, :moved)"
+    " ON CONFLICT (tenant_id, lead_id) DO UPDATE"
+    " SET customer_id = excluded.customer_id, moved_at = excluded.moved_at, taken_at = now()"
 )
 _TAKEN_BACK = text("DELETE FROM papers_taken WHERE lead_id = :lead")
 
@@ -59,13 +62,13 @@ def copy_of(id: str) -> UUID:
 
 
 async def take_over(payload: Mapping[str, Any], call: Call) -> None:
-    """The job."""
+    """The job. Begins again when the lead has moved on while it was at it."""
     call = call.as_service()
     on = {"record_type": "lead", "record_id": payload["lead_id"]}
     try:
         request = lead_service_pb2.GetLeadRequest(id=payload["lead_id"])
         lead = await call.ask(_LEAD, request, lead_pb2.Lead)
-        customer = _customer_of(lead)
+        customer, moved = _customer_of(lead)
         if not customer:
             await _take_back(call, lead, on)
             return
@@ -79,8 +82,16 @@ async def take_over(payload: Mapping[str, Any], call: Call) -> None:
             await _take_file(call, customer_id, file)
         if lead.status == lead_pb2.LEAD_STATUS_CONVERTED:
             await _take_ways(call, customer_id, lead)
+        if _customer_of(await call.ask(_LEAD, request, lead_pb2.Lead)) != (customer, moved):
+            await take_over(payload, call)
+            return
         async with call.database.transaction(call.who, origin="event") as tx:
-            taken = {"tenant": tx.who.tenant_id, "lead": UUID(lead.id), "customer": customer_id}
+            taken = {
+                "tenant": tx.who.tenant_id,
+                "lead": UUID(lead.id),
+                "customer": customer_id,
+                "moved": moved,
+            }
             await tx.session.execute(_TAKE, taken)
     except Problem as problem:
         if problem.code is not Code.NOT_FOUND:
@@ -91,14 +102,17 @@ async def take_over(payload: Mapping[str, Any], call: Call) -> None:
 async def _taken(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> bool:
     """Whether all has followed the lead to that customer already, or to one that went into it."""
     async with call.database.transaction(call.who, origin="event") as tx:
-        before = (await tx.session.execute(_TAKEN, {"lead": UUID(lead.id)})).scalar_one_or_none()
-        return before is not None and await survivor_of(tx, before) == await survivor_of(tx, customer_id)
+        before = (await tx.session.execute(_TAKEN, {"lead": UUID(lead.id)})).one_or_none()
+        if before is None or before.moved_at not in (None, _customer_of(lead)[1]):
+            return False
+        return await survivor_of(tx, before.customer_id) == await survivor_of(tx, customer_id)
 
 
-def _customer_of(lead: lead_pb2.Lead) -> str:
-    return (
-        lead.customer_id if lead.status == lead_pb2.LEAD_STATUS_CONVERTED else lead.duplicate_of_customer_id
-    )
+def _customer_of(lead: lead_pb2.Lead) -> tuple[str, datetime]:
+    """The customer that the lead is now, and since when; none for an open one."""
+    if lead.status == lead_pb2.LEAD_STATUS_CONVERTED:
+        return lead.customer_id, to_datetime(lead.convert_time)
+    return lead.duplicate_of_customer_id, to_datetime(lead.disqualify_time)
 
 
 async def _notes(call: Call, on: Mapping[str, Any]) -> AsyncGenerator[notes_pb.Note]:
@@ -182,21 +196,32 @@ def _with(record: Contact | Customer, name: str, value: str, given: str) -> list
 
 async def _take_back(call: Call, lead: lead_pb2.Lead, on: Mapping[str, Any]) -> None:
     """The lead is no customer after all."""
-    texts = {copy_of(lead.id): (lead.notes, False)}
-    async for note in _notes(call, on):
-        texts[copy_of(note.id)] = (note.text, note.pinned)
+    texts = {copy_of(note.id): (note.text, note.pinned) async for note in _notes(call, on)}
     files = [copy_of(file.id) async for file in _files(call, on)]
     subject = SUBJECTS.of(Customer.record_type, "recordType")
     async with call.database.transaction(call.who, origin="event") as tx:
+        words = await _copy(tx, Note, copy_of(lead.id))
+        # What is written in the lead may have grown since.
+        if words is not None and words.edit_time is None and not words.pinned:
+            await uncopy_note(tx, subject, await _on(tx, words.record_id), words)
         for id, told in texts.items():
-            note = await tx.find(Note, id)
+            note = await _copy(tx, Note, id)
             if note is not None and (note.text, note.pinned) == told:
                 await uncopy_note(tx, subject, await _on(tx, note.record_id), note)
         for id in files:
-            file = await tx.find(Attachment, id)
+            file = await _copy(tx, Attachment, id)
             if file is not None:
                 await uncopy_file(tx, subject, await _on(tx, file.record_id), file)
         await tx.session.execute(_TAKEN_BACK, {"lead": UUID(lead.id)})
+
+
+async def _copy(tx: Transaction, kind: type[Kind], id: UUID) -> Kind | None:
+    """The copy, locked. Of one that was deleted even the mark goes, so that it may come again."""
+    found = await tx.session.get(kind, (tx.who.tenant_id, id), with_for_update=True)
+    if found is not None and found.deleted_at is not None:
+        await tx.session.delete(found)
+        return None
+    return found
 
 
 async def _on(tx: Transaction, id: UUID) -> Customer:

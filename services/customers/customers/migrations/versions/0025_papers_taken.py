@@ -14,6 +14,7 @@ _TABLE = """CREATE TABLE papers_taken (
     tenant_id uuid NOT NULL,
     lead_id uuid NOT NULL,
     customer_id uuid NOT NULL,
+    moved_at timestamptz,
     taken_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, lead_id)
 )"""
