@@ -42,7 +42,7 @@ class ProbableDuplicates(AlreadyExists):
         told = " and ".join(part for part in (named, unseen) if part)
         super().__init__(
             "PROBABLE_DUPLICATES",
-            f"This {resource} is probably there already: {told}. Send allowDuplicate to create it all the same.",
+            f"This {resource} is probably there already: {told}. Ask with ?allowDuplicate=true to create it all the same.",
         )
         self.violations = tuple(
             Violation(resource, f"{one.name} ({one.id}) is probably the same: {one.score}%") for one in likely
