@@ -128,6 +128,8 @@ def _tried(boss: Person, kind: str, file: File, tally: Tally) -> list[str]:
         start = _answered(boss, "POST", f"{mine}:start", tally, json={})
     if start.status_code != 200:
         tally.refused += 1
+        # A person has but so many that wait, and the next would be refused for their number.
+        _answered(boss, "POST", f"{mine}:cancel", tally, json={})
         return _refused(start)
     until = time.monotonic() + HANGS
     run = start.json()

@@ -112,6 +112,12 @@ async def test_a_rule_refuses_what_is_probably_a_lead(suite: Any) -> None:
     )
     assert (await suite.ask(boss, "LeadService/CreateLead", request, lead_pb2.Lead)).id
     await suite.lead(boss, name="王五", phone="13800138010")
+    named = lead_service_pb2.CreateLeadRequest(
+        lead=lead_pb2.Lead(name="赵六", phone="13800138011"), lead_id=str(new_id())
+    )
+    await suite.ask(boss, "LeadService/CreateLead", named, lead_pb2.Lead)
+    again = suite.ask(boss, "LeadService/CreateLead", named, lead_pb2.Lead)
+    await refused(Code.ALREADY_EXISTS, "ID_TAKEN", again)
     # Captures have a rule of their own, and so do imports.
     await suite.capture(boss, "form", name="张三", phone="13800138009")
     await suite.handling(boss, duplicates=assignment_pb2.LEAD_DUPLICATE_ACTION_UNSPECIFIED)

@@ -64,21 +64,22 @@ def _marks(traits: Traits) -> list[str]:
     return [traits.core or traits.name, *traits.phones, *traits.emails, *traits.accounts, *traits.tax_numbers]
 
 
-async def check_customer(tx: Transaction, traits: Traits) -> None:
-    """Raises ProbableDuplicates for a customer that the tenant's rule refuses."""
+async def check_customer(tx: Transaction, traits: Traits, id: UUID | None) -> None:
+    """Raises ProbableDuplicates for a customer that the tenant's rule refuses. One that is there under the `id` it asks for is
+    itself, asked for once more."""
     rule = await rule_of(tx)
     if rule.customers == REFUSE:
         await hold_marks(tx, "customers", _marks(traits))
-        found = await customers_like(tx.database, tx.who, traits, None, rule.min_score, MOST_NAMED)
+        found = await customers_like(tx.database, tx.who, traits, id, rule.min_score, MOST_NAMED)
         refuse("customer", _likely(found), found.hidden)
 
 
-async def check_contact(tx: Transaction, traits: Traits) -> None:
-    """Raises ProbableDuplicates for a contact that the tenant's rule refuses."""
+async def check_contact(tx: Transaction, traits: Traits, id: UUID | None) -> None:
+    """The same for a contact."""
     rule = await rule_of(tx)
     if rule.contacts == REFUSE:
         await hold_marks(tx, "contacts", _marks(traits))
-        found = await contacts_like(tx.database, tx.who, traits, None, rule.min_score, MOST_NAMED)
+        found = await contacts_like(tx.database, tx.who, traits, id, rule.min_score, MOST_NAMED)
         refuse("contact", _likely(found), found.hidden)
 
 

@@ -213,10 +213,15 @@ async def ruled(company: Company, who: Principal | None = None, **values: Any) -
 
 
 async def create(
-    company: Company, who: Principal | None = None, request_id: str = "", know: bool = False, **values: Any
+    company: Company,
+    who: Principal | None = None,
+    request_id: str = "",
+    know: bool = False,
+    id: str = "",
+    **values: Any,
 ) -> str:
     request = customer_service_pb2.CreateCustomerRequest(
-        customer=customer_pb2.Customer(**values), request_id=request_id, allow_duplicate=know
+        customer=customer_pb2.Customer(**values), request_id=request_id, allow_duplicate=know, customer_id=id
     )
     done = await company.service.ask(
         who or company.who, CUSTOMERS + "CreateCustomer", request, customer_pb2.Customer
@@ -257,6 +262,9 @@ async def test_a_rule_refuses_what_is_probably_there(company: Company) -> None:
     key: dict[str, Any] = {"display_name": "金蝶软件", "request_id": "once"}
     assert await create(company, **key) == await create(company, **key)
     await create(company, display_name="金蝶财务软件")
+    named: dict[str, Any] = {"display_name": "浪潮软件", "id": str(uuid4())}
+    await create(company, **named)
+    await refused(Code.ALREADY_EXISTS, "ID_TAKEN", create(company, **named))
     # Numbers are compared as they are kept.
     await refused(
         Code.ALREADY_EXISTS, "PROBABLE_DUPLICATES", create(company, display_name="甲", phone="138-0000-1234")

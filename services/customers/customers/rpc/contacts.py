@@ -139,7 +139,7 @@ async def create(request: service_pb.CreateContactRequest, tx: Transaction) -> p
     customer = await writable_customer(tx, customer_id, "contact.customerId")
     id = parse_id(request.contact_id, "contactId") if request.contact_id else None
     if tx.who.service is None and not request.allow_duplicate:
-        await check_contact(tx, await written_contact_traits(tx.database, tx.who, request.contact))
+        await check_contact(tx, await written_contact_traits(tx.database, tx.who, request.contact), id)
     return await _answer(tx, await introduce(tx, customer, contact_values(request.contact), id))
 
 

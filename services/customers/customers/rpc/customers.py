@@ -136,7 +136,7 @@ async def create(request: service_pb.CreateCustomerRequest, tx: Transaction, own
     values = customer_values(request.customer)
     id = parse_id(request.customer_id, "customerId") if request.customer_id else None
     if tx.who.service is None and not request.allow_duplicate:
-        await check_customer(tx, await written_customer_traits(tx.database, tx.who, request.customer))
+        await check_customer(tx, await written_customer_traits(tx.database, tx.who, request.customer), id)
     return await answer(tx, await enrol(tx, values, owner, id))
 
 

@@ -77,7 +77,7 @@ async def create(request: service_pb.CreateLeadRequest, tx: Transaction, owner: 
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
     values = lead_values(request.lead)
     if tx.who.service is None and not request.allow_duplicate:
-        await check_new(tx, await kept(tx, values))
+        await check_new(tx, await kept(tx, values), id)
     handling = await hold(tx)
     lead = await capture(tx, values, owner, handling, id)
     if tells_origin(vars(lead)):
