@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE membership_cards ADD COLUMN merged_into_id uuid")
+    op.execute("ALTER TABLE membership_cards ADD COLUMN IF NOT EXISTS merged_into_id uuid")
     with op.get_context().autocommit_block():
         op.execute(
             "CREATE INDEX CONCURRENTLY IF NOT EXISTS membership_cards_merged ON membership_cards (tenant_id, merged_into_id)"

@@ -18,7 +18,7 @@ def upgrade() -> None:
     # function runs as the table's owner, as the one for searching does, and gives back nothing but ids. It looks for each name
     # by itself: how many customers a long list of names may bring, the planner cannot know, and would read the whole table.
     op.execute(
-        f"""CREATE FUNCTION customers_named(names text[]) RETURNS TABLE (id uuid)
+        f"""CREATE OR REPLACE FUNCTION customers_named(names text[]) RETURNS TABLE (id uuid)
             LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, public
             AS $$
                 SELECT f.id FROM (SELECT DISTINCT unnest(names) AS name) AS n, LATERAL (
