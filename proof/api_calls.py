@@ -23,7 +23,7 @@ from schemathesis.checks import load_all_checks
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks as conformance
 
-from proof.furniture import BODIES, a_name, id_of
+from proof.furniture import BODIES, a_name, id_of, posted_to
 
 Case = Any
 """schemathesis.Case, generic in what only its schemas know."""
@@ -370,7 +370,7 @@ class Caller:
             return
         body = BODIES[path](self._pools, a_name())
         answer = self._session.post(
-            self._who.base_url + path, json=body, headers=self._headers, timeout=_SECONDS
+            self._who.base_url + posted_to(path), json=body, headers=self._headers, timeout=_SECONDS
         )
         if answer.status_code == 200:
             self._keep(path, id_of(answer.json()))

@@ -68,6 +68,12 @@ they need each other.
 """
 
 
+def posted_to(path: str) -> str:
+    """Where it is posted to so that it is made also where the tenant's rule, which made-up calls may have changed, refuses what
+    is like another: these are all alike."""
+    return path + ("?allowDuplicate=true" if path in ("/v1/customers", "/v1/contacts", "/v1/leads") else "")
+
+
 def a_name() -> str:
     """A name that nothing else has."""
     return f"{_RUN}-{next(_NUMBERS)}"
@@ -86,8 +92,8 @@ def furnished(boss: Person) -> dict[str, list[str]]:
     pools: dict[str, list[str]] = {}
     for _ in range(3):
         for path, body in BODIES.items():
-            made = boss.post(path, body(pools, a_name()))
+            made = boss.post(posted_to(path), body(pools, a_name()))
             pools.setdefault(f"{path}/", []).append(id_of(made))
-    lead = boss.post("/v1/leads", {"name": "Li Lei", "companyName": "Converted"})["id"]
+    lead = boss.post(posted_to("/v1/leads"), {"name": "Li Lei", "companyName": "Converted"})["id"]
     pools["/v1/conversions/"] = [boss.post(f"/v1/leads/{lead}:convert")["id"]]
     return pools
