@@ -4,10 +4,8 @@ Shared by imports and bulk edits. `changes` maps a column to `[before, after]` a
 one, lists as wholes.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +13,7 @@ from chassis.custom_fields.given import COLUMN as CUSTOM
 from chassis.custom_fields.given import Given
 from chassis.database import Transaction
 from chassis.errors import Code, Problem
-from chassis.history import LISTED, plain
+from chassis.history import LISTED, plain, typed
 
 
 @dataclass(slots=True)
@@ -63,14 +61,13 @@ def now(row: Any, name: str) -> Any:
 
 def former(table: type[Any], changes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """The values before the work, as columns take them."""
-    described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
     own = {
         name.removeprefix(CUSTOM + "."): before
         for name, (before, _) in changes.items()
         if name.startswith(CUSTOM + ".")
     }
     out: dict[str, Any] = {
-        name: _value(described.columns[name].type.python_type, before)
+        name: typed(table, name, before)
         for name, (before, _) in changes.items()
         if not name.startswith(CUSTOM + ".")
     }
@@ -79,14 +76,6 @@ def former(table: type[Any], changes: Mapping[str, Sequence[Any]]) -> dict[str, 
     return out
 
 
-def _value(kind: type[Any], before: Any) -> Any:
-    read: Callable[[Any], Any] | None = _READ.get(kind)
-    return before if before is None or read is None else read(before)
-
-
-_READ: Mapping[type[Any], Callable[[Any], Any]] = {
-    UUID: UUID, datetime: datetime.fromisoformat, date: date.fromisoformat, Decimal: Decimal,
-}  # fmt: skip
 _PASSING = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.INTERNAL)
 
 

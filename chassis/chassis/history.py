@@ -3,7 +3,7 @@
 `changes` maps a column to `[old, new]`. A creation has no list of fields, since the record itself shows them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -31,6 +31,33 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime | date):
         return value.isoformat()
     return value
+
+
+def typed(table: type[Record], column: str, value: Any) -> Any:
+    """What JSON holds of a column of that table, as the column takes it: the other way round from `plain`."""
+    read = _readers(table).get(column)
+    if value is None or read is None:
+        return value
+    return [read(one) for one in cast("list[Any]", value)] if isinstance(value, list) else read(value)
+
+
+def _readers(table: type[Record]) -> Mapping[str, Callable[[Any], Any]]:
+    """By what is declared: a column of times does not say of what it is."""
+    found = _known.get(table)
+    if found is None:
+        found = _known[table] = {
+            name: read
+            for name, declared in table.model_fields.items()
+            for kind, read in _READ.items()
+            if declared.annotation in (kind, kind | None, list[kind])
+        }
+    return found
+
+
+_READ: Mapping[Any, Callable[[Any], Any]] = {
+    UUID: UUID, datetime: datetime.fromisoformat, date: date.fromisoformat, Decimal: Decimal,
+}  # fmt: skip
+_known: dict[type[Record], Mapping[str, Callable[[Any], Any]]] = {}
 
 
 def _changes(row: Record) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:

@@ -6,11 +6,13 @@ since stays. Of lists, and of whatever else has parts (`chassis.parts`), each is
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
 from typing import Any, cast
 from uuid import UUID
 
-from chassis.history import plain
+from sqlalchemy import select
+
+from chassis.database import Transaction
+from chassis.history import plain, typed
 from chassis.parts import Keyed, Part, Whole, by_value, in_column
 from chassis.records import Customized, Record, Shareable
 
@@ -56,7 +58,7 @@ def put_back(row: Record, changed: Mapping[str, list[Any]]) -> list[str]:
             back |= part.undone(*_both(changed, here), here)
     done = [name for name, value in back.items() if value != now[name]]
     for name in done:
-        setattr(row, name, _typed(row, name, back[name]))
+        setattr(row, name, typed(type(row), name, back[name]))
     return done
 
 
@@ -66,6 +68,22 @@ def _both(changed: Mapping[str, list[Any]], here: Mapping[str, Any]) -> tuple[di
         {name: changed[name][place] if name in changed else value for name, value in here.items()} for place in (0, 1)
     )  # fmt: skip
     return before, after
+
+
+async def forget_in_later(tx: Transaction, merge: Any, tables: Iterable[type[Record]]) -> None:
+    """Before a merge is undone, lets those into the same record since know: undoing one of them later must not put back what this
+    one had brought. Merges have a survivor, a state, and what they `kept`."""
+    of = merge.__class__
+    found = await tx.session.execute(
+        select(of)
+        .where(
+            of.survivor_id == merge.survivor_id, of.state == merge.state, of.created_at >= merge.created_at, of.id != merge.id,
+        )
+        .order_by(of.id)
+        .with_for_update()
+    )  # fmt: skip
+    for later in found.scalars():
+        later.kept = kept_without(later.kept, merge.kept, tables)
 
 
 def kept_without(later: Kept, undone: Kept, tables: Iterable[type[Record]]) -> Kept:
@@ -126,32 +144,4 @@ def _plain(value: Any) -> Any:
     return plain(value)
 
 
-def _typed(row: Record, name: str, value: Any) -> Any:
-    kind = _types(type(row)).get(name)
-    listed = (kind, type(value)) == (UUID, list)
-    if listed:
-        return [UUID(one) for one in value]
-    if not isinstance(value, str):
-        return value
-    if kind is datetime:
-        return datetime.fromisoformat(value)
-    if kind is date:
-        return date.fromisoformat(value)
-    return UUID(value) if kind is UUID else value
-
-
-def _types(table: type[Record]) -> Mapping[str, type]:
-    """The plain types of those columns that JSON holds as texts, or as lists of them."""
-    found = _known.get(table)
-    if found is None:
-        found = _known[table] = {}
-        for name, declared in table.model_fields.items():
-            annotation: Any = declared.annotation
-            for kind in (datetime, date, UUID):
-                if annotation in (kind, kind | None, list[kind]):
-                    found[name] = kind
-    return found
-
-
-_known: dict[type[Record], dict[str, type]] = {}
 _known_parts: dict[type[Record], list[Part]] = {}

@@ -8,6 +8,7 @@ values are as JSON holds them.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import itemgetter
 from typing import Any, Protocol
 
 import orjson
@@ -73,15 +74,8 @@ class Keyed:
     def undone(self, before: Values, after: Values, now: Values) -> dict[str, Any]:
         """As a list is, the key being the entry's."""
         column = self.columns[0]
-        was, left, here = before[column], after[column], now[column]
-        out = dict(here)
-        for key in {**was, **left}:
-            if was.get(key) == left.get(key) or here.get(key) != left.get(key):
-                continue
-            out.pop(key, None)
-            if key in was:
-                out[key] = was[key]
-        return {column: out}
+        was, left, here = ([*values[column].items()] for values in (before, after, now))
+        return {column: dict(entries_undone(was, left, here, itemgetter(0)))}
 
 
 @dataclass(frozen=True, slots=True)

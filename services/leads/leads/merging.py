@@ -11,14 +11,14 @@ from operator import attrgetter
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, bindparam, select, text
+from sqlalchemy import ARRAY, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, col
+from sqlmodel import Field
 
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.ids import new_id
-from chassis.kept import Before, Kept, kept_without, put_back
+from chassis.kept import Before, Kept, forget_in_later, put_back
 from chassis.mapping import change
 from chassis.papers import move_papers, papers_back
 from chassis.principal import Act
@@ -259,8 +259,7 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
             if former in there:
                 back = {"to": UUID(former), "id": UUID(id), "held": UUID(held)}
                 await tx.session.execute(_MOVE_BACK[table], back)
-    for later in await _later(tx, merge):
-        later.kept = kept_without(later.kept, merge.kept, [Lead])
+    await forget_in_later(tx, merge, [Lead])
     papers = {
         table: {former: ids for former, ids in moved.items() if former in there}
         for table, moved in merge.kept.get("papers", {}).items()
@@ -269,20 +268,6 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
     ids = [one.id for one in restored]
     tx.record(LeadUnmerged(**told(survivor), merge_id=merge.id, restored_lead_ids=ids), on=survivor)
     merge.state, merge.undo_time = UNDONE, tx.now
-
-
-async def _later(tx: Transaction, merge: LeadMerge) -> Sequence[LeadMerge]:
-    """The merges into the same lead since, but for those that were undone, locked."""
-    found = await tx.session.execute(
-        select(LeadMerge)
-        .where(
-            col(LeadMerge.survivor_id) == merge.survivor_id, col(LeadMerge.state) == MERGED,
-            col(LeadMerge.created_at) >= merge.created_at, col(LeadMerge.id) != merge.id,
-        )
-        .order_by(col(LeadMerge.id))
-        .with_for_update()
-    )  # fmt: skip
-    return found.scalars().all()
 
 
 def _stay_contacted(lead: Lead) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.bulkedits.v1 import bulk_edits_pb2 as pb
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2, score_pb2, score_service_pb2
@@ -107,6 +108,17 @@ async def test_leads_are_given_to_somebody_and_back(service: Harness) -> None:
     back = await undo(service, who, done.id)
     assert (back.undone_records, back.kept_records) == (1, 0)
     assert (await now(service, who, one.id)).owner_id == str(who.person_id)
+
+
+async def test_times_go_back(service: Harness) -> None:
+    who = somebody("bulk-times")
+    before, after = Timestamp(seconds=1_900_000_000), Timestamp(seconds=1_950_000_000)
+    one = await lead(service, who, next_contact_time=before)
+    done = await run(service, who, {"nextContactTime": after.ToJsonString()}, [one.id])
+    assert (await now(service, who, one.id)).next_contact_time == after
+    back = await undo(service, who, done.id)
+    assert (back.undone_records, back.kept_records) == (1, 0)
+    assert (await now(service, who, one.id)).next_contact_time == before
 
 
 async def test_leads_of_the_pool_go_back_there(service: Harness) -> None:

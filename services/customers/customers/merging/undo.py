@@ -3,16 +3,15 @@
 What somebody has changed after the merge stays as it was changed, and what was added stays with the survivor.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
-from sqlmodel import col
+from sqlalchemy import text
 
 from chassis.database import Transaction
-from chassis.kept import kept_without, put_back
+from chassis.kept import forget_in_later, put_back
 from chassis.papers import papers_back
 from chassis.principal import Act
 from chassis.records import Record
@@ -65,26 +64,11 @@ async def undo(tx: Transaction, merge: Merge) -> None:
         await _undo_customers(tx, merge)
     else:
         await _undo_contacts(tx, merge)
-    for later in await _later(tx, merge):
-        later.kept = kept_without(later.kept, merge.kept, _TABLES)
+    await forget_in_later(tx, merge, _TABLES)
     merge.state, merge.undo_time = UNDONE, tx.now
 
 
 _TABLES = (Customer, Contact, CustomerRelation, Card, Partner, Competitor)
-
-
-async def _later(tx: Transaction, merge: Merge) -> Sequence[Merge]:
-    """The merges into the same record since, but for those that were undone, locked."""
-    found = await tx.session.execute(
-        select(Merge)
-        .where(
-            col(Merge.survivor_id) == merge.survivor_id, col(Merge.state) == MERGED,
-            col(Merge.created_at) >= merge.created_at, col(Merge.id) != merge.id,
-        )
-        .order_by(col(Merge.id))
-        .with_for_update()
-    )  # fmt: skip
-    return found.scalars().all()
 
 
 def may_undo(merge: Merge, survivor: Record | None, tx: Transaction) -> bool:
