@@ -202,6 +202,11 @@ class Transaction:
         """Notes what has happened to a record; it goes to the bus when, and only when, this transaction commits."""
         self._events.append((new_id(), event, on))
 
+    async def hold(self, name: str, *, shared: bool = False) -> None:
+        """Waits until nobody else of the tenant holds that name, and holds it until the transaction has ended. Several may hold
+        it at once who all take it `shared`. Service by service: a name means nothing in another's database."""
+        await self.session.execute(_SHARE if shared else _HOLD, {"key": f"{self.who.tenant_id} {name}"})
+
     async def enqueue(
         self, kind: str, payload: Mapping[str, Any], *, due_at: datetime | None = None, key: str | None = None
     ) -> None:
@@ -375,6 +380,8 @@ _JOB = text(
     " SET due_at = excluded.due_at, state = 'waiting', payload = excluded.payload, attempts = 0"
 )
 _NO_JOB = text("DELETE FROM jobs WHERE kind = :kind AND key = :key AND state = 'waiting'")
+_HOLD = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+_SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:key, 0))")
 _WAKE_RELAY = text("SELECT pg_notify('kehu_outbox', '')")
 
 

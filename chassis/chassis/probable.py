@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import text
-
 from chassis.database import Transaction
 from chassis.errors import AlreadyExists, Violation
 
@@ -21,7 +19,6 @@ OFF, WARN, REFUSE = "OFF", "WARN", "REFUSE"
 PROBABLE = 65
 """From which score on one is refused, unless the tenant says otherwise: the same number alone is enough."""
 MOST_NAMED = 5
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class ProbableDuplicates(AlreadyExists):
 async def hold_marks(tx: Transaction, table: str, marks: Iterable[str]) -> None:
     """Lets whoever creates one with the same name, number or address wait until this transaction has ended."""
     for mark in sorted({mark for mark in marks if mark}):
-        await tx.session.execute(_ALONE, {"key": f"{table} {tx.who.tenant_id} {mark}"})
+        await tx.hold(f"{table} {mark}")
 
 
 def refuse(resource: str, likely: Sequence[Likely], hidden: int) -> None:

@@ -167,7 +167,6 @@ class Chosen:
         return sql
 
 
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended('bulk edits ' || :tenant, 0))")
 _RUNNING = text("SELECT count(*) FROM bulk_edits WHERE state = 'RUNNING'")
 # {readable} is what the listing makes of declared columns.
 _BY_FILTER = (
@@ -187,7 +186,7 @@ async def start(
     tx: Transaction, listing: Listing, wanted: Wanted, chosen: Chosen, custom: Definitions | None
 ) -> BulkEdit:
     """Settles who is chosen and lets the edit begin. Raises Exhausted (TOO_MANY_BULK_EDITS), TooManyRecords, Invalid."""
-    await tx.session.execute(_ALONE, {"tenant": str(tx.who.tenant_id)})
+    await tx.hold("bulk edits")
     if (await tx.session.execute(_RUNNING)).scalar_one() >= AT_ONCE:
         raise Exhausted(
             f"{AT_ONCE} bulk edits of your company are at work here already: try again when one of them has ended.",

@@ -32,13 +32,13 @@ from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put
 from chassis.database import Database, Transaction, shared_only
 from chassis.effects import effects, passes
 from chassis.errors import Code, Denied, NotFound, Problem
+from chassis.giving_up import one_too_many
 from chassis.principal import Act, Principal
 from chassis.rpc.call import Call
 from chassis.visibility import covers
 from chassis.wire import camel
 
 BATCH = 200
-_MOST_FAILURES = 5
 _log = logging.getLogger(__name__)
 
 
@@ -281,14 +281,9 @@ class Running:
             edit = await tx.find(BulkEdit, self._id)
             if edit is None or edit.state != RUNNING:
                 return True
-            edit.failures = edit.failures + 1 if edit.failed_at == edit.processed_records else 1
-            edit.failed_at = edit.processed_records
-            if edit.failures < _MOST_FAILURES:
+            done = edit.processed_records
+            if not one_too_many(edit, done, f"The edit stopped behind {done} records"):
                 return False
-            edit.failure_reason = "INTERNAL"
-            edit.failure_message = (
-                f"The edit stopped behind {edit.processed_records} records because of a fault of the service."
-            )
             edit.state, edit.ended_at = FAILED, tx.now
             tell(tx, self._editor.progressed, edit)
             return True

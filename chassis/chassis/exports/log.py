@@ -46,13 +46,12 @@ _DEAD = text(
     "UPDATE exports SET state = 'BROKEN_OFF', failure_reason = 'PROCESS_DIED', ended_at = leased_until, version = version + 1"
     " WHERE state = 'RUNNING' AND leased_until < now()"
 )
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended('exports ' || :tenant, 0))")
 _COUNT = text("SELECT count(*) FROM exports WHERE state = 'RUNNING'")
 
 
 async def begin(tx: Transaction, export: Export) -> None:
     """Writes the entry. Raises Exhausted (TOO_MANY_EXPORTS) when the tenant has as many in work as it may."""
-    await tx.session.execute(_ALONE, {"tenant": str(tx.who.tenant_id)})
+    await tx.hold("exports")
     await tx.session.execute(_DEAD)
     running = (await tx.session.execute(_COUNT)).scalar_one()
     if running >= AT_ONCE:

@@ -198,7 +198,7 @@ class Imports:
         )
         importer = await self._importer_in(tx, run.kind)
         await start(tx, importer, run, _pairs(request), options, _words(request))
-        return await self._changed(tx, run)
+        return await self._changed(tx, run, importer)
 
     async def cancel(self, request: pb.CancelImportRequest, tx: Transaction) -> pb.Import:
         """Stops an import; the batch in work, if any, is the last or is undone."""
@@ -322,9 +322,9 @@ class Imports:
         tx.check_etag(run, expected)
         return run
 
-    async def _changed(self, tx: Transaction, run: ImportRun) -> pb.Import:
+    async def _changed(self, tx: Transaction, run: ImportRun, importer: Importer | None = None) -> pb.Import:
         await tx.session.flush()
-        return self._whole(run.model_dump(), await self._importer_in(tx, run.kind))
+        return self._whole(run.model_dump(), importer or await self._importer_in(tx, run.kind))
 
     def _whole(self, row: Any, importer: Importer) -> pb.Import:
         message = _brief(row)

@@ -19,12 +19,13 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import orjson
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select
 from sqlmodel import col
 
 from chassis.database import Database, Transaction
 from chassis.errors import Code, Invalid, NotFound, Precondition
 from chassis.errors import Problem as Failure
+from chassis.giving_up import one_too_many
 from chassis.imports.custom import cell_of, gathered
 from chassis.imports.importer import (
     Draft,
@@ -70,7 +71,6 @@ READERS = 2
 """Files read at once: while it is read, a file takes up to fourteen times its size (a line of commas does), or a child of its
 own when it is a workbook. The others wait for their turn.
 """
-_MOST_FAILURES = 5
 _PREVIEW = 20
 
 
@@ -199,13 +199,12 @@ def _plain(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     ]
 
 
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 _UNSTARTED = (col(ImportRun.state) == READY, col(ImportRun.deleted_at).is_(None))
 
 
 async def keep(tx: Transaction, run: ImportRun, packed: bytes) -> None:
     """Writes a prepared run and its file, which is dropped when nobody starts it. Raises TooManyUnstarted."""
-    await tx.session.execute(_ALONE, {"key": f"imports {tx.who.tenant_id} {tx.who.person_id}"})
+    await tx.hold(f"imports {tx.who.person_id}")
     await _expire_old(tx)
     mine = await tx.session.execute(
         select(func.count()).where(*_UNSTARTED, col(ImportRun.created_by) == tx.who.person_id)
@@ -388,14 +387,9 @@ class Run:
             run = await tx.find(ImportRun, self._id)
             if run is None or run.state != RUNNING:
                 return True
-            run.failures = run.failures + 1 if run.failed_at == run.processed_rows else 1
-            run.failed_at = run.processed_rows
-            if run.failures < _MOST_FAILURES:
+            done = run.processed_rows
+            if not one_too_many(run, done, f"The import stopped behind {done} rows"):
                 return False
-            run.failure_reason = "INTERNAL"
-            run.failure_message = (
-                f"The import stopped behind {run.processed_rows} rows because of a fault of the service."
-            )
             await _end(tx, run, FAILED)
             tell(tx, self._importer, run)
             return True

@@ -120,7 +120,6 @@ def may_change(who: Principal, right: str, view: Any) -> bool:
     return read("owner_id") == who.person_id or who.reach(right, Act.WRITE) is Reach.ALL
 
 
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended('saved views ' || :person, 0))")
 _COUNT = text(
     "SELECT count(*) FROM saved_views WHERE owner_id = :person AND of_type = :of_type AND deleted_at IS NULL"
 )
@@ -132,8 +131,7 @@ async def save_view(tx: Transaction, right: str, values: Mapping[str, Any]) -> S
     Raises TooManySavedViews, Denied (SHARING_OUT_OF_REACH), Invalid (TEAM_NOT_FOUND).
     """
     sharing, team = _shared(tx.who, right, values.get("sharing", ""), values.get("shared_team_id"))
-    person = {"person": str(tx.who.person_id)}
-    await tx.session.execute(_ALONE, person)
+    await tx.hold(f"saved views {tx.who.person_id}")
     there = await tx.session.execute(_COUNT, {"person": tx.who.person_id, "of_type": values["of_type"]})
     if there.scalar_one() >= MOST:
         raise TooManySavedViews

@@ -278,9 +278,7 @@ _ANCESTORS = (
 
 async def hold_trees(tx: Transaction) -> None:
     """Moves within one tenant's trees wait for each other, so that two cannot close a circle together."""
-    await tx.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"tree {tx.who.tenant_id}"}
-    )
+    await tx.hold("tree")
 
 
 async def ancestors(tx: Transaction, id: UUID) -> set[UUID]:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.mapping import change
+from chassis.only import only, only_locked
 from chassis.probable import MOST_NAMED, PROBABLE, REFUSE, WARN, Likely, hold_marks, refuse
 from chassis.records import Record
 from customers.duplicates import Duplicates, Traits, contacts_like, customers_like
@@ -40,23 +41,17 @@ def rule_id(tenant_id: UUID) -> UUID:
 
 async def rule_of(tx: Transaction) -> DuplicateRule:
     """The tenant's rule; what holds without one when nobody has made it."""
-    id = rule_id(tx.who.tenant_id)
-    return await tx.find(DuplicateRule, id, lock=False) or DuplicateRule(id=id)
+    return await only(tx, DuplicateRule, rule_id(tx.who.tenant_id))
 
 
 async def change_rule(tx: Transaction, values: Mapping[str, Any], etag: str) -> DuplicateRule:
     """Sets what is named; what is emptied holds as at first. Raises EtagMismatch."""
-    id = rule_id(tx.who.tenant_id)
-    rule = await tx.find(DuplicateRule, id)
-    if rule is None:
-        rule = DuplicateRule(id=id)
-        tx.add(rule)
-        await tx.session.flush()
+    rule = await only_locked(tx, DuplicateRule, rule_id(tx.who.tenant_id))
     tx.check_etag(rule, etag)
     first = {"customers": WARN, "contacts": WARN, "min_score": PROBABLE}
     changed = change(rule, {name: value or first[name] for name, value in values.items()})
     if changed:
-        tx.record(DuplicateRuleUpdated(rule_id=id, changed_fields=changed), on=rule)
+        tx.record(DuplicateRuleUpdated(rule_id=rule.id, changed_fields=changed), on=rule)
     return rule
 
 

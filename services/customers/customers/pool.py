@@ -19,6 +19,7 @@ from chassis.database import Database, Transaction
 from chassis.errors import Invalid, NotFound, Precondition
 from chassis.events.event import Event
 from chassis.mapping import change
+from chassis.only import only, only_locked
 from chassis.owners import Owner
 from chassis.principal import NOBODY, Principal
 from chassis.records import Record
@@ -113,8 +114,7 @@ def rule_id(tenant_id: UUID) -> UUID:
 
 async def rule_of(tx: Transaction) -> PoolRule:
     """The tenant's rule; what holds without one when nobody has made it."""
-    id = rule_id(tx.who.tenant_id)
-    return await tx.find(PoolRule, id, lock=False) or PoolRule(id=id)
+    return await only(tx, PoolRule, rule_id(tx.who.tenant_id))
 
 
 _WARN_ANEW = text("UPDATE customers SET return_time = NULL WHERE return_time IS NOT NULL")
@@ -122,19 +122,14 @@ _WARN_ANEW = text("UPDATE customers SET return_time = NULL WHERE return_time IS 
 
 async def change_rule(tx: Transaction, values: Mapping[str, Any], etag: str) -> PoolRule:
     """Sets what is named. Raises EtagMismatch; Invalid for days that leave no time to warn."""
-    id = rule_id(tx.who.tenant_id)
-    rule = await tx.find(PoolRule, id)
-    if rule is None:
-        rule = PoolRule(id=id)
-        tx.add(rule)
-        await tx.session.flush()
+    rule = await only_locked(tx, PoolRule, rule_id(tx.who.tenant_id))
     tx.check_etag(rule, etag)
     changed = change(rule, values)
     if rule.idle_days and not 1 <= rule.warning_days < rule.idle_days:
         raise Invalid("rule.warningDays", "is at least 1 and less than idleDays")
     if not changed:
         return rule
-    tx.record(PoolRuleUpdated(rule_id=id, changed_fields=changed), on=rule)
+    tx.record(PoolRuleUpdated(rule_id=rule.id, changed_fields=changed), on=rule)
     if not {"idle_days", "warning_days", "kept_level_keys", "kept_stage_keys"}.isdisjoint(changed):
         await tx.session.execute(_WARN_ANEW)
     if rule.idle_days:
@@ -142,7 +137,6 @@ async def change_rule(tx: Transaction, values: Mapping[str, Any], etag: str) -> 
     return rule
 
 
-_CLAIMS = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
 _OWNED = text("SELECT count(*) FROM customers WHERE owner_id = :person AND deleted_at IS NULL")
 
 
@@ -150,7 +144,7 @@ async def claim(tx: Transaction, id: UUID) -> Customer:
     """Gives the caller a customer of the pool. Raises NotFound, Denied, CustomerNotInPool, ClaimLimitReached, ClaimTooSoon."""
     who = tx.who
     # One's own claims come one after the other, so that the limit holds.
-    await tx.session.execute(_CLAIMS, {"key": f"customer claims {who.tenant_id} {who.person_id}"})
+    await tx.hold(f"customer claims {who.person_id}")
     customer = await tx.find(Customer, id)
     if customer is None:
         raise NotFound("customer", id)

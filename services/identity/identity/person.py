@@ -198,9 +198,7 @@ async def check_administrator_left(tx: Transaction) -> None:
     Locks the tenant's administrators, so that two of them cannot take it from each other.
     """
     await tx.session.flush()
-    await tx.session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"admins {tx.who.tenant_id}"}
-    )
+    await tx.hold("admins")
     left = await tx.session.execute(
         text(
             "SELECT 1 FROM people p JOIN roles r ON r.id = ANY(p.role_ids) AND r.deleted_at IS NULL"

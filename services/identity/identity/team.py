@@ -80,9 +80,7 @@ async def check_place(tx: Transaction, team: Team) -> None:
 
 async def _check_parent(tx: Transaction, team: Team) -> None:
     if team.parent_id is not None:
-        await tx.session.execute(
-            text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"teams {tx.who.tenant_id}"}
-        )
+        await tx.hold("teams")
         below = {row.id for row in await tx.session.execute(text(BELOW), {"top": team.id})}
         if team.parent_id in below or team.parent_id == team.id:
             raise TeamCircle

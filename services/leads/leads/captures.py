@@ -104,7 +104,6 @@ async def note_first(
     return await note_capture(tx, lead, handling, values, id=id, answers=answers)
 
 
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 _THERE = text(
     "SELECT id FROM leads WHERE deleted_at IS NULL AND status = ANY(:open)"
     " AND coalesce(last_capture_time, created_at) >= :since AND id IN ("
@@ -128,7 +127,7 @@ async def who_came_again(
     if not within or not (email or phone):
         return None
     for mark in sorted(mark for mark in (email, phone) if mark):
-        await tx.session.execute(_ALONE, {"key": f"captures {tx.who.tenant_id} {mark}"})
+        await tx.hold(f"captures {mark}")
     asked = {"open": list(OPEN), "since": tx.now - within, "email": email, "phone": phone}
     for id in (await tx.session.execute(_THERE, asked)).scalars().all():
         lead = await tx.find(Lead, UUID(str(id)))

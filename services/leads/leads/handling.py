@@ -20,6 +20,7 @@ from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.mapping import change as set_columns
+from chassis.only import only, only_locked
 from chassis.probable import PROBABLE, WARN
 from chassis.records import Record
 from leads.conditions import ABOUT, check, fields_of, holds
@@ -62,8 +63,7 @@ def handling_id(tenant_id: UUID) -> UUID:
 
 async def settings_of(tx: Transaction) -> LeadHandling:
     """What the tenant has set; the defaults when nothing was."""
-    id = handling_id(tx.who.tenant_id)
-    return await tx.find(LeadHandling, id, lock=False) or LeadHandling(id=id)
+    return await only(tx, LeadHandling, handling_id(tx.who.tenant_id))
 
 
 _WARN_ANEW = text("UPDATE leads SET reclaim_time = NULL WHERE reclaim_time IS NOT NULL")
@@ -72,12 +72,7 @@ _WARN_ANEW = text("UPDATE leads SET reclaim_time = NULL WHERE reclaim_time IS NO
 async def change_handling(tx: Transaction, values: Mapping[str, Any], etag: str) -> LeadHandling:
     """Sets what is named. Raises Invalid for days that leave no time to warn, or a condition that is none."""
     await hold_alone(tx)
-    id = handling_id(tx.who.tenant_id)
-    kept = await tx.find(LeadHandling, id)
-    if kept is None:
-        kept = LeadHandling(id=id)
-        tx.add(kept)
-        await tx.session.flush()
+    kept = await only_locked(tx, LeadHandling, handling_id(tx.who.tenant_id))
     tx.check_etag(kept, etag)
     if values.get("reclaim_condition", kept.reclaim_condition) != kept.reclaim_condition:
         await check(tx, values["reclaim_condition"], ABOUT, "handling.reclaimCondition")
@@ -87,7 +82,7 @@ async def change_handling(tx: Transaction, values: Mapping[str, Any], etag: str)
     if kept.reclaim_idle_days and not 1 <= kept.reclaim_warning_days < kept.reclaim_idle_days:
         raise Invalid("handling.reclaimWarningDays", "is at least 1 and less than reclaimIdleDays")
     if changed:
-        tx.record(LeadHandlingUpdated(handling_id=id, changed_fields=changed), on=kept)
+        tx.record(LeadHandlingUpdated(handling_id=kept.id, changed_fields=changed), on=kept)
     if not {"reclaim_idle_days", "reclaim_warning_days", "reclaim_condition"}.isdisjoint(changed):
         # A warning holds for the rule by which it was given.
         await tx.session.execute(_WARN_ANEW)
@@ -163,8 +158,6 @@ def bounded(score: int) -> int:
     return max(0, min(100, score))
 
 
-_SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtext(:key))")
-_CHANGE = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
 _ALL = text(
     "SELECT (SELECT jsonb_agg(jsonb_build_array(id, name, condition, points) ORDER BY position, id) FROM score_rules"
     " WHERE active AND deleted_at IS NULL) AS parts,"
@@ -179,7 +172,7 @@ _WANTED = (True, True, False)
 
 async def hold(tx: Transaction) -> Handling:
     """The handling, which nobody changes until this transaction ends. Ask for it before leads are locked."""
-    await tx.session.execute(_SHARE, {"key": f"handling {tx.who.tenant_id}"})
+    await tx.hold("handling", shared=True)
     row = (await tx.session.execute(_ALL)).one()
     captured, made, imported = row.wanted or _WANTED
     parts = [Part(UUID(id), *rest) for id, *rest in row.parts or ()]
@@ -196,4 +189,4 @@ async def hold(tx: Transaction) -> Handling:
 
 async def hold_alone(tx: Transaction) -> None:
     """Waits until nobody is changing leads, and keeps others from it: for changes of what `hold` gives."""
-    await tx.session.execute(_CHANGE, {"key": f"handling {tx.who.tenant_id}"})
+    await tx.hold("handling")

@@ -72,14 +72,11 @@ async def expire(tx: Transaction, lead: Lead, handling: Handling, roster: Roster
         tell(tx, lead, handling, LeadReclaimed, previous_owner_id=previous)
 
 
-_CLAIMS = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
-
-
 async def claim(tx: Transaction, id: UUID, handling: Handling) -> Lead:
     """Gives the caller a lead of the pool. Raises NotFound, Denied, LeadNotInPool, ClaimLimitReached, ClaimTooSoon."""
     who = tx.who
     # One's own claims come one after the other, so that the limit holds.
-    await tx.session.execute(_CLAIMS, {"key": f"claims {who.tenant_id} {who.person_id}"})
+    await tx.hold(f"claims {who.person_id}")
     lead = await tx.find(Lead, id)
     if lead is None:
         raise NotFound("lead", id)

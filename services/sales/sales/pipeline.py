@@ -80,13 +80,9 @@ def _kept(stages: Sequence[Stage]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-_HOLD = text("SELECT pg_advisory_xact_lock_shared(hashtext(:key))")
-_CHANGE = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
-
-
 async def stages_for(tx: Transaction) -> list[Stage]:
     """The stages, which nobody changes until this transaction ends."""
-    await tx.session.execute(_HOLD, {"key": f"pipeline {tx.who.tenant_id}"})
+    await tx.hold("pipeline", shared=True)
     found = await tx.find(Pipeline, pipeline_id(tx.who.tenant_id), lock=False)
     return default_stages(tx.who.tenant_id) if found is None else stages_of(found.stages)
 
@@ -108,7 +104,7 @@ def rot_time(stage: Stage, since: datetime) -> datetime | None:
 
 async def locked_pipeline(tx: Transaction) -> Pipeline:
     """The pipeline for changing it; the default one is written down first."""
-    await tx.session.execute(_CHANGE, {"key": f"pipeline {tx.who.tenant_id}"})
+    await tx.hold("pipeline")
     id = pipeline_id(tx.who.tenant_id)
     found = await tx.find(Pipeline, id)
     if found is None:

@@ -30,7 +30,6 @@ class SoldOrder:
     delivered: bool
 
 
-_HOLD = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
 _DECIDE = text(
     "INSERT INTO points_orders (tenant_id, order_id, card_id, decided_at) VALUES (:tenant, :order, :card, :now)"
     " ON CONFLICT DO NOTHING RETURNING order_id"
@@ -42,7 +41,7 @@ _CONCERNED = text(
 
 async def hold_order(tx: Transaction, order_id: UUID) -> None:
     """Nobody else redeems for the order or learns of its end until this transaction ends."""
-    await tx.session.execute(_HOLD, {"key": f"order {tx.who.tenant_id} {order_id}"})
+    await tx.hold(f"order {order_id}")
 
 
 async def order_earns(tx: Transaction, order: SoldOrder, at: datetime) -> None:

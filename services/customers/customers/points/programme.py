@@ -17,6 +17,7 @@ from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.money import Money
+from chassis.only import only_locked
 from chassis.records import Record
 from customers.errors import LevelInUse
 from customers.months import months_later
@@ -140,7 +141,6 @@ async def programme_for(tx: Transaction) -> Programme | None:
     return await tx.find(Programme, programme_id(tx.who.tenant_id), lock=False)
 
 
-_CHANGE = text("SELECT pg_advisory_xact_lock(hashtext(:key))")
 _HELD = text(
     "SELECT DISTINCT level_id FROM membership_cards WHERE level_id IS NOT NULL AND deleted_at IS NULL"
 )
@@ -148,14 +148,8 @@ _HELD = text(
 
 async def locked_programme(tx: Transaction) -> Programme:
     """The programme for changing it; one without levels and rules is written down first."""
-    await tx.session.execute(_CHANGE, {"key": f"programme {tx.who.tenant_id}"})
-    id = programme_id(tx.who.tenant_id)
-    found = await tx.find(Programme, id)
-    if found is None:
-        found = Programme(id=id)
-        tx.add(found)
-        await tx.session.flush()
-    return found
+    await tx.hold("programme")
+    return await only_locked(tx, Programme, programme_id(tx.who.tenant_id))
 
 
 async def arrange_programme(

@@ -1,15 +1,13 @@
 """DuplicateService."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from kehu.customers.v1 import duplicate_pb2 as pb
 from kehu.customers.v1 import duplicate_service_pb2 as service_pb
 
 from chassis.database import Transaction
-from chassis.mapping import Mapping, to_timestamp
-from chassis.records import EPOCH, etag
+from chassis.mapping import Mapping
 from chassis.rpc import Call, Face
 from customers.duplicate_rule import DuplicateRule, change_rule, rule_id
 from customers.duplicates import (
@@ -22,11 +20,11 @@ from customers.duplicates import (
 )
 from customers.rpc.contacts import CONTACTS, contact_messages
 from customers.rpc.customers import CUSTOMERS
-from customers.rpc.messages import customer_card
+from customers.rpc.messages import customer_card, rule_message
 from customers.rpc.written import written_contact_traits, written_customer_traits
 
 face = Face("kehu.customers.v1.DuplicateService")
-_RULE = Mapping(pb.DuplicateRule, skip=["etag", "update_time"])
+_RULE = Mapping(pb.DuplicateRule)
 _ROW = "SELECT * FROM duplicate_rules WHERE id = $1"
 
 
@@ -99,23 +97,14 @@ async def check_contact(
 # ---- the rule
 
 
-def _rule(row: Any) -> pb.DuplicateRule:
-    read: Any = row.__getitem__ if hasattr(row, "keys") else row.__getattribute__
-    message = _RULE.message(row)
-    message.etag = etag(read("version"))
-    if read("updated_at") > EPOCH:
-        to_timestamp(message.update_time, read("updated_at"))
-    return message
-
-
 @face.read("GetDuplicateRule")
 async def get_rule(request: service_pb.GetDuplicateRuleRequest, call: Call) -> pb.DuplicateRule:
     rows = await call.database.read(call.who, _ROW, rule_id(call.who.tenant_id))
-    return _rule(rows[0] if rows else DuplicateRule())
+    return rule_message(_RULE, rows[0] if rows else DuplicateRule())
 
 
 @face.write("UpdateDuplicateRule")
 async def update_rule(request: service_pb.UpdateDuplicateRuleRequest, tx: Transaction) -> pb.DuplicateRule:
     rule = await change_rule(tx, _RULE.values(request.rule, request.update_mask), request.rule.etag)
     await tx.session.flush()
-    return _rule(rule)
+    return rule_message(_RULE, rule)

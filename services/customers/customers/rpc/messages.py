@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 from kehu.customers.v1 import contact_pb2, customer_pb2, customer_service_pb2
 
 from chassis.mapping import Mapping as RowMapping
+from chassis.records import EPOCH
 from chassis.shares.messages import put_shares
 from customers.contact import DECISION_ROLES
 from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way
@@ -27,6 +29,7 @@ _ROLES: "Mapping[str, contact_pb2.DecisionRole.ValueType]" = {
     "": contact_pb2.DECISION_ROLE_UNSPECIFIED,
     **{role: contact_pb2.DecisionRole.Value(f"DECISION_ROLE_{role}") for role in DECISION_ROLES},
 }
+Rule = TypeVar("Rule", bound=Message)
 _ADDRESS = [field.name for field in customer_pb2.Address.DESCRIPTOR.fields]
 
 
@@ -36,6 +39,14 @@ def _read(row: Any, name: str) -> Any:
 
 def _reader(row: Any) -> Callable[[str], Any]:
     return row.__getitem__ if hasattr(row, "keys") else row.__getattribute__
+
+
+def rule_message(mapping: RowMapping[Rule], row: Any) -> Rule:
+    """One of a tenant's rules; what holds as long as nobody has made it was changed at no time."""
+    message = mapping.message(row)
+    if _read(row, "updated_at") == EPOCH:
+        message.ClearField("update_time")
+    return message
 
 
 def customer_message(row: Any) -> customer_pb2.Customer:

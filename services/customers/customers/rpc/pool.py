@@ -1,24 +1,21 @@
 """PoolService."""
 
-from typing import Any
-
 from kehu.customers.v1 import customer_pb2, pool_pb2
 from kehu.customers.v1 import pool_service_pb2 as service_pb
 
 from chassis.database import Transaction
 from chassis.ids import parse_id
 from chassis.listing import Listing
-from chassis.mapping import Mapping, to_timestamp
-from chassis.records import EPOCH, etag
+from chassis.mapping import Mapping
 from chassis.rpc import Call, Face
 from customers.customer import Customer
 from customers.pool import PoolRule, change_rule, claim, give_back, rule_id
 from customers.rpc.customers import CUSTOMERS, answer, written_customer
-from customers.rpc.messages import customer_message
+from customers.rpc.messages import customer_message, rule_message
 
 face = Face("kehu.customers.v1.PoolService")
 POOL = Listing(Customer, None, CUSTOMERS.fields, search=True, custom_fields=True)
-_RULE = Mapping(pool_pb2.PoolRule, skip=["etag", "update_time"])
+_RULE = Mapping(pool_pb2.PoolRule)
 _ROW = "SELECT * FROM pool_rules WHERE id = $1"
 
 
@@ -46,23 +43,14 @@ async def return_customer(
     return await answer(tx, customer)
 
 
-def _rule(row: Any) -> pool_pb2.PoolRule:
-    read: Any = row.__getitem__ if hasattr(row, "keys") else row.__getattribute__
-    message = _RULE.message(row)
-    message.etag = etag(read("version"))
-    if read("updated_at") > EPOCH:
-        to_timestamp(message.update_time, read("updated_at"))
-    return message
-
-
 @face.read("GetPoolRule")
 async def get_rule(request: service_pb.GetPoolRuleRequest, call: Call) -> pool_pb2.PoolRule:
     rows = await call.database.read(call.who, _ROW, rule_id(call.who.tenant_id))
-    return _rule(rows[0] if rows else PoolRule())
+    return rule_message(_RULE, rows[0] if rows else PoolRule())
 
 
 @face.write("UpdatePoolRule")
 async def update_rule(request: service_pb.UpdatePoolRuleRequest, tx: Transaction) -> pool_pb2.PoolRule:
     rule = await change_rule(tx, _RULE.values(request.rule, request.update_mask), request.rule.etag)
     await tx.session.flush()
-    return _rule(rule)
+    return rule_message(_RULE, rule)

@@ -11,9 +11,10 @@ from chassis.database import Transaction
 from chassis.ids import parse_id
 from chassis.mapping import Mapping, to_timestamp
 from chassis.principal import NOBODY, Act
-from chassis.records import EPOCH, etag
+from chassis.records import etag
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
+from customers.rpc.messages import rule_message
 from customers.rpc.pages import page_of
 from customers.trash import TrashItem, TrashRule, keep_for, restore, rule_id, trash_rule
 
@@ -67,18 +68,10 @@ async def restore_item(request: service_pb.RestoreTrashItemRequest, tx: Transact
     return _item(item, None)
 
 
-def _rule(row: Any) -> pb.TrashRule:
-    read: Any = row.__getitem__ if hasattr(row, "keys") else row.__getattribute__
-    rule = pb.TrashRule(etag=etag(read("version")), keep_days=read("keep_days"))
-    if read("updated_at") > EPOCH:
-        to_timestamp(rule.update_time, read("updated_at"))
-    return rule
-
-
 @face.read("GetTrashRule")
 async def get_rule(request: service_pb.GetTrashRuleRequest, call: Call) -> pb.TrashRule:
     rows = await call.database.read(call.who, _RULE, rule_id(call.who.tenant_id))
-    return _rule(rows[0] if rows else TrashRule())
+    return rule_message(TRASH_RULE, rows[0] if rows else TrashRule())
 
 
 @face.write("UpdateTrashRule")
@@ -89,4 +82,4 @@ async def update_rule(request: service_pb.UpdateTrashRuleRequest, tx: Transactio
     if "keep_days" in values:
         await keep_for(tx, rule, values["keep_days"])
     await tx.session.flush()
-    return _rule(rule)
+    return rule_message(TRASH_RULE, rule)
