@@ -1,7 +1,6 @@
 """The contracts as data: all generated modules, and the descriptor set with the comments that Python's own drop."""
 
 import importlib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +14,11 @@ def descriptor_set() -> bytes:
     return (_HERE / "descriptors.binpb").read_bytes()
 
 
-def module_names() -> Iterator[str]:
+@cache
+def module_names() -> tuple[str, ...]:
     """The names of all generated message modules, as kehu.leads.v1.lead_pb2, in alphabetical order."""
-    for path in sorted(_HERE.rglob("*_pb2.py")):
-        yield ".".join(("kehu", *path.relative_to(_HERE).with_suffix("").parts))
+    names = (path.relative_to(_HERE).with_suffix("").parts for path in sorted(_HERE.rglob("*_pb2.py")))
+    return tuple(".".join(("kehu", *parts)) for parts in names)
 
 
 @cache
