@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, TextIO
 from urllib.parse import urlsplit, urlunsplit
 
+from chassis.migrations import migrate
 from kehu_local import erp, probes
 from kehu_local.composition import GATEWAY, MEMBERS, OPERATOR, Member, members
 from kehu_local.databases import DatabaseUrls, make_databases, urls_of
@@ -37,6 +39,8 @@ Via = Callable[[str, str, str], str]
 domains or the gateway; `peer` may be `NATS` or `PostgreSQL`, too."""
 AT_ONCE = 4
 """Services that are brought up side by side: more would only wait for the processor."""
+_MIGRATING = Lock()
+"""Alembic keeps the migration in work in globals of the process."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +279,7 @@ def _start(
             "KEHU_PAGE_TOKEN_KEY": keys.secret(f"page tokens of {domain}"),
             "KEHU_SECRET_KEYS": keys.secret(f"sealed secrets of {domain}"),
         }
-        command(member, ["migrate"], {**environment, "KEHU_OWNER_DATABASE_URL": urls.owner})
+        _migrate(member, urls.owner)
         if member.domain == "identity":
             suite.sign_in = _first_administrator(member, environment, keep_password)
         part = Part(
@@ -348,6 +352,23 @@ def _broker(server: Nats | None, url: str, name: str, keys: Keys) -> dict[str, s
         "KEHU_NATS_USER": parts.username or "",
         "KEHU_NATS_PASSWORD": parts.password or "",
     }
+
+
+def _migrate(member: Member, owner_url: str) -> None:
+    """What `python -m <module> migrate` does, without a process for each that reads the whole service only to ask one table.
+
+    Raises StartFailed.
+    """
+    found = importlib.util.find_spec(member.module)
+    if found is None or found.origin is None:
+        raise StartFailed(f"The service {member.domain} is not installed.")
+    try:
+        with _MIGRATING:
+            migrate(owner_url, Path(found.origin).parent / "migrations")
+    except Exception as error:
+        raise StartFailed(
+            f"The database of {member.domain} cannot be brought to the newest version: {error}"
+        ) from error
 
 
 def command(member: Member, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
