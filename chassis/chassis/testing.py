@@ -282,6 +282,7 @@ async def eventually(condition: Callable[[], "asyncio.Future[bool] | object"], t
     """Waits until an async condition holds. Raises TimeoutError when it does not within `timeout` seconds."""
     import inspect
 
+    pause = 0.01
     async with asyncio.timeout(timeout):
         while True:
             result = condition()
@@ -289,7 +290,8 @@ async def eventually(condition: Callable[[], "asyncio.Future[bool] | object"], t
                 result = await result
             if result:
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, 0.1)  # what takes long is not made shorter by asking it all the time
 
 
 __all__ = [

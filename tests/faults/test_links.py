@@ -85,7 +85,7 @@ async def test_a_delay_is_one_of_200_ms_a_round_trip_and_ends(links: Links, link
         for _ in range(2):
             began = time.monotonic()
             assert await one.say(b"slow") == b"slow"
-            assert time.monotonic() - began >= 0.2
+            assert time.monotonic() - began >= 0.199  # a loop wakes up to a tick of its clock early
     assert (hits.under_way, hits.begun) == (0, 2)
     one.writer.write(b"before")  # what is on its way stays before what comes after
     assert await one.say(LONG) == (b"before" + LONG)[: len(LONG)]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
+import nats
 import pytest_asyncio
 
 from analytics.service import SERVICE as ANALYTICS
@@ -34,6 +35,8 @@ class House:
     parts: dict[str, Harness]
     databases: dict[str, str]
     """Addresses of the databases as the server's administrator."""
+    broker: str
+    """Its address, with a user in it."""
     who: Principal = field(default_factory=lambda: somebody(f"p{uuid4().hex[:12]}"))
 
     async def ask(self, method: str, said: dict[str, Any], who: Principal | None = None) -> dict[str, Any]:
@@ -46,33 +49,37 @@ class House:
     async def at_rest(self) -> None:
         """Waits until all events are sent and every one that somebody hears has been heard."""
 
-        async def looked() -> list[Any]:
-            found: list[Any] = []
-            for url in self.databases.values():
-                connection: Any = await asyncpg.connect(url)
-                try:
-                    found.append(
-                        await connection.fetchrow(
-                            "SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,"
-                            " (SELECT count(*) FROM inbox) AS heard, (SELECT count(*) FROM jobs WHERE due_at <= now()) AS due"
-                        )
-                    )
-                finally:
-                    await connection.close()
-            return found
-
-        last: list[Any] = []
-        same = 0
+        broker = await nats.connect(self.broker)
+        databases = [await asyncpg.connect(url) for url in self.databases.values()]
 
         async def quiet() -> bool:
-            nonlocal last, same
-            now = await looked()
-            idle = all(one["unsent"] == 0 and one["due"] == 0 for one in now)
-            same = same + 1 if idle and now == last else 0
-            last = now
-            return same > 40  # some seconds in which nobody has had anything to do
+            """Who takes in an event may tell of more, so senders are asked before and after."""
+            return not await sending() and not await hearing() and not await sending()
 
-        await eventually(quiet, 60)
+        async def sending() -> bool:
+            sql = (
+                "SELECT EXISTS (SELECT FROM outbox WHERE sent_at IS NULL)"
+                " OR EXISTS (SELECT FROM jobs WHERE state = 'waiting' AND due_at <= now() + interval '2 s')"
+            )
+            return any([await database.fetchval(sql) for database in databases])
+
+        async def hearing() -> int:
+            js = broker.jetstream()
+            consumers = [
+                one for stream in await js.streams_info() for one in await js.consumers_info(stream.config.name or "")
+            ]  # fmt: skip
+            return sum(
+                (one.num_pending or 0) + (one.num_ack_pending or 0)
+                for one in consumers
+                if one.name in self.parts
+            )
+
+        try:
+            await eventually(quiet, 60)
+        finally:
+            for database in databases:
+                await database.close()
+            await broker.close()
 
     async def places(self, words: list[str]) -> list[str]:
         """Every table of every database in which one of these words stands, in rows of this tenant, with the word."""
@@ -105,6 +112,6 @@ async def parts(
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def house(parts: tuple[dict[str, Harness], dict[str, str]]) -> House:
+async def house(parts: tuple[dict[str, Harness], dict[str, str]], nats_url: str) -> House:
     """A tenant that no other test knows."""
-    return House(*parts)
+    return House(*parts, nats_url)
