@@ -20,9 +20,10 @@ _NUMBERS = itertools.count()
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """PostgreSQL, NATS, every installed service and the gateway, below one folder."""
     # Many tests sign in, and made-up calls knock at every door; the limits themselves are the gateway's tests' business.
-    # Many kill, and are not about the half minute that the jobs of the dead wait for others.
+    # Many kill, and are not about the half minute that jobs and events of the dead wait for others.
     doors = {
         "KEHU_DOOR_RATE_PER_MINUTE": "100000", "KEHU_ERASURE_PAUSE_SECONDS": "1", "KEHU_JOB_LEASE_SECONDS": "6",
+        "KEHU_EVENT_LEASE_SECONDS": "6",
     }  # fmt: skip
     with start_suite(tmp_path_factory.mktemp("suite"), keep_password=True, environment=doors) as running:
         yield running

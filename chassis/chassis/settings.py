@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     max_message_bytes: int = 32 * 1024 * 1024
     job_lease_seconds: float = Field(default=30.0, ge=1)
     """How long a job stays with a process that says no more of it; a living one speaks three times as often."""
+    event_lease_seconds: float = Field(default=20.0, ge=1)
+    """Seconds after which the broker delivers again what a dead process had taken; longer than any batch of events takes."""
     outbox_retention_days: int = 14
     """How long sent events are kept for publishing again; the inbox keeps its marks as long and a week more."""
     files_url: str = "var/files"

@@ -44,8 +44,6 @@ MAX_DELIVERIES = 6
 _DELAYS = (0.2, 1.0, 5.0, 15.0, 30.0)
 _PATIENCE = 0.9
 """Seconds one fetch waits; longer ones are known to stall in the client."""
-_ACK_WAIT = 20.0
-"""Seconds after which the broker delivers again what a service that has died had taken."""
 _PAUSE = 0.5
 _EMPTY_BEFORE_LOOK = 20
 
@@ -229,7 +227,7 @@ class Consumer:
             durable_name=self._service,
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=_ACK_WAIT,
+            ack_wait=self._settings.event_lease_seconds,
             max_ack_pending=BATCH * 2,
             filter_subjects=self._subscriptions.filters(self._domain),
         )
