@@ -10,7 +10,7 @@ import pytest
 
 from chassis.migrations import migrate_async
 from chassis.testing import DatabaseUrls
-from checks import databases, migrations
+from checks import databases, migrations, personal
 from kehu_local.composition import members
 
 LEADS = members(["leads"])[-1]
@@ -116,3 +116,25 @@ def test_a_role_that_may_too_much_is_found(database: tuple[str, str], plant: str
 def test_a_view_that_reads_as_its_reader_passes(database: tuple[str, str]) -> None:
     view = "CREATE VIEW planted WITH (security_invoker=true) AS SELECT * FROM leads"
     assert faults(database[0], view) == []
+
+
+@pytest.mark.parametrize(
+    ("plant", "said"),
+    [
+        ("SELECT 1", ""),
+        ("ALTER TABLE leads ADD COLUMN second_phone text", "leads.second_phone looks personal"),
+        (
+            "ALTER TABLE leads ADD COLUMN spouse jsonb, ADD COLUMN home_addresses jsonb",
+            "leads.home_addresses looks",
+        ),
+        (f"CREATE TABLE planted ({_HELD}, names text[])", "planted.names looks personal"),
+        # A number tells of nobody, and of this table it is said that it does not.
+        ("ALTER TABLE leads ADD COLUMN phone_count integer", ""),
+        ("ALTER TABLE cadences ADD COLUMN channel_name text", ""),
+    ],
+)
+def test_what_looks_personal_and_is_declared_nowhere_is_found(
+    database: tuple[str, str], plant: str, said: str
+) -> None:
+    found = within(database[0], plant, lambda connection: personal.faults(connection, LEADS))
+    assert [said in fault for fault in found] == [True] * bool(said), found
