@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(problem)) from None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a good part of the tests waits for what was killed to come back."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files whose tests wait for what was killed to come back take turns with those whose tests compute, the longest first: so
     neither do all workers wait at once, nor does one of them end long after the others."""
