@@ -16,6 +16,7 @@ def acting(who: Principal) -> dict[str, Any]:
         "rights": {right: f"{int(r.read)}{int(r.write)}" for right, r in who.rights.items()},
         "team_id": str(who.team_id) if who.team_id else None,
         "team_ids": [str(team) for team in sorted(who.team_ids)],
+        "time_zone": who.time_zone,
     }
 
 
@@ -29,4 +30,5 @@ def actor(kept: Mapping[str, Any], who: Principal) -> Principal:
         team_id=UUID(kept["team_id"]) if kept["team_id"] else None,
         team_ids=frozenset(UUID(team) for team in kept["team_ids"]),
         rights={right: Rights(Reach(int(r[0])), Reach(int(r[1]))) for right, r in kept["rights"].items()},
+        time_zone=kept.get("time_zone", ""),
     )

@@ -66,11 +66,19 @@ class Field:
     """The column with the ISO 4217 code beside a MONEY column; lets a value name its currency."""
     currency: str = "CNY"
     """Whose digits a MONEY value without a currency has."""
+    key: str = ""
+    """Of a jsonb column: the key whose text is meant. Such a field is `nullable`."""
+    beside: "Beside | None" = None
+    """The column is another table's. Such a field is not sortable, and not asked of a record at hand."""
 
     def __post_init__(self) -> None:
         for column in (self.column, self.currency_column):
             if column is not None and not re.fullmatch(r"[a-z_][a-z0-9_]*", column):
                 raise ValueError(f"{column!r} is no column name")
+        if self.key and not (re.fullmatch(r"[a-z_]+", self.key) and self.kind is Kind.TEXT and self.nullable):
+            raise ValueError(f"{self.column}: a key is a word, of a nullable TEXT")
+        if self.beside is not None and self.sortable:
+            raise ValueError(f"{self.column} stands in another table: nothing is sorted by it")
         if self.kind is Kind.ENUM and not self.names:
             raise ValueError(f"{self.column}: an ENUM needs its values")
 
@@ -78,6 +86,20 @@ class Field:
     def names(self) -> dict[str, str | int]:
         """Every name that is understood, in capitals, with what the column holds for it."""
         return _names(self)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A table with at most one living row for each record, and its column with the record's id. Whoever has no row there has no
+    value."""
+
+    table: str
+    record: str
+
+    def __post_init__(self) -> None:
+        for name in (self.table, self.record):
+            if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no name of a table or column")
 
 
 @lru_cache(maxsize=1024)
@@ -148,7 +170,25 @@ def predicate(
         if declared is None or not declared.filterable:
             known = ", ".join(sorted(name for name, f in fields.items() if f.filterable))
             raise invalid(part.at, f"there is no field '{part.field[:60]}' to filter by; there are: {known}")
+        if declared.beside is not None:
+            return elsewhere(part, declared, declared.beside, positive)
+        return tested(part, declared, alias, positive)
+
+    def elsewhere(part: Comparison, declared: Field, beside: Beside, positive: bool) -> str:
+        presence = _presence(part)
+        if presence is not None:
+            test, positive = _set(declared, f"b.{declared.column}", is_set=True), presence == positive
+        else:
+            if part.op is Op.NE:
+                part, positive = replace(part, op=Op.EQ), not positive
+            test = tested(part, declared, "b", positive=True)
+        rows = f"{beside.table} AS b WHERE b.{beside.record} = {alias}.id AND b.deleted_at IS NULL AND {test}"
+        return f"{'' if positive else 'NOT '}EXISTS (SELECT FROM {rows})"
+
+    def tested(part: Comparison, declared: Field, alias: str, positive: bool) -> str:
         column = f"{alias}.{declared.column}"
+        if declared.key:
+            column = f"({column} ->> '{declared.key}')"
         op = part.op
         presence = _presence(part)
         if presence is not None:
@@ -230,6 +270,16 @@ def _elsewhere(part: Comparison, positive: bool, alias: str, parameter: Callable
 
 
 def _tested(part: Comparison, declared: Field) -> Test:
+    if declared.beside is not None:
+        raise invalid(part.at, f"{part.field} stands beside the record and can be asked of lists only")
+    if declared.key:
+        inner, key = _tested(part, replace(declared, key="")), declared.key
+
+        def within(read: Callable[[str], Any]) -> bool:
+            kept: Mapping[str, Any] = read(declared.column) or {}
+            return inner(lambda column: kept.get(key))
+
+        return within
     column, op = declared.column, part.op
     presence = _presence(part)
     if presence is not None:

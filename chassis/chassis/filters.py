@@ -7,7 +7,7 @@
 - `field:*` and `field != null` ask whether the field is set, `field = null` whether it is not.
 - AND, OR, NOT (or a leading `-`) and parentheses join. As AIP-160 has it, **OR binds tighter than AND**.
 - Values are quoted with `"` or `'` (`\\` escapes) or bare: words, numbers, true, false, 2024-05-01,
-  2024-05-01T08:00:00Z.
+  2024-05-01T08:00:00Z. Times and days may be said from where one stands: -90d, today, month-1m, see `chassis.moments`.
 
 What the fields mean and how a tree becomes SQL stands in `chassis.fields`.
 

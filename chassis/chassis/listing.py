@@ -51,12 +51,13 @@ from chassis.custom_fields.definition import Definition
 from chassis.custom_fields.definitions import Reader, definitions_now
 from chassis.custom_fields.given import PREFIX
 from chassis.custom_fields.known import Definitions
-from chassis.custom_fields.lists import Parameter, condition, ordered_by
+from chassis.custom_fields.lists import Parameter, condition, holds_days, ordered_by
 from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, Sql, Value, predicate
-from chassis.filters import And, Comparison, parse, written
+from chassis.filters import And, Comparison, Node, parse, written
 from chassis.hits import Way
 from chassis.ids import parse_id
+from chassis.moments import clock_in, names_moments, settled
 from chassis.paging import RANK, Key, PageTokens, Part, key_of, parts_of, values_of
 from chassis.principal import Act, Principal
 from chassis.records import Owned, Record, Shareable
@@ -189,9 +190,8 @@ class Listing:
         Shareable table are its own."""
         described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
         existing = {str(column.name) for column in described.columns}
-        used = {f.column for f in fields.values()} | {
-            f.currency_column for f in fields.values() if f.currency_column
-        }
+        here = [f for f in fields.values() if f.beside is None]
+        used = {f.column for f in here} | {f.currency_column for f in here if f.currency_column}
         missing = (used | set(columns or ())) - existing
         if missing:
             raise ValueError(f"{table.__name__} has no column {', '.join(sorted(missing))}")
@@ -386,7 +386,7 @@ class Listing:
         asked = _Asked(call.who, filter, dict(where or {}), None, custom)
         args: list[object] = []
         conditions = self._such(asked, args)
-        wanted = self._filter(filter, len(args) + 1, custom)
+        wanted = self._filter(filter, len(args) + 1, custom, call.who)
         such = " AND ".join([*conditions, wanted.text])
         args += wanted.values
         rows = f"{self.table} AS t WHERE {such}"
@@ -400,7 +400,7 @@ class Listing:
         """The statement that reads the ids of the rows for that caller that pass the filter, to which further conditions on `t`
         may be added; its values go behind those in `args`. Raises Invalid naming filter."""
         conditions = self._such(_Asked(who, filter, {}, None, custom), args)
-        wanted = self._filter(filter, len(args) + 1, custom if PREFIX in filter else None)
+        wanted = self._filter(filter, len(args) + 1, custom if PREFIX in filter else None, who)
         args += wanted.values
         such = " AND ".join([*conditions, wanted.text])
         return f"SELECT t.id FROM {self.table} AS t WHERE {such}"  # noqa: S608 (declared columns, fixed words, numbered places)
@@ -438,7 +438,7 @@ class Listing:
         for place, one in enumerate(asked.ordered_by):
             args.append(one.id)
             rows += f" LEFT JOIN custom_values AS o{place} ON o{place}.record_id = t.id AND o{place}.field_id = ${len(args)}"
-        wanted = self._filter(asked.filter, len(args) + 1, asked.custom)
+        wanted = self._filter(asked.filter, len(args) + 1, asked.custom, asked.who)
         args += wanted.values
         conditions.append(wanted.text)
         conditions += part.conditions(args)
@@ -505,13 +505,15 @@ class Listing:
         args.append(value)
         return f"t.{declared.column} = ${len(args)}"
 
-    def _filter(self, text: str, first: int, custom: Definitions | None) -> Sql:
+    def _filter(self, text: str, first: int, custom: Definitions | None, who: Principal | None = None) -> Sql:
         if custom is not None:  # other tenants have others
 
             def own(part: Comparison, positive: bool, alias: str, parameter: Parameter) -> str:
                 return condition(custom, part, positive, alias, parameter)
 
-            return predicate(parse(text), self.fields, first, own=own)
+            return predicate(self._parsed(text, custom, who), self.fields, first, own=own)
+        if names_moments(text):  # which are others with each request
+            return predicate(self._parsed(text, None, who), self.fields, first)
         known = self._filters.get((text, first))
         if known is None:
             known = predicate(parse(text), self.fields, first)
@@ -519,6 +521,19 @@ class Listing:
             if len(self._filters) > _SHAPES:
                 self._filters.popitem(last=False)
         return known
+
+    def _parsed(self, text: str, custom: Definitions | None, who: Principal | None) -> Node | None:
+        node = parse(text)
+        if node is None or not names_moments(text):
+            return node
+
+        def is_time(name: str) -> bool | None:
+            declared = self.fields.get(name)
+            if declared is not None:
+                return {Kind.TIMESTAMP: True, Kind.DATE: False}.get(declared.kind)
+            return False if custom is not None and holds_days(custom, name) else None
+
+        return settled(node, is_time, clock_in(who.time_zone if who is not None else ""))
 
     def _known(self, shape: tuple[object, ...]) -> str | None:
         sql = self._statements.get(shape)

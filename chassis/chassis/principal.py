@@ -75,17 +75,27 @@ class Principal:
     """Set when a service of ours acts by itself for the person named here."""
     session_id: UUID | None = None
     must_change_password: bool = False
+    keeps_rights: bool = False
+    """Of a service that acts for the person within their rights, and not by its own."""
+    time_zone: str = ""
+    """Where the person lives, by the name of the IANA database; empty when nobody has said."""
 
     def reach(self, right: str, act: Act) -> Reach:
-        """How far this caller may read or write records of that kind. Services acting by themselves reach all."""
-        if self.service is not None:
+        """How far this caller may read or write records of that kind. Services acting by themselves reach all, but for those that
+        keep to the rights of the person for whom they act."""
+        if self.service is not None and not self.keeps_rights:
             return Reach.ALL
         rights = self.rights.get(right, NO_RIGHTS)
         return rights.read if act is Act.READ else rights.write
 
     def acting_as(self, service: str) -> "Principal":
         """The same person and tenant, with a service of ours acting for them."""
-        return replace(self, service=service, rights={}, session_id=None)
+        return replace(self, service=service, rights={}, session_id=None, keeps_rights=False)
+
+    def within(self, service: str) -> "Principal":
+        """The same person and tenant, with a service of ours acting for them within their rights: in work that outlives their
+        call, and asks other services."""
+        return replace(self, service=service, session_id=None, keeps_rights=True)
 
 
 _LETTER = {Reach.NONE: "n", Reach.OWN: "o", Reach.TEAM: "t", Reach.ALL: "a"}
@@ -128,9 +138,11 @@ class Issuer:
             claims["sid"] = str(who.session_id)
         if who.must_change_password:
             claims["mcp"] = True
-        if self.name == IDENTITY:
+        if who.time_zone:
+            claims["zone"] = who.time_zone
+        if self.name == IDENTITY or who.keeps_rights:
             claims["rights"] = {r: _LETTER[v.read] + _LETTER[v.write] for r, v in who.rights.items()}
-        else:
+        if self.name != IDENTITY:
             claims["svc"] = self.name
         return jwt.encode(claims, self.private_key, algorithm="EdDSA", headers={"kid": self.name})
 
@@ -210,6 +222,8 @@ def _principal(issuer: str, claims: dict[str, Any]) -> Principal:
         team_ids=frozenset(UUID(t) for t in claims.get("teams", ())),
         rights={r: Rights(_REACH[v[0]], _REACH[v[1]]) for r, v in rights.items()},
         service=issuer if issuer != IDENTITY else None,
+        keeps_rights=issuer != IDENTITY and "rights" in claims,
         session_id=UUID(session) if session else None,
         must_change_password=bool(claims.get("mcp", False)),
+        time_zone=str(claims.get("zone", "")),
     )

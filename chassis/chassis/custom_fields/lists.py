@@ -66,6 +66,12 @@ def ordered_by(known: Definitions, name: str) -> Definition:
     return found
 
 
+def holds_days(known: Definitions, name: str) -> bool:
+    """Whether a custom field of that name holds days."""
+    found = known.fields.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+    return found is not None and found.kind is Kind.DATE
+
+
 _EQUAL = frozenset({Op.EQ, Op.NE, Op.HAS})
 _ORDERED = frozenset(Op)
 

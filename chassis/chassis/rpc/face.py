@@ -217,6 +217,8 @@ def admit(method: Method, who: Principal | None) -> Principal:
         raise Unauthenticated("Sign in first.", reason="SIGN_IN_REQUIRED")
     if who.service is not None:
         if who.service in access.services:
+            if who.keeps_rights and not access.signed_in:
+                need(who, access.right, Act.READ if access.act == rules_pb2.ACT_READ else Act.WRITE)
             return who
         raise Denied(f"The service '{who.service}' may not do this by itself.", reason="SERVICE_NOT_ALLOWED")
     if who.must_change_password and method.name not in _ALWAYS_ALLOWED:

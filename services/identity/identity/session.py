@@ -190,6 +190,7 @@ async def change_password(tx: Transaction, current: str, new: str) -> None:
 
 _WHO = """
 SELECT p.id, p.display_name, p.team_id, p.must_change_password, t.slug,
+    coalesce(nullif(p.time_zone, ''), t.time_zone) AS time_zone,
     (SELECT coalesce(jsonb_agg(r.rights), '[]') FROM roles r WHERE r.id = ANY(p.role_ids) AND r.deleted_at IS NULL) AS tables,
     (WITH RECURSIVE below AS (
         SELECT id FROM teams WHERE id = p.team_id AND deleted_at IS NULL
@@ -217,7 +218,7 @@ async def principal_of(
     return Principal(
         tenant_id=who.tenant_id, tenant=row["slug"], person_id=row["id"], name=row["display_name"], team_id=row["team_id"],
         team_ids=frozenset(row["team_ids"] or ()), rights=together(row["tables"]), session_id=session_id,
-        must_change_password=row["must_change_password"] and session_id is not None,
+        must_change_password=row["must_change_password"] and session_id is not None, time_zone=row["time_zone"],
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ async def found(identity: Harness, slug: str) -> Tenancy:
     )
     tenancy = Tenancy(identity, slug, f"boss@{slug}.example", made.one_time_password)
     first = tenancy.verifier.verify((await tenancy.sign_in()).access_token)
-    assert first.must_change_password
+    assert first.must_change_password and first.time_zone == "Asia/Shanghai"
     await identity.ask(
         first,
         SESSIONS + "ChangePassword",
