@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Text, text
+from sqlalchemy import ARRAY, BigInteger, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -39,6 +40,7 @@ from customers.profile import (
     reached,
     undone_by_entry,
 )
+from customers.value.shown import SHOWN
 from customers.value_lists import enum_view, listed
 
 SHARES, SHARES_OF_CUSTOMER = Shares("customer"), Shares("customer", "customer_id")
@@ -63,6 +65,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
         "phone_label", "other_phones", "email_label", "other_emails", "address_label", "other_addresses", "accounts",
         "shared_with",
     })  # fmt: skip
+    history_hidden: ClassVar[frozenset[str]] = frozenset(SHOWN)
     undone_by: ClassVar[tuple[Part, ...]] = (
         *undone_by_entry(CUSTOMER_WAYS), Whole(("annual_revenue", "annual_revenue_currency")), Written(("needs",)),
         Written(("notes",)),
@@ -110,6 +113,14 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
     pool_time: datetime | None = None
     previous_owner_id: UUID | None = None
     return_reason: str = ""
+    order_count: int = 0
+    last_order_date: date | None = None
+    revenue: int = Field(default=0, sa_type=BigInteger)
+    potential: int = Field(default=0, sa_type=BigInteger)
+    value_currency: str = ""
+    rfm_tier: int | None = Field(default=None, sa_type=SmallInteger)
+    satisfaction_index: Decimal | None = None
+    """These, from the number of orders on, are written by `value.shown` alone."""
 
     @classmethod
     def history_entries(cls, read: Callable[[str], Any]) -> Mapping[str, Mapping[str, str]]:

@@ -30,6 +30,7 @@ from customers.rpc.lead_papers import LEAD_PAPERS
 from customers.touches import COMPLETED, GONE, PLANNED, ActivityFact, Touch, keep_activity, touch
 from customers.value.facts import OpportunityFact, OrderFact, customer_of_order, keep_opportunity, keep_order
 from customers.value.review import outdate
+from customers.value.satisfaction import RatingFact, keep_rating
 from customers.value.worth import keep_main_currency, revalue
 
 SUBSCRIPTIONS = Subscriptions()
@@ -260,6 +261,35 @@ async def ticket_opened(event: servicedesk.TicketOpened, tx: Transaction, envelo
 async def ticket_resolved(event: servicedesk.TicketResolved, tx: Transaction, envelope: Envelope) -> None:
     await _touch(event, tx, envelope)
 
+
+def _rating(event: Any) -> RatingFact:
+    told: servicedesk.TicketSnapshot = event.ticket
+    whose = "" if isinstance(event, servicedesk.TicketDeleted) else told.customer_id
+    if not 1 <= told.rating <= 5:
+        raise ValueError(f"there is no rating {told.rating}")
+    return RatingFact(
+        id=UUID(event.ticket_id), customer_id=UUID(whose) if whose else None, rating=told.rating,
+        rated_on=to_datetime(told.rate_time).date(),
+    )  # fmt: skip
+
+
+async def rating_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
+    """A ticket was rated, or one that is came to another customer, by a merge, too, or was deleted."""
+    fact = _readable(_rating, event)
+    if fact.customer_id is not None:
+        fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
+    await outdate(tx, fact.rated_on)
+    for id in sorted(await keep_rating(tx, fact, envelope)):
+        await revalue(tx, id)
+
+
+def _rated_came_to_another(event: servicedesk.TicketUpdated) -> bool:
+    return bool(event.ticket.rating) and "customerId" in event.changed_fields
+
+
+SUBSCRIPTIONS.on(servicedesk.TicketRated)(rating_moved)
+SUBSCRIPTIONS.on(servicedesk.TicketUpdated, when=_rated_came_to_another)(rating_moved)
+SUBSCRIPTIONS.on(servicedesk.TicketDeleted, when=lambda event: bool(event.ticket.rating))(rating_moved)
 
 TOUCHING = SUBSCRIPTIONS.only(
     sales.ActivityPlanned, sales.ActivityUpdated, sales.ActivityCompleted, sales.ActivityCancelled, sales.ActivityDeleted,

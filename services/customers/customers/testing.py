@@ -19,6 +19,7 @@ from kehu.customers.v1 import (
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.sales.v1 import opportunity_pb2, order_pb2
+from kehu.servicedesk.v1 import events_pb2 as servicedesk
 
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Arrival, take_in
@@ -189,18 +190,17 @@ class Company:
 
 def order_event(
     kind: str, customer_id: str, order_id: str, minor: int, *, status: str = "", currency: str = "CNY",
-    ordered: date | None = None, lines: list[tuple[str, int]] | None = None,
+    ordered: date | None = None, lines: list[tuple[str, int]] | None = None, received: int = 0,
 ) -> Any:  # fmt: skip
-    """OrderPlaced, OrderDelivered or OrderCancelled of an order of that amount, without tax."""
-    state = (
-        status
-        or {"OrderPlaced": "PLACED", "OrderDelivered": "DELIVERED", "OrderCancelled": "CANCELLED"}[kind]
-    )
+    """OrderPlaced, OrderDelivered, OrderReceiptRecorded or OrderCancelled of an order of that amount, without tax, of which so
+    much was received."""
+    states = {"OrderDelivered": "DELIVERED", "OrderCancelled": "CANCELLED"}
+    state = status or states.get(kind, "PLACED")
     snapshot = sales.OrderSnapshot(
         number=f"SO-{order_id[:8]}", customer_id=customer_id, currency_code=currency,
         order_date=day(ordered or datetime.now(UTC).date()), status=order_pb2.OrderStatus.Value(f"ORDER_STATUS_{state}"),
         subtotal=yuan(minor, currency), tax_total=yuan(0, currency), total=yuan(minor, currency),
-        lines=[
+        received_total=yuan(received, currency), lines=[
             order_pb2.OrderLine(id=str(uuid4()), product_id=product, amount=yuan(part, currency), tax=yuan(0, currency))
             for product, part in (lines or [(PRODUCT, minor)])
         ],
@@ -217,3 +217,13 @@ def opportunity_event(
         status=opportunity_pb2.OpportunityStatus.Value(f"OPPORTUNITY_STATUS_{status}"),
     )  # fmt: skip
     return getattr(sales, kind)(opportunity_id=opportunity_id, opportunity=snapshot)
+
+
+def ticket_event(kind: str, customer_id: str, ticket_id: str, rating: int, rated: datetime) -> Any:
+    """An event of a ticket that was rated then."""
+    snapshot = servicedesk.TicketSnapshot(customer_id=customer_id, rating=rating)
+    snapshot.rate_time.FromDatetime(rated)
+    event = getattr(servicedesk, kind)(ticket_id=ticket_id, ticket=snapshot)
+    if kind == "TicketUpdated":
+        event.changed_fields.append("customerId")
+    return event

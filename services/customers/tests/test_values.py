@@ -12,7 +12,15 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from google.protobuf.message import Message
-from kehu.customers.v1 import customer_facet_pb2, customer_value_pb2, customer_value_service_pb2
+from kehu.customers.v1 import (
+    customer_facet_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    customer_value_pb2,
+    customer_value_service_pb2,
+    merge_pb2,
+    merge_service_pb2,
+)
 from kehu.identity.v1 import events_pb2 as identity
 from nats.js.errors import NotFoundError
 
@@ -20,7 +28,7 @@ from chassis import wire
 from chassis.errors import Code
 from chassis.events import streams
 from chassis.events.event import subject_of
-from chassis.events.subscriptions import take_in
+from chassis.events.subscriptions import Poison, take_in
 from chassis.ids import new_id
 from chassis.principal import Reach, Rights
 from chassis.service import Running
@@ -28,12 +36,13 @@ from chassis.settings import Settings
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
 from customers.listens import SUBSCRIPTIONS
 from customers.service import SERVICE
-from customers.testing import Company, opportunity_event, order_event
+from customers.testing import Company, opportunity_event, order_event, ticket_event
 from customers.value.rebuild import rebuild_values
 from customers.value.review import REVIEW
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 VALUES = "kehu.customers.v1.CustomerValueService/"
+MERGES = "kehu.customers.v1.MergeService/"
 NOW = datetime.now(UTC)
 
 
@@ -200,6 +209,116 @@ def back(months: int) -> date:
     return first
 
 
+async def content(company: Company, customer: str) -> tuple[float | None, int]:
+    """The index, and on how many ratings it rests."""
+    it = await value(company, customer)
+    return it.satisfaction_index if it.HasField("satisfaction_index") else None, it.rating_count
+
+
+async def listed(company: Company, **asked: Any) -> list[str]:
+    request = customer_service_pb2.ListCustomersRequest(**asked)
+    answer = customer_service_pb2.ListCustomersResponse
+    found = await company.service.ask(
+        company.who, "kehu.customers.v1.CustomerService/ListCustomers", request, answer
+    )
+    return [one.id for one in found.customers]
+
+
+async def test_ratings_make_an_index_that_follows_them(company: Company) -> None:
+    customer, other = await company.customer(), await company.customer()
+    tickets = [str(new_id()) for _ in range(4)]
+    now = datetime.combine(back(0), datetime.min.time(), UTC)
+    assert await content(company, customer) == (None, 0)
+    rated, event_id = ticket_event("TicketRated", customer, tickets[0], 5, now), new_id()
+    for _ in range(2):
+        await company.hear(rated, 3, event_id=event_id)
+    await company.hear(ticket_event("TicketRated", customer, tickets[1], 2, now), 3)
+    assert await content(company, customer) == (62.5, 2)
+    # Thought better of; what comes late changes nothing.
+    await company.hear(ticket_event("TicketRated", customer, tickets[1], 3, now), 4)
+    await company.hear(ticket_event("TicketRated", customer, tickets[1], 1, now), 2)
+    assert await content(company, customer) == (75.0, 2)
+    # The twelve months end with the present one.
+    for place, months_ago in ((2, 11), (3, 12)):
+        at = datetime.combine(back(months_ago), datetime.min.time(), UTC)
+        await company.hear(ticket_event("TicketRated", customer, tickets[place], 1, at), 3)
+    assert await content(company, customer) == (50.0, 3)
+    assert await listed(company, filter="satisfactionIndex <= 50") == [customer]
+    await company.hear(ticket_event("TicketUpdated", other, tickets[2], 1, now), 4)
+    assert (await content(company, customer), await content(company, other)) == ((75.0, 2), (0.0, 1))
+    assert await listed(company, order_by="satisfactionIndex desc", filter="satisfactionIndex != null") == [
+        customer, other,
+    ]  # fmt: skip
+    await company.hear(ticket_event("TicketDeleted", other, tickets[2], 1, now), 5)
+    assert await content(company, other) == (None, 0)
+    await company.job(REVIEW)
+    assert (await content(company, customer), await content(company, other)) == ((75.0, 2), (None, 0))
+    found = await months(company, customer)
+    assert [it.rating_count for it in found] == [2, *[1] * 12]
+    assert [it.satisfaction_index for it in found] == [75.0, *[0.0] * 12]
+    assert [it.month.month for it in found[::12]] == [back(0).month, back(12).month]
+    # What nobody can have said is put aside.
+    broken = company.heard(ticket_event("TicketRated", customer, tickets[0], 9, now), 9)
+    with pytest.raises(Poison):
+        async with company.service.running.database.transaction(company.who, origin="event") as tx:
+            await broken.listener.handle(broken.event, tx, broken.envelope)
+
+
+async def test_ratings_go_with_a_merge_and_come_back(company: Company) -> None:
+    stays, goes = await company.customer(), await company.customer()
+    at = datetime.combine(back(0), datetime.min.time(), UTC)
+    first, second = str(new_id()), str(new_id())
+    await company.hear(ticket_event("TicketRated", stays, first, 5, at), 3)
+    await company.hear(ticket_event("TicketRated", goes, second, 1, at), 3)
+    request = merge_service_pb2.MergeCustomersRequest(id=stays, merged_ids=[goes])
+    merge = await company.service.ask(company.who, MERGES + "MergeCustomers", request, merge_pb2.Merge)
+    assert await content(company, stays) == (50.0, 2)
+    # What is told of the one that went is the survivor's.
+    await company.hear(ticket_event("TicketRated", goes, second, 3, at), 4)
+    await company.hear(ticket_event("TicketRated", goes, str(new_id()), 4, at), 1)
+    assert await content(company, stays) == (75.0, 3)
+    undo = merge_service_pb2.UndoMergeRequest(id=merge.id)
+    await company.service.ask(company.who, MERGES + "UndoMerge", undo, merge_pb2.Merge)
+    assert await content(company, goes) == (50.0, 1)
+    # The one that came meanwhile comes back when the service desk has led its ticket back.
+    assert await content(company, stays) == (87.5, 2)
+    assert await listed(company, order_by="satisfactionIndex") == [goes, stays]
+
+
+async def test_lists_know_what_customers_are_worth(company: Company) -> None:
+    rich, poor, never = [await company.customer(name) for name in ("rich", "poor", "never")]
+    await company.hear(identity.TenantUpdated(tenant_id=str(company.who.tenant_id), currency_code="CNY"))
+    await company.hear(order_event("OrderPlaced", rich, str(new_id()), 90_000, ordered=back(0)))
+    await company.hear(order_event("OrderPlaced", rich, str(new_id()), 500, currency="USD", ordered=back(2)))
+    await company.hear(order_event("OrderPlaced", poor, str(new_id()), 10_000, ordered=back(4)))
+    await company.hear(opportunity_event("OpportunityCreated", poor, str(new_id()), 50_000, 50))
+    before = await company.service.ask(
+        company.who, "kehu.customers.v1.CustomerService/GetCustomer",
+        customer_service_pb2.GetCustomerRequest(id=rich), customer_pb2.Customer,
+    )  # fmt: skip
+    assert await listed(company, order_by="revenue desc") == [rich, poor, never]
+    assert await listed(company, filter="revenue >= 100", order_by="revenue") == [poor, rich]
+    assert await listed(company, filter='revenue >= "100.01 CNY"') == [rich]
+    assert await listed(company, filter='revenue >= "1 USD"') == []
+    assert await listed(company, filter="orderCount = 0") == [never]
+    assert await listed(company, filter="orderCount >= 2") == [rich]
+    assert await listed(company, filter="potential > 200") == [poor]
+    assert await listed(company, filter=f"lastOrderDate < {back(1)}") == [poor]
+    assert await listed(company, filter="lastOrderDate = null") == [never]
+    assert await listed(company, filter="rfmTier >= 4") == []
+    await company.job(REVIEW)
+    assert await listed(company, filter="rfmTier >= 4") == [rich]
+    # Another currency is the tenant's own: the next review says so of everybody.
+    await company.hear(identity.TenantUpdated(tenant_id=str(company.who.tenant_id), currency_code="USD"), 2)
+    await company.job(REVIEW)
+    assert await listed(company, filter='revenue >= "1 USD"') == [rich]
+    after = await company.service.ask(
+        company.who, "kehu.customers.v1.CustomerService/GetCustomer",
+        customer_service_pb2.GetCustomerRequest(id=rich), customer_pb2.Customer,
+    )  # fmt: skip
+    assert after.etag == before.etag  # nobody has changed the customer
+
+
 async def test_months_are_kept_and_follow_what_becomes_known_later(company: Company) -> None:
     customer, other = await company.customer(), await company.customer()
     first, second = str(new_id()), str(new_id())
@@ -295,9 +414,12 @@ async def test_who_may(company: Company, service: Harness) -> None:
 _TABLES = {
     "customer_orders": "id, version, event_id, customer_id, cancelled, currency, revenue, order_date",
     "customer_opportunities": "id, month, version, event_id, customer_id, open, currency, potential",
-    "customer_values": "customer_id, order_count, last_order_date, recency, frequency, monetary, tier",
+    "customer_ratings": "id, version, event_id, customer_id, rating, rated_on",
+    "customers": "id, order_count, last_order_date, revenue, potential, value_currency, rfm_tier, satisfaction_index",
+    "customer_values": "customer_id, order_count, last_order_date, recency, frequency, monetary, tier, satisfaction, ratings",
     "customer_amounts": "customer_id, currency, order_count, revenue, potential",
-    "customer_value_months": "customer_id, month, order_count, total_order_count, amounts, recency, frequency, monetary, tier",
+    "customer_value_months": "customer_id, month, order_count, total_order_count, amounts, recency, frequency, monetary, tier,"
+    " satisfaction, ratings",
     "membership_cards": "id, version, balance, owed, sequence",
     "points_transactions": "id, sequence, kind, member, balance",
 }
@@ -338,7 +460,14 @@ async def test_a_replay_gives_an_equal_result(company: Company, nats_url: str) -
         customer, record = choose.choice(customers), str(uuid4())
         at = datetime.now(UTC) + timedelta(seconds=n)
         on, minor = back(choose.randrange(5)), choose.randrange(100, 90_000)
-        if n % 3:
+        if n % 4 == 1:
+            rated = datetime.combine(on, datetime.min.time(), UTC)
+            told.append((ticket_event("TicketRated", customer, record, n % 5 + 1, rated), record, 3, at))
+            if n % 3:
+                told.append(
+                    (ticket_event("TicketDeleted", customer, record, n % 5 + 1, rated), record, 4, at)
+                )
+        elif n % 3:
             told.append((order_event("OrderPlaced", customer, record, minor, ordered=on), record, 1, at))
             last = choose.choice(["OrderCancelled", "OrderDelivered", ""])
             if last:
@@ -361,7 +490,11 @@ async def test_a_replay_gives_an_equal_result(company: Company, nats_url: str) -
     async def heard() -> bool:
         found = await everything(company)
         return len(
-            {str(row[0]) for row in found["customer_orders"] + found["customer_opportunities"]}
+            {
+                str(row[0])
+                for table in ("customer_orders", "customer_opportunities", "customer_ratings")
+                for row in found[table]
+            }
         ) == len(orders)
 
     await eventually(heard, 40)

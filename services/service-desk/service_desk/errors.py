@@ -31,6 +31,20 @@ class TicketNotReopenable(Precondition):
         super().__init__(f"Only a pending, resolved or closed ticket can be reopened; it is {status}.")
 
 
+class TicketNotRatable(Precondition):
+    reason = "TICKET_NOT_RATABLE"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Only a resolved or closed ticket can be rated; it is {status}.")
+
+
+class RatingFixed(Precondition):
+    reason = "RATING_FIXED"
+
+    def __init__(self, days: int) -> None:
+        super().__init__(f"The rating was given more than {days} days ago and can no longer be changed.")
+
+
 class TicketNotResolved(Precondition):
     reason = "TICKET_NOT_RESOLVED"
 

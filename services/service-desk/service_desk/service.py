@@ -45,7 +45,6 @@ SERVICE = Service(
             },
         ),
         privacy_face("kehu.servicedesk.v1.PrivacyService", PRIVACY),
-        history_face("kehu.servicedesk.v1.HistoryService", {"ticket": Kept(ticket.Ticket, "tickets")}),
     ],
     migrations=Path(__file__).parent / "migrations",
     publishes={
@@ -57,6 +56,7 @@ SERVICE = Service(
         ticket.TicketResolved: events.TicketResolved,
         ticket.TicketReopened: events.TicketReopened,
         ticket.TicketHasClosed: events.TicketClosed,
+        ticket.TicketRated: events.TicketRated,
         ticket.TicketDeleted: events.TicketDeleted,
         SavedViewCreated: events.SavedViewCreated,
         SavedViewUpdated: events.SavedViewUpdated,

@@ -2,13 +2,16 @@
 
     NEW -> OPEN <-> PENDING        NEW, OPEN, PENDING -> RESOLVED -> CLOSED        PENDING, RESOLVED, CLOSED -> OPEN
 
+A rating is of a resolution. Reopening leaves it, so that nobody gets rid of a bad one by that; the customer may rate the next
+resolution anew.
+
 The first response is the first reply to the customer, or the resolution when there was none before; the time of resolution is
 that of the last one. Both are kept as times, so that a report may measure them from the opening as it likes.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -25,8 +28,10 @@ from chassis.phones import normalised_phone
 from chassis.records import Owned
 from chassis.search import Searchable
 from service_desk.errors import (
+    RatingFixed,
     TicketClosed,
     TicketNotPendable,
+    TicketNotRatable,
     TicketNotReopenable,
     TicketNotResolvable,
     TicketNotResolved,
@@ -37,6 +42,8 @@ STATUSES = (NEW, OPEN, PENDING, RESOLVED, CLOSED)
 UNRESOLVED = (NEW, OPEN, PENDING)
 PRIORITIES = {"LOW": 1, "NORMAL": 2, "HIGH": 3, "URGENT": 4}
 CHANNELS = ("PHONE", "EMAIL", "WEB", "CHAT", "VISIT")
+CHANGEABLE = timedelta(days=30)
+"""How long a customer may think better of a rating."""
 
 
 class Ticket(Owned, Searchable, table=True):
@@ -75,6 +82,11 @@ class Ticket(Owned, Searchable, table=True):
     pend_reason: str = ""
     reply_count: int = 0
     external_key: str = ""
+    rating: int | None = Field(default=None, sa_type=SmallInteger)
+    """From 1 to 5."""
+    rating_comment: str = ""
+    rate_time: datetime | None = None
+    """When the resolution was first rated; from before `resolve_time` when that was an earlier one."""
 
     def derive(self) -> None:
         """Keeps the words for searching and the order of urgency true to the fields."""
@@ -109,6 +121,8 @@ class TicketSnapshot:
     reopen_count: int
     order_id: UUID | None
     product_id: UUID | None
+    rating: int | None
+    rate_time: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +170,11 @@ class TicketHasClosed(TicketEvent):
     """ticket.closed; the refusal has the shorter name."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TicketRated(TicketEvent):
+    previous_rating: int | None
+
+
 class TicketDeleted(TicketEvent):
     pass
 
@@ -171,7 +190,8 @@ def told(ticket: Ticket) -> dict[str, Any]:
             number=it.number, subject=it.subject, customer_id=it.customer_id, contact_id=it.contact_id, channel=it.channel,
             priority=it.priority, status=it.status, category=it.category, create_time=it.created_at,
             first_response_time=it.first_response_time, resolve_time=it.resolve_time, close_time=it.close_time,
-            reopen_count=it.reopen_count, order_id=it.order_id, product_id=it.product_id,
+            reopen_count=it.reopen_count, order_id=it.order_id, product_id=it.product_id, rating=it.rating,
+            rate_time=it.rate_time,
         ),
     }  # fmt: skip
 
@@ -308,6 +328,22 @@ def close(tx: Transaction, ticket: Ticket) -> None:
         raise TicketNotResolved(ticket.status)
     ticket.status, ticket.close_time = CLOSED, tx.now
     tx.record(TicketHasClosed(**told(ticket)), on=ticket)
+
+
+def rate(tx: Transaction, ticket: Ticket, rating: int, comment: str) -> None:
+    """The customer says how content it was with the resolution. Raises TicketNotRatable, RatingFixed."""
+    if ticket.status not in (RESOLVED, CLOSED) or ticket.resolve_time is None:
+        raise TicketNotRatable(ticket.status)
+    first = ticket.rate_time is None or ticket.rate_time < ticket.resolve_time
+    if not first and (ticket.rating, ticket.rating_comment) == (rating, comment):
+        return
+    if first:
+        ticket.rate_time = tx.now
+    elif ticket.rate_time is not None and tx.now > ticket.rate_time + CHANGEABLE:
+        raise RatingFixed(CHANGEABLE.days)
+    previous = ticket.rating
+    ticket.rating, ticket.rating_comment = rating, comment
+    tx.record(TicketRated(**told(ticket), previous_rating=previous), on=ticket)
 
 
 def drop_ticket(tx: Transaction, ticket: Ticket) -> None:

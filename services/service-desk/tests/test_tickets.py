@@ -17,6 +17,7 @@ from kehu.servicedesk.v1 import customer_facet_pb2
 from kehu.servicedesk.v1 import ticket_comment_pb2 as said
 from kehu.servicedesk.v1 import ticket_pb2 as t
 from kehu.servicedesk.v1 import ticket_service_pb2 as pb
+from sqlalchemy import text
 
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
@@ -178,6 +179,70 @@ async def test_what_cannot_follow_is_refused(desk: Desk) -> None:
     comments = pb.ListTicketCommentsRequest(ticket_id=made.id)
     page = await desk.verb("ListTicketComments", comments, pb.ListTicketCommentsResponse)
     assert not page.ticket_comments
+
+
+async def test_a_resolution_is_rated_once_and_thought_better_of_for_a_while(desk: Desk) -> None:
+    who = somebody("rated")
+    made = await desk.open(who)
+
+    async def rate(rating: int, comment: str = "", by: Principal = who, **more: str) -> t.Ticket:
+        request = pb.RateTicketRequest(id=made.id, rating=rating, comment=comment, **more)
+        return await desk.verb("RateTicket", request, who=by)
+
+    async def resolve() -> None:
+        await desk.verb("ResolveTicket", pb.ResolveTicketRequest(id=made.id, resolution="ok"), who=who)
+
+    await precondition("TICKET_NOT_RATABLE", rate(5))
+    await resolve()
+    for wrong in (0, 6, -1):
+        problem = await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", rate(wrong))
+        assert problem.violations[0].field == "rating"
+    await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", rate(3, "x" * 2001))
+    reader = somebody("rated", rights={"tickets": Rights(Reach.ALL, Reach.OWN)})
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", rate(1, by=reader))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", rate(1, by=STRANGER))
+    await refused(Code.ABORTED, "ETAG_MISMATCH", rate(1, etag="stale"))
+    assert not (await desk.get(made.id, who)).HasField("rate_time")
+
+    first = await rate(2, " 太慢 ", request_id="once")
+    assert (first.rating, first.rating_comment) == (2, "太慢") and first.HasField("rate_time")
+    assert await rate(2, " 太慢 ", request_id="once") == first
+    assert (await rate(2, "太慢")).etag == first.etag  # nothing has changed
+    await desk.verb("CloseTicket", pb.CloseTicketRequest(id=made.id), who=who)
+    second = await rate(4)
+    assert (second.rating, second.rating_comment, second.rate_time) == (4, "", first.rate_time)
+    # A bad rating is not got rid of by reopening; the next resolution is rated anew.
+    await desk.verb("ReopenTicket", pb.ReopenTicketRequest(id=made.id), who=who)
+    await precondition("TICKET_NOT_RATABLE", rate(5))
+    assert (await desk.get(made.id, who)).rating == 4
+    async with desk.harness.running.database.transaction(who) as tx:
+        await tx.session.execute(text("UPDATE tickets SET rate_time = rate_time - interval '31 days'"))
+    await resolve()
+    anew = await rate(1)
+    assert anew.rating == 1 and anew.rate_time.ToDatetime() > anew.resolve_time.ToDatetime()
+    async with desk.harness.running.database.transaction(who) as tx:
+        await tx.session.execute(
+            text(
+                "UPDATE tickets SET rate_time = rate_time - interval '31 days',"
+                " resolve_time = resolve_time - interval '32 days'"
+            )
+        )
+    await precondition("RATING_FIXED", rate(5))
+    sent = "SELECT 1 FROM outbox WHERE record_id = $1::uuid AND subject LIKE '%.ticket.rated'"
+    assert len(await desk.harness.running.database.read(who, sent, made.id)) == 3
+    await desk.open(who, subject="never rated")
+    assert await desk.found(who, filter="rating <= 2", order_by="rateTime desc") == ["Printer on fire"]
+    assert await desk.found(who, filter="rating = null") == ["never rated"]
+    for record_type in ("ticket", "saved_view"):
+        listed = history_pb2.ListChangesRequest(record_type=record_type, record_id=made.id)
+        kept = desk.harness.ask(
+            who, "kehu.servicedesk.v1.HistoryService/ListChanges", listed, history_pb2.ListChangesResponse
+        )
+        if record_type == "ticket":
+            fields = {f.field: (f.old_value, f.new_value) for f in (await kept).changes[0].fields}
+            assert fields["rating"] == ("4", "1")
+        else:
+            await refused(Code.NOT_FOUND, "NOT_FOUND", kept)  # known as a kind, but none of that id
 
 
 async def test_bad_input_is_refused_by_name(desk: Desk) -> None:

@@ -37,10 +37,12 @@ _ORDERS = text("SELECT id, customer_id, order_date AS day FROM customer_orders W
 _OPPORTUNITIES = text(
     "SELECT id, month, customer_id, month AS day FROM customer_opportunities WHERE customer_id = ANY(:ids)"
 )
+_RATINGS = text("SELECT id, customer_id, rated_on AS day FROM customer_ratings WHERE customer_id = ANY(:ids)")
 _MOVE_ORDERS = text("UPDATE customer_orders SET customer_id = :to WHERE customer_id = ANY(:ids)")
 _MOVE_OPPORTUNITIES = text(
     "UPDATE customer_opportunities SET customer_id = :to WHERE customer_id = ANY(:ids)"
 )
+_MOVE_RATINGS = text("UPDATE customer_ratings SET customer_id = :to WHERE customer_id = ANY(:ids)")
 
 
 async def merge_customers(
@@ -230,19 +232,20 @@ def _come_together(contact: Contact, survivor: Customer, ids: set[str]) -> bool:
 
 
 async def _move_facts(tx: Transaction, survivor: Customer, ids: list[UUID]) -> Kept:
-    """What is known of orders and opportunities, by which the survivor is valued. Answers with what was moved."""
+    """What is known of orders, opportunities and ratings, by which the survivor is valued. Answers with what was moved."""
     kept: Kept = {}
     days: list[date] = []
     former: set[UUID] = set()
-    for name, found in (("order_fact", _ORDERS), ("opportunity_fact", _OPPORTUNITIES)):
+    known = (("order_fact", _ORDERS), ("opportunity_fact", _OPPORTUNITIES), ("rating_fact", _RATINGS))
+    for name, found in known:
         for row in (await tx.session.execute(found, {"ids": ids})).all():
-            key = str(row.id) if name == "order_fact" else f"{row.id} {row.month}"
+            key = f"{row.id} {row.month}" if name == "opportunity_fact" else str(row.id)
             kept.setdefault(name, {})[key] = {"customer_id": [str(row.customer_id), str(survivor.id)]}
             days.append(row.day)
             former.add(row.customer_id)
     if days:
         await outdate(tx, min(days))
-        for statement in (_MOVE_ORDERS, _MOVE_OPPORTUNITIES):
+        for statement in (_MOVE_ORDERS, _MOVE_OPPORTUNITIES, _MOVE_RATINGS):
             await tx.session.execute(statement, {"to": survivor.id, "ids": ids})
         for id in (survivor.id, *sorted(former)):
             await revalue(tx, id)

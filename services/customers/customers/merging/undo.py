@@ -48,9 +48,14 @@ _OPPORTUNITY_BACK = text(
     "UPDATE customer_opportunities SET customer_id = :former WHERE id = :id AND month = :month AND customer_id = :survivor"
     " RETURNING month AS day"
 )
+_RATING_BACK = text(
+    "UPDATE customer_ratings SET customer_id = :former WHERE id = :id AND customer_id = :survivor RETURNING rated_on AS day"
+)
+_FACTS = {"order_fact": _ORDER_BACK, "opportunity_fact": _OPPORTUNITY_BACK, "rating_fact": _RATING_BACK}
 _FIRST_DAY = text(
     "SELECT least((SELECT min(order_date) FROM customer_orders WHERE customer_id = :id),"
-    " (SELECT min(month) FROM customer_opportunities WHERE customer_id = :id))"
+    " (SELECT min(month) FROM customer_opportunities WHERE customer_id = :id),"
+    " (SELECT min(rated_on) FROM customer_ratings WHERE customer_id = :id))"
 )
 
 
@@ -130,20 +135,22 @@ async def _customer_back(tx: Transaction, row: Customer, kept: Mapping[str, Any]
 
 
 async def _facts_back(tx: Transaction, survivor: Customer, kept: Mapping[str, Any]) -> None:
-    orders, opportunities = kept.get("order_fact", {}), kept.get("opportunity_fact", {})
-    if not (orders or opportunities):
+    moved = [
+        (back, key, changed) for name, back in _FACTS.items() for key, changed in kept.get(name, {}).items()
+    ]
+    if not moved:
         return
     first: date | None = (await tx.session.execute(_FIRST_DAY, {"id": survivor.id})).scalar_one()
     if first is not None:
         await outdate(tx, first)
     former = set[UUID]()
-    for key, changed in (*orders.items(), *opportunities.items()):
+    for statement, key, changed in moved:
         id, _, month = key.partition(" ")
         back: dict[str, Any] = {
             "former": UUID(changed["customer_id"][0]), "survivor": survivor.id, "id": UUID(id),
             **({"month": date.fromisoformat(month)} if month else {}),
         }  # fmt: skip
-        await tx.session.execute(_OPPORTUNITY_BACK if month else _ORDER_BACK, back)
+        await tx.session.execute(statement, back)
         former.add(back["former"])
     for id in (survivor.id, *sorted(former)):
         await revalue(tx, id)

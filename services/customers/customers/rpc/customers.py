@@ -10,7 +10,7 @@ from kehu.customers.v1 import customer_service_pb2 as service_pb
 
 from chassis.database import Transaction
 from chassis.errors import NotFound
-from chassis.fields import Field, Kind
+from chassis.fields import Beside, Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.owners import Owner, owner_for
@@ -42,6 +42,7 @@ from customers.value_lists import ENUMS
 
 face = Face("kehu.customers.v1.CustomerService", custom_fields=CUSTOM_FIELDS)
 
+_CARD = Beside("membership_cards", "customer_id")
 CUSTOMERS = Listing(
     Customer,
     "customers",
@@ -67,6 +68,16 @@ CUSTOMERS = Listing(
         "returnTime": Field("return_time", Kind.TIMESTAMP, sortable=True, nullable=True),
         "poolTime": Field("pool_time", Kind.TIMESTAMP, nullable=True),
         "previousOwnerId": Field("previous_owner_id", Kind.UUID, nullable=True),
+        "orderCount": Field("order_count", Kind.INTEGER, sortable=True),
+        "lastOrderDate": Field("last_order_date", Kind.DATE, sortable=True, nullable=True),
+        "revenue": Field("revenue", Kind.MONEY, sortable=True, currency_column="value_currency"),
+        "potential": Field("potential", Kind.MONEY, sortable=True, currency_column="value_currency"),
+        "rfmTier": Field("rfm_tier", Kind.INTEGER, sortable=True, nullable=True),
+        "satisfactionIndex": Field("satisfaction_index", Kind.NUMBER, sortable=True, nullable=True),
+        "city": Field("address", Kind.TEXT, nullable=True, key="city"),
+        "province": Field("address", Kind.TEXT, nullable=True, key="province"),
+        "pointsBalance": Field("balance", Kind.INTEGER, beside=_CARD),
+        "cardLevelId": Field("level_id", Kind.UUID, nullable=True, beside=_CARD),
     },
     search=True,
     custom_fields=True,

@@ -39,6 +39,12 @@ def _score(message: Any, row: Any) -> None:
         message.score.CopyFrom(score)
 
 
+def _satisfaction(message: Any, row: Any) -> None:
+    message.rating_count = row["ratings"]
+    if row["satisfaction"] is not None:
+        message.satisfaction_index = float(row["satisfaction"])
+
+
 def value_message(customer_id: UUID, row: Any) -> pb.CustomerValue:
     """A row of VALUE."""
     message = pb.CustomerValue(customer_id=str(customer_id), order_count=row["order_count"])
@@ -52,6 +58,7 @@ def value_message(customer_id: UUID, row: Any) -> pb.CustomerValue:
         if currency == row["main_currency"]:
             message.main_amount.CopyFrom(out)
     _score(message, row)
+    _satisfaction(message, row)
     if row["reviewed_at"] is not None:
         to_timestamp(message.review_time, row["reviewed_at"])
     return message
@@ -89,4 +96,5 @@ async def list_history(
             to_money(out.total_revenue, Money(amount["total_revenue"], currency))
             to_money(out.potential, Money(amount["potential"], currency))
         _score(month, row)
+        _satisfaction(month, row)
     return answer

@@ -10,7 +10,7 @@ from typing import Any
 from chassis.events.rebuild import StreamsIncomplete, begin_anew, read_all
 from customers.value.arrears import derive_all
 
-_FACTS = ("customer_orders", "customer_opportunities", "main_currencies")
+_FACTS = ("customer_orders", "customer_opportunities", "customer_ratings", "main_currencies")
 _DERIVED = ("customer_values", "customer_amounts", "customer_value_months", "value_reviews")
 
 

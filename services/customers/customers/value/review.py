@@ -7,6 +7,7 @@ score is ceil(5 (b + e/2) / n). Equal customers so get equal scores, that of the
 of E. Parzen), where cutting a sorted list would part them by chance; and of few customers none is called best of many: the only
 one scores 3, two score 2 and 4, five score 1 to 5. Revenue is compared within each currency, for amounts of different
 currencies are not; the customer's score is the best of its currencies. The tier is a third of the sum of the three, rounded up.
+How content a customer is, `satisfaction` tells.
 
 A month's row says what was so at its end, from the facts as they are known now: an order that was cancelled later is not in it.
 All of it is derived, so a replay of the events leads to the same rows. Months begin at most 60 months back.
@@ -21,6 +22,8 @@ from sqlalchemy import text
 from chassis.database import Database, Transaction
 from chassis.principal import Principal
 from customers.months import month_of, months_later
+from customers.value.satisfaction import counts_from
+from customers.value.shown import show_all
 
 REVIEW = "value review"
 """The kind of the job. Its key is the tenant."""
@@ -78,8 +81,12 @@ WITH orders AS (
     SELECT customer_id, jsonb_agg(jsonb_build_object('currency', currency, 'revenue', coalesce(month_revenue, 0),
         'total_revenue', coalesce(revenue, 0), 'potential', coalesce(potential, 0)) ORDER BY currency) AS amounts
     FROM orders FULL JOIN hoped USING (customer_id, currency) GROUP BY customer_id
+), content AS (
+    SELECT customer_id, round((avg(rating) - 1) * 25, 1) AS satisfaction, count(*) AS ratings FROM customer_ratings
+    WHERE rated_on >= :since AND rated_on < :next AND customer_id IS NOT NULL GROUP BY customer_id
 ), everybody AS (
     SELECT customer_id FROM buyers UNION SELECT customer_id FROM customer_opportunities WHERE month <= :month
+    UNION SELECT customer_id FROM customer_ratings WHERE rated_on < :next AND customer_id IS NOT NULL
 )
 """
 # Composed of the text above.
@@ -87,29 +94,34 @@ _MONTH = text(
     _SCORED
     + """
 INSERT INTO customer_value_months AS t (tenant_id, customer_id, month, order_count, total_order_count, amounts, recency,
-    frequency, monetary, tier)
+    frequency, monetary, tier, satisfaction, ratings)
 SELECT :tenant, customer_id, :month, coalesce(month_orders, 0), coalesce(orders, 0), coalesce(amounts, '[]'), recency, frequency,
-    monetary, (recency + frequency + monetary + 2) / 3
+    monetary, (recency + frequency + monetary + 2) / 3, satisfaction, coalesce(ratings, 0)
 FROM everybody LEFT JOIN buyers USING (customer_id) LEFT JOIN scores USING (customer_id) LEFT JOIN amounts USING (customer_id)
+LEFT JOIN content USING (customer_id)
 ON CONFLICT (tenant_id, customer_id, month) DO UPDATE SET order_count = excluded.order_count,
     total_order_count = excluded.total_order_count, amounts = excluded.amounts, recency = excluded.recency,
-    frequency = excluded.frequency, monetary = excluded.monetary, tier = excluded.tier
-WHERE (t.order_count, t.total_order_count, t.amounts, t.recency, t.frequency, t.monetary) IS DISTINCT FROM (excluded.order_count,
-    excluded.total_order_count, excluded.amounts, excluded.recency, excluded.frequency, excluded.monetary)
+    frequency = excluded.frequency, monetary = excluded.monetary, tier = excluded.tier, satisfaction = excluded.satisfaction,
+    ratings = excluded.ratings
+WHERE (t.order_count, t.total_order_count, t.amounts, t.recency, t.frequency, t.monetary, t.satisfaction, t.ratings)
+    IS DISTINCT FROM (excluded.order_count, excluded.total_order_count, excluded.amounts, excluded.recency, excluded.frequency,
+    excluded.monetary, excluded.satisfaction, excluded.ratings)
 """
 )
-# Whoever has no order and no opportunity up to the month's end any more has no row for it.
+# Whoever has no order, no opportunity and no rating up to the month's end any more has no row for it.
 _GONE = text(
     "DELETE FROM customer_value_months m WHERE month = :month"
     " AND NOT EXISTS (SELECT FROM customer_orders o WHERE o.customer_id = m.customer_id AND o.order_date < :next"
     " AND NOT o.cancelled)"
     " AND NOT EXISTS (SELECT FROM customer_opportunities p WHERE p.customer_id = m.customer_id AND p.month <= :month)"
+    " AND NOT EXISTS (SELECT FROM customer_ratings r WHERE r.customer_id = m.customer_id AND r.rated_on < :next)"
 )
 _SHOW = text(
-    "UPDATE customer_values v SET recency = m.recency, frequency = m.frequency, monetary = m.monetary, tier = m.tier"
+    "UPDATE customer_values v SET recency = m.recency, frequency = m.frequency, monetary = m.monetary, tier = m.tier,"
+    " satisfaction = m.satisfaction, ratings = coalesce(m.ratings, 0)"
     " FROM customer_values w LEFT JOIN customer_value_months m ON m.customer_id = w.customer_id AND m.month = :month"
-    " WHERE v.customer_id = w.customer_id AND (v.recency, v.frequency, v.monetary, v.tier)"
-    " IS DISTINCT FROM (m.recency, m.frequency, m.monetary, m.tier)"
+    " WHERE v.customer_id = w.customer_id AND (v.recency, v.frequency, v.monetary, v.tier, v.satisfaction, v.ratings)"
+    " IS DISTINCT FROM (m.recency, m.frequency, m.monetary, m.tier, m.satisfaction, coalesce(m.ratings, 0))"
 )
 
 
@@ -129,6 +141,7 @@ async def review_values(payload: Mapping[str, Any], call: Any) -> None:
     who: Principal = call.who
     while not await _review_one(database, who):
         pass
+    await show_all(database, who)
 
 
 async def _review_one(database: Database, who: Principal) -> bool:
@@ -148,7 +161,12 @@ async def _review_one(database: Database, who: Principal) -> bool:
         await tx.session.execute(_BEGIN, begun)
     async with database.transaction(who, origin="job") as tx:
         await tx.session.execute(_PATIENCE)
-        times = {"tenant": tx.who.tenant_id, "month": month, "next": following}
+        times = {
+            "tenant": tx.who.tenant_id,
+            "month": month,
+            "next": following,
+            "since": counts_from(month),
+        }
         await tx.session.execute(_MONTH, times)
         await tx.session.execute(_GONE, times)
         if month == present:

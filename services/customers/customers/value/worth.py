@@ -1,4 +1,4 @@
-"""A customer's value now: orders and revenue, and what open opportunities may bring, by currency.
+"""A customer's value now: orders and revenue, and what open opportunities may bring, by currency; and how content it is.
 
 Derived from the facts of that customer whenever one of them changes, in the same transaction; amounts of different currencies
 are never added. Scores are another matter, for they depend on all customers: see `review`.
@@ -11,6 +11,8 @@ from sqlalchemy import text
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from customers.value.arrears import all_owe_anew, owe_anew
+from customers.value.satisfaction import derive_satisfaction
+from customers.value.shown import hold_customers, show
 
 # Locks the row even when it stays as it is. Whoever waits here for another who values the same customer counts after that one has
 # ended, by a statement of its own, and so knows of its order.
@@ -46,21 +48,25 @@ _NOTHING = text(
     "DELETE FROM customer_values WHERE customer_id = :customer"
     " AND NOT EXISTS (SELECT FROM customer_orders WHERE customer_id = :customer)"
     " AND NOT EXISTS (SELECT FROM customer_opportunities WHERE customer_id = :customer)"
+    " AND NOT EXISTS (SELECT FROM customer_ratings WHERE customer_id = :customer)"
 )
 
 
 async def revalue(tx: Transaction, customer_id: UUID) -> None:
     """Derives the customer's value anew; a customer nobody knows is nobody's fault."""
     whose = {"tenant": tx.who.tenant_id, "customer": customer_id}
+    await hold_customers(tx, [customer_id])
     for statement in (_HOLD, _COUNT):
         await tx.session.execute(statement, whose)
     await tx.session.execute(_FORGET, whose)
     await tx.session.execute(_SUM, whose)
+    await derive_satisfaction(tx, customer_id)
+    await show(tx, [customer_id])
     await owe_anew(tx, customer_id)
 
 
 async def forget_worthless(tx: Transaction, customer_id: UUID) -> None:
-    """Removes the value of a customer of whom no order and no opportunity is known."""
+    """Removes the value of a customer of whom no order, no opportunity and no rating is known."""
     await tx.session.execute(_NOTHING, {"customer": customer_id})
 
 

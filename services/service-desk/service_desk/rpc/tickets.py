@@ -41,6 +41,8 @@ TICKETS = Listing(
         "externalKey": Field("external_key", Kind.TEXT),
         "firstResponseTime": Field("first_response_time", Kind.TIMESTAMP, nullable=True),
         "resolveTime": Field("resolve_time", Kind.TIMESTAMP, sortable=True, nullable=True),
+        "rating": Field("rating", Kind.INTEGER, nullable=True),
+        "rateTime": Field("rate_time", Kind.TIMESTAMP, sortable=True, nullable=True),
     },
     search=True,
 )
@@ -194,4 +196,11 @@ async def reopen(request: pb.ReopenTicketRequest, tx: Transaction) -> ticket_pb2
 async def close(request: pb.CloseTicketRequest, tx: Transaction) -> ticket_pb2.Ticket:
     ticket = await _ticket(tx, request.id, request.etag)
     use.close(tx, ticket)
+    return await _answer(tx, ticket)
+
+
+@face.write("RateTicket")
+async def rate(request: pb.RateTicketRequest, tx: Transaction) -> ticket_pb2.Ticket:
+    ticket = await _ticket(tx, request.id, request.etag)
+    use.rate(tx, ticket, request.rating, request.comment.strip())
     return await _answer(tx, ticket)

@@ -1,0 +1,64 @@
+"""How content customers are, by the ratings of their tickets; and what they are worth, beside their names, that lists may be
+filtered and ordered by it.
+
+Of what was bought before, the columns tell after the next review of the tenant, which comes within minutes of any change, and
+each night.
+"""
+
+from alembic import op
+
+from chassis.schema import protect
+
+revision = "0030"
+down_revision = "0029"
+branch_labels = None
+depends_on = None
+
+_RATINGS = """CREATE TABLE customer_ratings (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    version integer NOT NULL,
+    event_id uuid NOT NULL,
+    customer_id uuid,
+    rating smallint NOT NULL CHECK (rating BETWEEN 1 AND 5),
+    rated_on date NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+)"""
+_SORTED = ("order_count", "last_order_date", "revenue", "potential", "rfm_tier", "satisfaction_index")
+
+
+def upgrade() -> None:
+    op.execute(_RATINGS)
+    op.execute(
+        "CREATE INDEX customer_ratings_customer ON customer_ratings (tenant_id, customer_id, rated_on)"
+    )
+    protect("customer_ratings")
+    for table in ("customer_values", "customer_value_months"):
+        op.execute(
+            f"ALTER TABLE {table} ADD COLUMN satisfaction numeric(4, 1), ADD COLUMN ratings integer NOT NULL DEFAULT 0"
+        )
+    op.execute(
+        """ALTER TABLE customers
+            ADD COLUMN order_count integer NOT NULL DEFAULT 0,
+            ADD COLUMN last_order_date date,
+            ADD COLUMN revenue bigint NOT NULL DEFAULT 0,
+            ADD COLUMN potential bigint NOT NULL DEFAULT 0,
+            ADD COLUMN value_currency text NOT NULL DEFAULT '',
+            ADD COLUMN rfm_tier smallint,
+            ADD COLUMN satisfaction_index numeric(4, 1)"""
+    )
+    with op.get_context().autocommit_block():
+        for column in _SORTED:
+            op.execute(
+                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS customers_{column} ON customers (tenant_id, {column}, id)"
+                " WHERE deleted_at IS NULL"
+            )
+        for part in ("city", "province"):
+            op.execute(
+                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS customers_{part} ON customers (tenant_id, (address ->> '{part}'))"
+                " WHERE deleted_at IS NULL"
+            )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
