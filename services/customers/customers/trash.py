@@ -29,6 +29,7 @@ from customers.contact import Contact, ContactSnapshot
 from customers.customer import Customer, CustomerSnapshot, hold_trees, survivor_of
 from customers.errors import CustomerInTrash
 from customers.merging.back import cards_back, contacts_back, relations_back, settle_parent
+from customers.merging.segments import leave_segments, part_segments
 from customers.partner import end_partnership, partner_of, partners_back
 from customers.points.cards import card_of, withdraw_card
 from customers.relation import end_all, relations_of
@@ -106,8 +107,9 @@ async def trash_customer(tx: Transaction, customer: Customer, *, kept: bool) -> 
     tx.delete(customer)
     tx.record(customers.CustomerDeleted(**customers.told(customer)), on=customer)
     await tx.session.flush()
+    left = await leave_segments(tx, customer.id)
     if kept:
-        _throw(tx, CUSTOMER, customer, before.kept())
+        _throw(tx, CUSTOMER, customer, before.kept() | left)
 
 
 async def trash_contact(tx: Transaction, contact: Contact, successor: UUID | None) -> None:
@@ -157,6 +159,7 @@ async def _restore_customer(tx: Transaction, item: TrashItem) -> None:
         tx.record(ContactRestored(**contacts.told(row)), on=row)
     await cards_back(tx, item.kept)
     await partners_back(tx, item.kept)
+    await part_segments(tx, item.kept)
     tx.record(CustomerRestored(**customers.told(customer)), on=customer)
 
 

@@ -2,12 +2,21 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
-from kehu.customers.v1 import customer_pb2, customer_service_pb2, segment_pb2, segment_service_pb2
+from kehu.customers.v1 import (
+    customer_pb2,
+    customer_service_pb2,
+    segment_pb2,
+    segment_service_pb2,
+    trash_pb2,
+    trash_service_pb2,
+)
 from kehu.customfields.v1 import custom_fields_pb2 as fields
 from sqlalchemy import text
 
@@ -17,7 +26,7 @@ from chassis.principal import Principal, Reach, Rights
 from chassis.testing import refused, somebody
 from chassis.wire import from_dict
 from customers.segments import segment as segments
-from customers.testing import CUSTOMERS, Company
+from customers.testing import CUSTOMERS, Company, order_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SEGMENTS = "kehu.customers.v1.SegmentService/"
@@ -174,7 +183,71 @@ async def test_deleted_customers_are_in_no_segment(company: Company) -> None:
         assert await inside(company, one.id) == [made[1]]
         assert await count(company, one.id) == 1
     await refused(Code.INVALID_ARGUMENT, "CUSTOMER_NOT_FOUND", put(company, static.id, made))
+
+    async def member_count() -> int:
+        request = segment_service_pb2.GetSegmentRequest(id=static.id)
+        answer = await company.service.ask(company.who, SEGMENTS + "GetSegment", request, segment_pb2.Segment)
+        return answer.member_count
+
+    assert await member_count() == 1
+    assert len(await told(company, "segment.customers_removed")) == 1
+    # Restored, it is in it again.
+    back = trash_service_pb2.RestoreTrashItemRequest(id=made[0])
+    await company.service.ask(
+        company.who, "kehu.customers.v1.TrashService/RestoreTrashItem", back, trash_pb2.TrashItem
+    )
+    assert (await member_count(), sorted(await inside(company, static.id))) == (2, sorted(made))
     assert (await put(company, static.id, made, "Remove")).member_count == 0
+
+
+async def test_rules_ask_what_sales_people_ask(company: Company) -> None:
+    """Times from where one stands, where the customer lives, and its card."""
+    today = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    far_east = replace(company.who, time_zone="Pacific/Kiritimati")
+    bought: dict[str, str] = {}
+    for name, days in (("today", 0), ("yesterday", 1), ("spring", 90), ("long ago", 91), ("far ago", 400)):
+        bought[name] = await customer(company, name, address={"city": "上海", "province": "上海市"})
+        order = order_event(
+            "OrderPlaced", bought[name], str(new_id()), 10_000, ordered=today - timedelta(days=days)
+        )
+        await company.hear(order)
+    never = await customer(company, "never", address={"city": "广州"})
+    nowhere = await customer(company, "nowhere")
+
+    async def those(filter: str, who: Principal = far_east) -> list[str]:
+        segment = await create(company, who=who, filter=filter)
+        found = await inside(company, segment.id, who, order_by="displayName")
+        assert await count(company, segment.id, who) == len(found)
+        by_id = {id: name for name, id in bought.items()} | {never: "never", nowhere: "nowhere"}
+        return [by_id[id] for id in found]
+
+    assert await those("lastOrderDate < -90d") == ["far ago", "long ago"]
+    assert await those("lastOrderDate >= -90d") == ["spring", "today", "yesterday"]
+    assert await those("lastOrderDate = today") == ["today"]
+    # Whose day is another one counts from another day.
+    elsewhere = replace(company.who, time_zone="Pacific/Niue")
+    there = datetime.now(ZoneInfo("Pacific/Niue")).date()
+    assert (await those("lastOrderDate = today", elsewhere) == ["today"]) is (there == today)
+    assert await those("createTime = today AND NOT createTime < -1h") == sorted([*bought, "never", "nowhere"])
+    assert await those("createTime > now+1h OR createTime < month-1m") == []
+    assert await those('city = "广州" OR province:海') == sorted([*bought, "never"])
+    assert await those("city = null") == ["nowhere"]
+    assert await those('city != "上海" AND orderCount = 0') == ["never", "nowhere"]
+    await company.programme()
+    card = await company.issue(bought["spring"])
+    await company.issue(never)
+    await company.adjust(card.id, 500)
+    assert await those("pointsBalance >= 500") == ["spring"]
+    assert await those("pointsBalance < 500") == ["never"]
+    assert await those("pointsBalance != 500 AND NOT pointsBalance = null") == ["never"]
+    assert await those("NOT pointsBalance:* AND lastOrderDate = null") == ["nowhere"]
+    assert await those("cardLevelId = null AND pointsBalance = 0") == ["never"]
+    for wrong in ("lastOrderDate < -90", "lastOrderDate < tomorrow", "createTime < -99999y", "city > "):
+        await refused(Code.INVALID_ARGUMENT, "FILTER_INVALID", create(company, filter=wrong))
+    request = customer_service_pb2.ListCustomersRequest(order_by="pointsBalance")
+    answer = customer_service_pb2.ListCustomersResponse
+    asked = company.service.ask(company.who, CUSTOMERS + "ListCustomers", request, answer)
+    await refused(Code.INVALID_ARGUMENT, "ORDER_BY_INVALID", asked)
 
 
 async def test_what_does_not_fit_is_refused(company: Company) -> None:

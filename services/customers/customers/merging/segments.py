@@ -1,4 +1,5 @@
-"""The survivor of a merge is in every static segment in which one of the merged customers was, once."""
+"""The survivor of a merge is in every static segment in which one of the merged customers was, once; who is in the trash is in
+none, and in them again when it is restored."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -41,6 +42,19 @@ async def join_segments(tx: Transaction, survivor_id: UUID, ids: Sequence[UUID])
                 "joined": [bool(joined), str(survivor_id)],
             }
         _tell(tx, segment, joined, left)
+    return kept
+
+
+async def leave_segments(tx: Transaction, customer_id: UUID) -> Kept:
+    """Takes a customer that is deleted out of its segments. Answers with what has changed by it."""
+    kept: Kept = {}
+    for row in (await tx.session.execute(_OF, {"ids": [customer_id]})).all():
+        segment = await tx.find(Segment, UUID(str(row.segment_id)))
+        kept.setdefault(_KEPT, {})[f"{row.segment_id} {customer_id}"] = {
+            "added": [row.added_at.isoformat(), str(row.added_by)],
+            "joined": [False, str(customer_id)],
+        }
+        _tell(tx, segment, [], await _take(tx, row.segment_id, [customer_id]))
     return kept
 
 

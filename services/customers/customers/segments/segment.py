@@ -1,4 +1,5 @@
-"""Segments: named sets of customers. A static one is a list in `segment_customers`; one by rule is read anew each time."""
+"""Segments: named sets of customers. A static one is a list in `segment_customers`, of customers that are there; one by
+rule is read anew each time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
