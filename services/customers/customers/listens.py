@@ -130,7 +130,8 @@ def _order(event: Any) -> tuple[OrderFact, SoldOrder]:
     )  # fmt: skip
     sold = SoldOrder(
         id=id, number=order.number, customer_id=customer_id, currency=currency, lines=lines,
-        delivered=order.status == order_pb2.ORDER_STATUS_DELIVERED,
+        delivered=order.status == order_pb2.ORDER_STATUS_DELIVERED, paid=fact.received >= fact.total,
+        by_receipt=isinstance(event, sales.OrderReceiptRecorded),
     )  # fmt: skip
     return fact, sold
 
@@ -169,11 +170,13 @@ async def order_cancelled_event(event: sales.OrderCancelled, tx: Transaction, en
 async def order_receipt_recorded(
     event: sales.OrderReceiptRecorded, tx: Transaction, envelope: Envelope
 ) -> None:
-    """Something was paid of an order. Points are earned by placing or delivery, and not by this."""
-    fact, _ = _readable(_order, event)
-    fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
-    await keep_order(tx, fact, envelope)
-    await revalue(tx, fact.customer_id)
+    """Something was paid of an order, perhaps the last of it. No month's value changes by that."""
+    fact, sold = _readable(_order, event)
+    whose = await survivor_of(tx, fact.customer_id)
+    cancelled = await keep_order(tx, replace(fact, customer_id=whose), envelope)
+    await revalue(tx, whose)
+    if not cancelled:
+        await order_earns(tx, replace(sold, customer_id=whose), envelope.time)
 
 
 def _given_to_another(event: sales.OrderUpdated) -> bool:

@@ -1,6 +1,7 @@
 """Membership cards and points over gRPC: who earns, who redeems, and what nobody can do."""
 
 import asyncio
+import random
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -79,6 +80,84 @@ async def test_an_order_earns_once_and_its_cancelling_takes_back(company: Compan
     # What comes late changes nothing.
     await company.hear(placed)
     assert (await company.card(card)).balance == 0
+    await company.sound()
+
+
+async def test_a_programme_begins_with_payment_and_a_part_of_it_earns_nothing(company: Company) -> None:
+    begun = await company.programme(earn_moment=membership_pb2.EARN_MOMENT_UNSPECIFIED)
+    assert begun.earn_moment == membership_pb2.EARN_MOMENT_AT_PAYMENT
+    customer = await company.customer()
+    card = (await company.issue(customer)).id
+    order, free = str(new_id()), str(new_id())
+
+    async def paid(received: int, version: int, of: str = order, at: datetime | None = None) -> None:
+        event = order_event("OrderReceiptRecorded", customer, of, 12_345, received=received)
+        await company.hear(event, version, at=at)
+
+    await company.hear(order_event("OrderPlaced", customer, order, 12_345))
+    await company.hear(order_event("OrderPlaced", customer, free, 0))
+    await paid(12_344, 2)
+    assert await company.ledger(card) == []
+    await paid(12_345, 3)
+    await paid(12_345, 3)
+    delivered = order_event("OrderDelivered", customer, order, 12_345, received=12_345)
+    await company.hear(delivered, 4)
+    assert [one.points for one in await company.ledger(card)] == [123]
+    await company.hear(order_event("OrderCancelled", customer, order, 12_345, received=12_345), 5)
+    await paid(12_345, 3)
+    assert [one.points for one in await company.ledger(card)] == [123, -123]
+    # What was paid before the card was there earns nothing; a moment that is changed lets nothing earn twice.
+    await paid(12_345, 2, str(new_id()), datetime.now(UTC) - timedelta(days=1))
+    other = str(new_id())
+    await company.programme(earn_moment=membership_pb2.EARN_MOMENT_AT_PLACING)
+    await company.hear(order_event("OrderPlaced", customer, other, 5_000))
+    await company.programme(earn_moment=membership_pb2.EARN_MOMENT_AT_PAYMENT)
+    await company.hear(order_event("OrderReceiptRecorded", customer, other, 5_000, received=5_000), 2)
+    # Receipts are nothing to a programme that asks for delivery.
+    await company.programme(earn_moment=membership_pb2.EARN_MOMENT_AFTER_DELIVERY)
+    await paid(12_345, 2, str(new_id()))
+    assert (await company.card(card)).balance == 50
+    await company.sound()
+
+
+async def test_whatever_the_order_of_events_an_order_that_is_paid_earns_and_one_that_is_cancelled_does_not(
+    company: Company,
+) -> None:
+    """Orders with all that may become of them, told in any order and partly twice; points are spent meanwhile."""
+    customer, card = await member(company, earn_moment=membership_pb2.EARN_MOMENT_AT_PAYMENT)
+    choose = random.Random(20261127)
+    told: list[tuple[Any, int]] = []
+    wanted = 0
+    for _ in range(12):
+        order, yuan_paid = str(new_id()), choose.randrange(1, 90)
+        whole, cancelled = choose.random() < 0.7, choose.random() < 0.4
+        received = 0
+        life: list[tuple[str, int]] = [("OrderPlaced", 0)]
+        for _ in range(choose.randrange(3)):
+            received += (yuan_paid * 100 - received) // 2
+            life.append(("OrderReceiptRecorded", received))
+        if whole:
+            received = yuan_paid * 100
+            life.append(("OrderReceiptRecorded", received))
+        life.append(("OrderCancelled" if cancelled else "OrderDelivered", received))
+        for version, (kind, had) in enumerate(life, 1):
+            event = order_event(kind, customer, order, yuan_paid * 100, received=had)
+            told += [(event, version)] * choose.choice([1, 1, 2])
+        wanted += yuan_paid if whole and not cancelled else 0
+    choose.shuffle(told)
+    redeemed = 0
+    for place, (event, version) in enumerate(told):
+        await company.hear(event, version)
+        held = await company.card(card)
+        assert held.balance >= 0 and held.owed >= 0
+        if place % 9 == 4 and held.balance:
+            points = choose.randrange(1, held.balance + 1)
+            await company.redeem(card, points)
+            redeemed += points
+    held = await company.card(card)
+    assert held.balance - held.owed == wanted - redeemed
+    assert held.balance == sum(one.points for one in await company.ledger(card))
+    assert all(sum(entry.points for entry in one.entries) == 0 for one in await company.ledger(card))
     await company.sound()
 
 

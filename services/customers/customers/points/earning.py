@@ -1,8 +1,11 @@
 """Orders and points: an order earns once, and gives back when it is cancelled.
 
-Receipts are not looked at yet, for an order may be paid in parts long after it was delivered. So the programme says which of
-placing and delivery stands for payment. Events of one order may come late, twice or in another order than they happened: what is
-done follows from the order's newest state, and what an order earned is decided once.
+The programme says when: when the order is paid, when it is delivered or when it is placed. Paid is what is paid in full. Points
+for each part that is paid would be rounded down each time, would have to guess which lines a part pays and whether the order's
+minimum is to be reached by it, and would tempt to order much and pay little; a member who has paid all has all of them at once.
+
+Events of one order may come late, twice or in another order than they happened: what is done follows from the order's newest
+state, and what an order earned is decided once.
 """
 
 from collections.abc import Sequence
@@ -15,12 +18,21 @@ from sqlalchemy import text
 from chassis.database import Transaction
 from customers.points.cards import ACTIVE, Card, card_of, relevel
 from customers.points.ledger import Why, earn, undo_order
-from customers.points.programme import AT_PLACING, Bought, Programme, earned_by, programme_for, rules_of
+from customers.points.programme import (
+    AT_PAYMENT,
+    AT_PLACING,
+    Bought,
+    Programme,
+    earned_by,
+    programme_for,
+    rules_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoldOrder:
-    """An order as an event tells it; `delivered` when nothing is outstanding."""
+    """An order as an event tells it; `delivered` when nothing is outstanding, `paid` when nothing is unpaid, `by_receipt` when it
+    is a receipt that is told."""
 
     id: UUID
     number: str
@@ -28,6 +40,8 @@ class SoldOrder:
     currency: str
     lines: Sequence[Bought]
     delivered: bool
+    paid: bool
+    by_receipt: bool
 
 
 _DECIDE = text(
@@ -73,7 +87,9 @@ async def order_earns(tx: Transaction, order: SoldOrder, at: datetime) -> None:
 def _is_moment(programme: Programme, order: SoldOrder, at: datetime) -> bool:
     if not programme.enabled or programme.enable_time is None or at < programme.enable_time:
         return False
-    return order.delivered or programme.earn_moment == AT_PLACING
+    if programme.earn_moment == AT_PAYMENT:
+        return order.paid
+    return not order.by_receipt and (order.delivered or programme.earn_moment == AT_PLACING)
 
 
 async def _heir(tx: Transaction, card_id: UUID) -> UUID:

@@ -23,7 +23,7 @@ from customers.errors import LevelInUse
 from customers.months import months_later
 
 _NAMES = UUID("6f1c5d0e-0a52-4f0b-9b0e-6a3f6f0f7d11")
-AFTER_DELIVERY, AT_PLACING = "AFTER_DELIVERY", "AT_PLACING"
+AFTER_DELIVERY, AT_PLACING, AT_PAYMENT = "AFTER_DELIVERY", "AT_PLACING", "AT_PAYMENT"
 MOST_POINTS = 10**15
 """The most points that are counted for one order or on one card."""
 
@@ -67,7 +67,7 @@ class Programme(Record, table=True):
 
     enabled: bool = False
     enable_time: datetime | None = None
-    earn_moment: str = AFTER_DELIVERY
+    earn_moment: str = AT_PAYMENT
     validity_months: int = 0
     level_months: int = 0
     redemption_points: int = Field(default=0, sa_type=BigInteger)

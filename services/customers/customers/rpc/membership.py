@@ -81,7 +81,7 @@ async def get_programme(
     rows = await call.database.read(call.who, "SELECT * FROM membership_programmes WHERE id = $1", id)
     if rows:
         return _programme(rows[0])
-    moment = pb.EARN_MOMENT_AFTER_DELIVERY
+    moment = pb.EARN_MOMENT_AT_PAYMENT
     return pb.MembershipProgramme(id=str(id), etag=etag(1), earn_moment=moment)
 
 
