@@ -46,7 +46,8 @@ _BY_PREFIX = {
     "/v1/absences/": "absence_id", "/v1/assignmentRules/": "assignment_rule_id", "/v1/cadences/": "cadence_id",
     "/v1/scoreRules/": "score_rule_id",
     "/v1/activities/": "activity_id", "/v1/apiKeys/": "api_key_id", "/v1/campaignMembers/": "campaign_member_id",
-    "/v1/campaigns/": "campaign_id", "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
+    "/v1/campaigns/": "campaign_id", "/v1/campaignAudiences/": "campaign_audience_id",
+    "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
     "/v1/customers/customFields/": "customer_custom_field_id", "/v1/leads/customFields/": "lead_custom_field_id",
     "/v1/sales/customFields/": "product_custom_field_id",
     "/v1/customers/valueLists/": "customer_value_list_id",
@@ -74,7 +75,8 @@ _BY_SERVICE = {
     "CadenceService": "cadence_id", "ScoreService": "score_rule_id", "CleaningService": "lead_id",
     "MailCaptureService": "mail_capture_id",
     "ActivityService": "activity_id", "ApiKeyService": "api_key_id", "CampaignMemberService": "campaign_member_id",
-    "CampaignService": "campaign_id", "ContactService": "contact_id", "ConversionService": "conversion_id",
+    "CampaignService": "campaign_id", "CampaignAudienceService": "campaign_audience_id",
+    "ContactService": "contact_id", "ConversionService": "conversion_id",
     "CustomerService": "customer_id", "MembershipService": "card_id", "PointsService": "card_id",
     "RelationService": "customer_relation_id", "MergeService": "merge_id", "TrashService": "trash_item_id",
     "PrivacyService": "erasure_id", "PartnerService": "partner_id", "CompetitorService": "competitor_id",
@@ -202,6 +204,8 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     make("campaign_id", "/v1/campaigns", {"name": f"{mark} campaign", "channel": "CAMPAIGN_CHANNEL_EMAIL"})
     member = {"campaignId": ids["campaign_id"], "customerId": ids["customer_id"]}
     make("campaign_member_id", "/v1/campaignMembers", member)
+    audience = {"campaignId": ids["campaign_id"], "segmentId": ids["segment_id"]}
+    make("campaign_audience_id", "/v1/campaignAudiences", audience)
     name_field = {
         "key": "n", "label": mark, "kind": "FORM_FIELD_KIND_TEXT", "required": True, "leadField": "LEAD_FIELD_NAME",
     }  # fmt: skip

@@ -286,6 +286,7 @@ def test_a_record_one_may_not_see_takes_no_link(world: World, seller: Program) -
         ("/v1/tickets", {"subject": "x", "customerId": hidden["customer_id"]}),
         ("/v1/customers", {"displayName": "x", "parentCustomerId": hidden["customer_id"]}),
         ("/v1/campaignMembers", {"campaignId": hidden["campaign_id"], "customerId": hidden["customer_id"]}),
+        ("/v1/campaignAudiences", {"campaignId": hidden["campaign_id"], "segmentId": hidden["segment_id"]}),
     ]
     for link in ("customerId", "leadId", "opportunityId"):
         task = {"subject": "x", "kind": "ACTIVITY_KIND_NOTE", "dueTime": "2026-12-01T09:00:00Z"}

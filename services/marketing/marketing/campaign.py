@@ -178,6 +178,7 @@ def change_campaign(tx: Transaction, campaign: Campaign, values: Mapping[str, An
     tx.record(CampaignUpdated(**told(campaign), changed_fields=changed), on=campaign)
 
 
+_AUDIENCES_TOO = "UPDATE campaign_audiences SET owner_id = :owner, team_id = :team WHERE campaign_id = :id"
 _MEMBERS_TOO = "UPDATE campaign_members SET owner_id = :owner, team_id = :team WHERE campaign_id = :id"
 
 
@@ -186,14 +187,19 @@ async def assign_campaign(tx: Transaction, campaign: Campaign, owner: Owner) -> 
     if campaign.owner_id == owner.person_id:
         return
     campaign.owner_id, campaign.team_id = owner.person_id, owner.team_id
-    await tx.session.execute(
-        text(_MEMBERS_TOO), {"owner": owner.person_id, "team": owner.team_id, "id": campaign.id}
-    )
+    for theirs in (_MEMBERS_TOO, _AUDIENCES_TOO):
+        await tx.session.execute(
+            text(theirs), {"owner": owner.person_id, "team": owner.team_id, "id": campaign.id}
+        )
     tx.record(CampaignUpdated(**told(campaign), changed_fields=["owner_id", "team_id"]), on=campaign)
 
 
 _OPEN_FORM = (
     "SELECT 1 FROM web_forms WHERE campaign_id = :id AND status = 'OPEN' AND deleted_at IS NULL LIMIT 1"
+)
+_AUDIENCES_GO = (
+    "UPDATE campaign_audiences SET deleted_at = :now, updated_at = :now, updated_by = :by, version = version + 1"
+    " WHERE campaign_id = :id AND deleted_at IS NULL"
 )
 _MEMBERS_GO = (
     "UPDATE campaign_members SET deleted_at = :now, updated_at = :now, updated_by = :by, version = version + 1"
@@ -202,11 +208,12 @@ _MEMBERS_GO = (
 
 
 async def drop_campaign(tx: Transaction, campaign: Campaign) -> None:
-    """Deletes the campaign, which is locked, with its members. Raises CampaignHasOpenForms."""
+    """Deletes the campaign, which is locked, with its members and audiences. Raises CampaignHasOpenForms."""
     found = await tx.session.execute(text(_OPEN_FORM), {"id": campaign.id})
     if found.first() is not None:
         raise errors.CampaignHasOpenForms
-    await tx.session.execute(text(_MEMBERS_GO), {"id": campaign.id, "now": tx.now, "by": tx.who.person_id})
+    for gone in (_MEMBERS_GO, _AUDIENCES_GO):
+        await tx.session.execute(text(gone), {"id": campaign.id, "now": tx.now, "by": tx.who.person_id})
     tx.delete(campaign)
     tx.record(CampaignDeleted(**told(campaign)), on=campaign)
 

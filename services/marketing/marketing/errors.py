@@ -71,6 +71,15 @@ def contact_not_found(id: object) -> Invalid:
     )
 
 
+def segment_not_found(id: object) -> Invalid:
+    """A segment that the caller cannot read."""
+    return Invalid(
+        "campaignAudience.segmentId",
+        f"there is no segment {id} that you may see",
+        reason="SEGMENT_NOT_FOUND",
+    )
+
+
 class FormWithoutName(Invalid):
     reason = "FORM_WITHOUT_NAME"
 

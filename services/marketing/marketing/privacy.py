@@ -9,5 +9,8 @@ PRIVACY = Privacy(
         CampaignMember, about={"lead_id": "lead", "customer_id": "customer"}, ties={"contact_id": "contact"},
         names=("display_name",), texts=("note",), keeps="STATISTICS",
     ),
-    others={"campaigns": "names of campaigns", "web_forms": "names of forms and of their fields"},
+    others={
+        "campaigns": "names of campaigns", "campaign_audiences": "names of segments",
+        "web_forms": "names of forms and of their fields",
+    },
 )  # fmt: skip

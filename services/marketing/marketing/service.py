@@ -7,16 +7,17 @@ from kehu.marketing.v1 import events_pb2 as events
 from chassis.history_face import Kept, history_face
 from chassis.privacy.rpc import privacy_face
 from chassis.service import Service
-from marketing import attribution, campaign, errors, facet, form, member, merged, submission
+from marketing import attribution, audience, campaign, errors, facet, form, member, merged, submission
 from marketing.listens import SUBSCRIPTIONS
 from marketing.privacy import PRIVACY
-from marketing.rpc import campaigns, members, submissions
+from marketing.rpc import audiences, campaigns, members, submissions
 
 SERVICE = Service(
     name="marketing",
     faces=[
         campaigns.face,
         members.face,
+        audiences.face,
         submissions.face,  # the face of forms, with what strangers send
         facet.face,
         privacy_face("kehu.marketing.v1.PrivacyService", PRIVACY),
@@ -25,6 +26,7 @@ SERVICE = Service(
             {
                 "campaign": Kept(campaign.Campaign, "campaigns"),
                 "campaign_member": Kept(member.CampaignMember, "campaigns"),
+                "campaign_audience": Kept(audience.CampaignAudience, "campaigns"),
                 "web_form": Kept(form.WebForm, "campaigns"),
             },
         ),
@@ -40,6 +42,7 @@ SERVICE = Service(
         member.MemberAdded: events.MemberAdded,
         member.MemberResponded: events.MemberResponded,
         member.MemberRemoved: events.MemberRemoved,
+        audience.AudienceEnded: events.AudienceEnded,
         form.FormCreated: events.FormCreated,
         form.FormUpdated: events.FormUpdated,
         form.FormDeleted: events.FormDeleted,
@@ -47,13 +50,19 @@ SERVICE = Service(
         attribution.LeadAttributed: events.LeadAttributed,
     },
     subscriptions=SUBSCRIPTIONS,
-    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs, **merged.LEADS.jobs},
+    jobs={
+        **merged.CUSTOMERS.jobs,
+        **merged.CONTACTS.jobs,
+        **merged.LEADS.jobs,
+        audience.TAKE: audiences.take_audience,
+    },
     constraints={
         "campaigns_external_key": errors.external_key_taken,
         "members_lead": errors.member_exists,
         "members_customer": errors.member_exists,
         "campaigns_pkey": errors.id_taken,
         "campaign_members_pkey": errors.id_taken,
+        "campaign_audiences_pkey": errors.id_taken,
         "web_forms_pkey": errors.id_taken,
     },
 )

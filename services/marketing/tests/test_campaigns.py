@@ -7,19 +7,29 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.type.date_pb2 import Date
 from google.type.money_pb2 import Money
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.customers.v1 import (
+    contact_pb2,
+    contact_service_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    segment_pb2,
+    segment_service_pb2,
+)
 from kehu.history.v1 import history_pb2
 from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
+from kehu.marketing.v1 import campaign_audience_pb2 as audience_pb
+from kehu.marketing.v1 import campaign_audience_service_pb2 as audiences
 from kehu.marketing.v1 import campaign_member_pb2 as members_pb
 from kehu.marketing.v1 import campaign_member_service_pb2 as members
 from kehu.marketing.v1 import campaign_pb2 as pb
 from kehu.marketing.v1 import campaign_service_pb2 as campaigns
 from kehu.marketing.v1 import customer_facet_pb2 as facet
 
-from chassis.errors import Code
+from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
+from marketing.rpc import audiences as audiences_rpc
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BOSS = somebody("acme")
@@ -342,3 +352,182 @@ async def test_members_follow_customers(suite: Any) -> None:
         return not await members_of(suite, filter=mine)
 
     await eventually(gone)
+
+
+class Segments:
+    """Customers and segments of the customers service, and audiences made of them."""
+
+    def __init__(self, suite: Any, who: Principal) -> None:
+        self.suite, self.who = suite, who
+
+    async def segment(self, filter: str, who: Principal | None = None) -> str:
+        request = segment_service_pb2.CreateSegmentRequest(
+            segment=segment_pb2.Segment(display_name=f"Segment {new_id()}", filter=filter)
+        )
+        return (await self._customers("CreateSegment", request, segment_pb2.Segment, who)).id
+
+    async def rule(self, id: str, filter: str) -> None:
+        request = segment_service_pb2.UpdateSegmentRequest(
+            segment=segment_pb2.Segment(id=id, filter=filter), update_mask=FieldMask(paths=["filter"])
+        )
+        await self._customers("UpdateSegment", request, segment_pb2.Segment, None)
+
+    async def _customers(self, name: str, request: Any, answer: Any, who: Principal | None) -> Any:
+        return await self.suite.customers.ask(
+            who or self.who, f"kehu.customers.v1.SegmentService/{name}", request, answer
+        )
+
+    async def take(
+        self, campaign: str, segment: str, who: Principal | None = None, request_id: str = ""
+    ) -> audience_pb.CampaignAudience:
+        asked = audience_pb.CampaignAudience(campaign_id=campaign, segment_id=segment)
+        request = audiences.CreateCampaignAudienceRequest(campaign_audience=asked, request_id=request_id)
+        return await self._ask("CreateCampaignAudience", request, audience_pb.CampaignAudience, who)
+
+    async def ended(self, id: str, who: Principal | None = None) -> audience_pb.CampaignAudience:
+        """The audience, once it has ended."""
+        seen: list[audience_pb.CampaignAudience] = []
+
+        async def over() -> bool:
+            request = audiences.GetCampaignAudienceRequest(id=id)
+            seen.append(await self._ask("GetCampaignAudience", request, audience_pb.CampaignAudience, who))
+            return seen[-1].state != audience_pb.AUDIENCE_STATE_RUNNING
+
+        await eventually(over, 40)
+        return seen[-1]
+
+    async def _ask(self, name: str, request: Any, answer: Any, who: Principal | None) -> Any:
+        return await self.suite.ask(who or self.who, f"CampaignAudienceService/{name}", request, answer)
+
+
+async def test_a_campaign_takes_a_segment_as_its_audience(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pages, each once, within the rights of who asks, and again when a page has died."""
+    monkeypatch.setattr(audiences_rpc, "_AT_ONCE", 2)
+    boss = somebody("audience")
+    own = Rights(Reach.OWN, Reach.OWN)
+    seller = somebody("audience", rights={"customers": own, "campaigns": own})
+    blind = somebody("audience", rights={"campaigns": own})
+    desk = Segments(suite, boss)
+    names = [f"Buyer {n}" for n in range(5)]
+    made = [(await suite.customer(boss, name)).id for name in names]
+    mine = (await suite.customer(seller, "Buyer of the seller's")).id
+    await suite.customer(boss, "Somebody else")
+    segment = await desk.segment("displayName:Buyer")
+    campaign = await plan(suite, "To buyers", boss)
+    await join(suite, boss, campaign_id=campaign.id, customer_id=made[0])
+
+    whole, dies = audiences_rpc.take_page, iter([False, True, False, False, False])
+
+    async def dying(*arguments: Any) -> None:
+        await whole(*arguments)
+        if next(dies):
+            raise RuntimeError("killed before the commit")
+
+    monkeypatch.setattr(audiences_rpc, "take_page", dying)
+    taken = await desk.take(campaign.id, segment, request_id="once")
+    assert (await desk.take(campaign.id, segment, request_id="once")).id == taken.id
+    done = await desk.ended(taken.id)
+    monkeypatch.setattr(audiences_rpc, "take_page", whole)
+    assert (done.state, done.added_count, done.existing_count) == (audience_pb.AUDIENCE_STATE_DONE, 5, 1)
+    assert done.segment_name.startswith("Segment ") and done.HasField("end_time")
+    found = await members_of(suite, boss, filter=f'campaignId = "{campaign.id}"', page_size=100)
+    assert sorted(one.customer_id for one in found) == sorted([*made, mine])
+    # Who has come into the segment since comes when it is taken again, and nobody twice.
+    late = (await suite.customer(boss, "Buyer too late")).id
+    again = await desk.ended((await desk.take(campaign.id, segment)).id)
+    assert (again.added_count, again.existing_count) == (1, 6)
+    found = await members_of(suite, boss, filter=f'campaignId = "{campaign.id}"', page_size=100)
+    assert sorted(one.customer_id for one in found) == sorted([*made, mine, late])
+    told = "SELECT subject FROM outbox WHERE record_id = ANY($1::uuid[]) AND subject LIKE '%audience.ended'"
+    rows = await suite.marketing.running.database.read(boss, told, [taken.id, again.id])
+    assert len(rows) == 2
+
+    # Within the rights of who asks, in the background, too.
+    own_campaign = await plan(suite, "The seller's", seller)
+    own_segment = await desk.segment("displayName:Buyer", seller)
+    done = await desk.ended((await desk.take(own_campaign.id, own_segment, seller)).id, seller)
+    assert (done.added_count, done.existing_count) == (1, 0)
+    (one,) = await members_of(suite, seller, filter=f'campaignId = "{own_campaign.id}"')
+    assert one.customer_id == mine
+    # A service that keeps to somebody's rights has no others.
+    asked = segment_service_pb2.GetSegmentRequest(id=segment)
+    method = "kehu.customers.v1.SegmentService/GetSegment"
+    for who, code, reason in (
+        (seller, Code.NOT_FOUND, "NOT_FOUND"), (blind, Code.PERMISSION_DENIED, "RIGHT_MISSING"),
+    ):  # fmt: skip
+        call = suite.customers.ask(who.within("marketing"), method, asked, segment_pb2.Segment)
+        await refused(code, reason, call)
+    for who in (boss.within("marketing"), blind.acting_as("marketing")):
+        assert (await suite.customers.ask(who, method, asked, segment_pb2.Segment)).id == segment
+    # What is refused.
+    blind_campaign = await plan(suite, "Blind", blind)
+    stranger = somebody("audience-elsewhere")
+    elsewhere = await plan(suite, "Elsewhere", stranger)
+    for who, of, by in (
+        (seller, own_campaign, segment),
+        (blind, blind_campaign, segment),
+        (stranger, elsewhere, segment),
+    ):
+        problem = await refused(Code.INVALID_ARGUMENT, "SEGMENT_NOT_FOUND", desk.take(of.id, by, who))
+        assert problem.violations[0].field == "campaignAudience.segmentId"
+    for of in (campaign.id, str(new_id())):
+        await refused(Code.INVALID_ARGUMENT, "CAMPAIGN_NOT_FOUND", desk.take(of, own_segment, seller))
+    for who in (seller, stranger):
+        request = audiences.GetCampaignAudienceRequest(id=taken.id)
+        await refused(
+            Code.NOT_FOUND, "NOT_FOUND",
+            suite.ask(who, "CampaignAudienceService/GetCampaignAudience", request, audience_pb.CampaignAudience),
+        )  # fmt: skip
+    request = audiences.ListCampaignAudiencesRequest(filter=f'campaignId = "{campaign.id}" AND state = DONE')
+    listed = await suite.ask(
+        boss,
+        "CampaignAudienceService/ListCampaignAudiences",
+        request,
+        audiences.ListCampaignAudiencesResponse,
+    )
+    assert [one.id for one in listed.campaign_audiences] == [again.id, taken.id]
+
+
+async def test_an_audience_bears_what_becomes_of_its_segment(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audiences_rpc, "_AT_ONCE", 1)
+    boss = somebody("segment-changes")
+    desk = Segments(suite, boss)
+    made = [(await suite.customer(boss, f"Guest {n}")).id for n in range(3)]
+    segment = await desk.segment("displayName:Guest")
+    campaign = await plan(suite, "To guests", boss)
+    whole, pages = audiences_rpc.take_page, 0
+
+    async def changing(*arguments: Any) -> None:
+        nonlocal pages
+        await whole(*arguments)
+        pages += 1
+        if pages == 1:
+            await desk.rule(segment, 'displayName != "Guest 0"')
+
+    monkeypatch.setattr(audiences_rpc, "take_page", changing)
+    done = await desk.ended((await desk.take(campaign.id, segment)).id)
+    monkeypatch.setattr(audiences_rpc, "take_page", whole)
+    # The first page was taken twice, of one rule and of the other.
+    assert (done.state, done.added_count, done.existing_count) == (audience_pb.AUDIENCE_STATE_DONE, 2, 1)
+    found = await members_of(suite, boss, filter=f'campaignId = "{campaign.id}"')
+    assert sorted(one.customer_id for one in found) == sorted(made[1:])
+
+    # A segment that is gone when its turn comes.
+    async def gone(*arguments: Any) -> Any:
+        raise Problem("gone", code=Code.NOT_FOUND, reason="NOT_FOUND")
+
+    monkeypatch.setattr(audiences_rpc, "_page", gone)
+    failed = await desk.ended((await desk.take(campaign.id, segment)).id)
+    assert (failed.state, failed.problem) == (audience_pb.AUDIENCE_STATE_FAILED, "NOT_FOUND")
+    # With its campaign an audience goes, and its job ends without it.
+    drop = campaigns.DeleteCampaignRequest(id=campaign.id)
+    await suite.ask(boss, "CampaignService/DeleteCampaign", drop, Empty)
+    request = audiences.GetCampaignAudienceRequest(id=failed.id)
+    await refused(
+        Code.NOT_FOUND, "NOT_FOUND",
+        suite.ask(boss, "CampaignAudienceService/GetCampaignAudience", request, audience_pb.CampaignAudience),
+    )  # fmt: skip

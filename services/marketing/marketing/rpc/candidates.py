@@ -13,7 +13,7 @@ from marketing import errors
 from marketing.member import Candidate
 
 _AT_ONCE = 6
-_UNSEEN = (Code.NOT_FOUND, Code.PERMISSION_DENIED)
+UNSEEN = (Code.NOT_FOUND, Code.PERMISSION_DENIED)
 """What is not there and what one may not know of are the same to the caller."""
 
 
@@ -24,7 +24,7 @@ async def lead_candidate(call: Call, id: str) -> Candidate | None:
             "kehu.leads.v1.LeadService/GetLead", lead_service_pb2.GetLeadRequest(id=id), lead_pb2.Lead
         )
     except Problem as problem:
-        if problem.code in _UNSEEN:
+        if problem.code in UNSEEN:
             return None
         raise
     return Candidate(
@@ -58,7 +58,7 @@ async def customer_candidates(call: Call, ids: Sequence[str], contact_id: str = 
             customer_service_pb2.LookUpCustomersResponse,
         )
     except Problem as problem:
-        if problem.code in _UNSEEN:
+        if problem.code in UNSEEN:
             return []
         raise
     contact = UUID(contact_id) if contact_id else None
@@ -77,7 +77,7 @@ async def check_contact(call: Call, id: str, customer_id: str) -> None:
             contact_pb2.Contact,
         )
     except Problem as problem:
-        if problem.code in _UNSEEN:
+        if problem.code in UNSEEN:
             raise errors.contact_not_found(id) from None
         raise
     if contact.customer_id != customer_id:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from kehu.marketing.v1 import campaign_member_pb2, campaign_pb2, web_form_pb2
+from kehu.marketing.v1 import campaign_audience_pb2, campaign_member_pb2, campaign_pb2, web_form_pb2
 
 from chassis.mapping import Mapping
 from marketing.attribution import NONE, Results
@@ -14,6 +14,7 @@ CAMPAIGN = Mapping(
     skip=["member_count", "responded_count", "lead_count", "converted_lead_count"],
 )
 MEMBER = Mapping(campaign_member_pb2.CampaignMember)
+AUDIENCE = Mapping(campaign_audience_pb2.CampaignAudience)
 FORM = Mapping(web_form_pb2.WebForm, skip=["fields"])
 _KIND, _LEAD_FIELD = "FORM_FIELD_KIND_", "LEAD_FIELD_"
 
