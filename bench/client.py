@@ -16,7 +16,8 @@ class Connection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.refusals = 0
-        """How often the suite asked to be asked again (429, 503); the time that takes belongs to the call."""
+        """How often the suite asked to be asked again (429, 503), or a read took too long (504); the time that takes belongs to
+        the call."""
 
     async def get(self, path: str) -> bytes:
         """The body of an answer with status 200. Raises AssertionError for another."""
@@ -60,7 +61,7 @@ class Connection:
     async def _ask(self, request: bytes) -> bytes:
         status, body = await self._answer(request)
         for _ in range(_PATIENCE):
-            if status not in (b"429", b"503"):
+            if status not in (b"429", b"503") and not (status == b"504" and request.startswith(b"GET")):
                 break
             self.refusals += 1
             await asyncio.sleep(_PAUSE)

@@ -229,7 +229,10 @@ SIGNED_IN: Mapping[str, Callable[[Actor], Outcome]] = {
     },
     "kehu.customers.v1.ValueListService.GetValueList": _anybody,
     "kehu.customers.v1.ValueListService.ListValueLists": _anybody,
-    **{f"kehu.{domain}.v1.ExportService.ListExportColumns": _anybody for domain in ("customers", "leads", "sales")},
+    **{
+        f"kehu.{domain}.v1.ExportService.ListExportColumns": _anybody
+        for domain in ("customers", "leads", "sales", "marketing", "servicedesk")
+    },
     **{
         f"kehu.notifications.v1.NotificationService.{name}": _own_inbox(Outcome.HIDDEN)
         for name in ("GetNotification", "MarkRead", "MarkUnread", "ArchiveNotification", "UnarchiveNotification")
@@ -411,9 +414,10 @@ def request_for(method: Method, world: World, caller: Caller) -> Any:
         request.record_type = imported(method.domain) if importing else changing(method.domain)
     if method.name == "CreateExport":
         # How the company calls its own fields everybody there may read; what stands in them is the question.
-        request.columns.append(
-            {"lead": "name", "customer": "displayName", "order": "notes"}[request.record_type]
-        )
+        names = {
+            "lead": "name", "customer": "displayName", "order": "notes", "campaign": "name", "ticket": "subject",
+        }  # fmt: skip
+        request.columns.append(names[request.record_type])
     if method.name == "CreateNote":
         kind = changing(method.domain)
         request.note.record_type, request.note.record_id = kind, world.ids[f"{kind}_id"]

@@ -136,6 +136,8 @@ class _Asked:
     """The custom fields, when the filter or the order names one."""
     ordered_by: tuple[Definition, ...] = ()
     """The custom fields among the order, whose values stand as o0, o1 …"""
+    only: tuple[UUID, ...] = ()
+    """The rows among which they are; empty for all."""
     shown: tuple[UUID, ...] = ()
     """What the first page has shown of many hits, out of the order of the pages behind it."""
 
@@ -239,16 +241,22 @@ class Listing:
         return await self._page(call, request, where, _size(request.page_size, self._most_page), such)
 
     async def all(
-        self, call: Caller, request: object, where: Mapping[str, Value | None] | None = None
+        self,
+        call: Caller,
+        request: object,
+        where: Mapping[str, Value | None] | None = None,
+        *,
+        such: str = "",
+        only: Sequence[UUID] = (),
     ) -> AsyncGenerator[list[asyncpg.Record]]:
         """All rows that `request` asks for, whatever its page size, a few hundred at a time, each few in a read of their own:
-        for files, whose reader may be slow.
+        for files, whose reader may be slow. `only` names the rows among which they are, unless it is empty.
 
         A row that moves in the order meanwhile may come twice, or not. Raises Invalid as `page` does.
         """
         token = ""
         while True:
-            page = await self._page(call, _Further(request, token), where, AT_ONCE)
+            page = await self._page(call, _Further(request, token), where, AT_ONCE, such, tuple(only))
             if page.rows:
                 yield page.rows
             token = page.next_page_token
@@ -262,6 +270,7 @@ class Listing:
         where: Mapping[str, Value | None] | None,
         size: int,
         such: str = "",
+        only: tuple[UUID, ...] = (),
     ) -> Page:
         who = call.who
         filter_text: str = getattr(request, "filter", "")
@@ -285,7 +294,7 @@ class Listing:
             place = values_of(keys, opened) if opened else None
 
         wanted = _both(filter_text, such)
-        asked = _Asked(who, wanted, narrowed, query, custom, orders, tuple(map(UUID, shown)))
+        asked = _Asked(who, wanted, narrowed, query, custom, orders, only, tuple(map(UUID, shown)))
         if query is None:
             rows = await self._read(call, asked, Way.LIST, keys, place, size + 1)
         elif (some := await self._found(call, asked, keys, place, size + 1)).of_many:
@@ -343,7 +352,8 @@ class Listing:
 
     def _sees_all(self, asked: "_Asked") -> bool:
         """Whether no row of the list is hidden by a filter or from the one who asks."""
-        return not asked.filter.strip() and not asked.where and self._reach(asked.who, []) == "true"
+        whole = not (asked.filter.strip() or asked.where or asked.only)
+        return whole and self._reach(asked.who, []) == "true"
 
     async def _read(
         self,
@@ -475,6 +485,9 @@ class Listing:
         conditions = ["t.deleted_at IS NULL", self._reach(asked.who, args)]
         for name, value in asked.where.items():
             conditions.append(self._narrowed(name, value, args))
+        if asked.only:
+            args.append(list(asked.only))
+            conditions.append(f"t.id = ANY(${len(args)})")
         if asked.shown:
             args.append(list(asked.shown))
             conditions.append(f"t.id <> ALL(${len(args)})")

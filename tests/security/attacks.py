@@ -113,6 +113,7 @@ ATTACKS: Sequence[Attack] = (
             "tests/security/test_other_tenants.py::test_the_live_stream_tells_each_company_its_own",
             "tests/security/test_faces.py::test_reach_own_ends_at_ones_own",
             "services/leads/tests/test_exports.py::test_a_right_of_its_own_says_whose_records_go_out",
+            "services/customers/tests/test_exports.py::test_what_belongs_to_customers_goes_out_as_well",
             "tests/security/test_attachments.py::test_files_and_notes_of_another_company_are_not_there",
             "services/customers/tests/test_notes.py::test_who_reads_the_record_reads_its_notes_and_nobody_else",
             "services/notifications/tests/test_inbox.py::test_no_right_opens_anothers_inbox",

@@ -16,6 +16,10 @@ Declaring it, in the service's `rpc/exports.py`::
         ),
     )
 
-in `service.py`: `faces=[..., export_face("kehu.leads.v1.ExportService", EXPORTS)]`, and `install_export_tables()` in the
-migration. Custom fields come by themselves where the listing has them.
+in `service.py`: `faces=[..., export_face("kehu.leads.v1.ExportService", EXPORTS)]`, and `install_export_tables()` and
+`extend_export_tables()` in the migration. Custom fields come by themselves where the listing has them.
+
+A list that belongs to one record has `of`, the kind of that record, `kind`, its own, and `rows`, which looks for the parent with
+the call it is given: that reaches no further than the right to export. A `card` makes a third format, `chassis.exports.cards`.
+Lists that do not go out stand with the reason in `tests/journeys/test_exported_lists.py`.
 """

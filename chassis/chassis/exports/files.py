@@ -1,4 +1,4 @@
-"""Rows as CSV and XLSX, in pieces: neither file is ever whole in memory or on a disk.
+"""Rows as CSV, XLSX and cards, in pieces: no file is ever whole in memory or on a disk.
 
 A workbook is a zip of a few small parts and one large one, the sheet, which is written last and row by row; texts stand in
 their cells, so that nothing has to be known before the first row leaves. What is cut off has no directory and opens nowhere.
@@ -18,6 +18,7 @@ from chassis.exports.columns import Cell
 from chassis.imports.refused import safe
 
 CSV = "text/csv; charset=utf-8"
+VCARD = "text/vcard; charset=utf-8"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST_ROWS = 1_048_575
 """Rows below the header that a sheet holds."""
@@ -87,6 +88,18 @@ def _text(cell: Cell) -> str:
             return format(cell, "f")
         case _:
             return str(cell)
+
+
+class VcardWriter:
+    """One card behind the other; each row has the text of its own."""
+
+    def rows(self, rows: Iterable[Sequence[Cell]]) -> bytes:
+        """The next bytes, with these rows in them."""
+        return "".join(str(cell) for row in rows for cell in row).encode("utf-8", "replace")
+
+    def end(self) -> bytes:
+        """Nothing: a file of cards has no end of its own."""
+        return b""
 
 
 class _Pipe(io.RawIOBase):

@@ -7,7 +7,7 @@ died is found by its lease, which is prolonged while it lives.
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Text, text
+from sqlalchemy import ARRAY, BigInteger, Text, Uuid, text
 from sqlmodel import Field
 
 from chassis.database import Database, Transaction
@@ -34,6 +34,9 @@ class Export(Owned, table=True):
     query: str = ""
     order_by: str = ""
     columns: list[str] = Field(default_factory=list[str], sa_type=ARRAY(Text))  # pyright: ignore[reportArgumentType]
+    parent_id: UUID | None = None
+    ids: list[UUID] = Field(default_factory=list[UUID], sa_type=ARRAY(Uuid))  # pyright: ignore[reportArgumentType]
+    """The records that were chosen; none where the whole list was."""
     state: str = RUNNING
     row_count: int = 0
     byte_count: int = Field(default=0, sa_type=BigInteger)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,12 +16,12 @@ from kehu.identity.v1 import person_service_pb2, session_pb2, session_service_pb
 
 from chassis.custom_fields.definitions import definitions_now
 from chassis.database import Database
-from chassis.errors import Invalid, Problem, Unavailable
+from chassis.errors import Denied, Invalid, Problem, Unavailable
 from chassis.exports.columns import PEOPLE, Column, Listed, Names, Style, own_columns
-from chassis.exports.files import CSV, XLSX, CsvWriter, Writer, XlsxWriter
+from chassis.exports.files import CSV, VCARD, XLSX, CsvWriter, VcardWriter, Writer, XlsxWriter
 from chassis.exports.log import LEASE, SUCCEEDED, Export, begin, told
 from chassis.fields import Field, Kind
-from chassis.ids import new_id
+from chassis.ids import new_id, parse_id
 from chassis.imports.importer import Importer
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import to_timestamp
@@ -48,23 +48,40 @@ _LOG = Listing(
         **OWNER_FIELDS,
         "recordType": Field("kind", Kind.TEXT),
         "state": Field("state", Kind.ENUM, values=_STATES, prefix="EXPORT_STATE_"),
-        "format": Field("format", Kind.ENUM, values=("CSV", "XLSX", "ZIP"), prefix="EXPORT_FORMAT_"),
+        "format": Field("format", Kind.ENUM, values=("CSV", "XLSX", "ZIP", "VCARD"), prefix="EXPORT_FORMAT_"),
+        "parentId": Field("parent_id", Kind.UUID, nullable=True),
     },
 )
+Rows = Callable[[Call, pb.CreateExportRequest], AsyncGenerator[list[Any]]]
+"""`async (call, request) -> rows`, a few hundred at a time, each few in a read of their own."""
 
 
 @dataclass(frozen=True)
 class Exporter:
     """A list that can go out as a file. `names` find the names of what references of a kind refer to; those of people are
-    found by themselves. Raises ValueError when a column stands twice, or its names or its list cannot be found."""
+    found by themselves. Raises ValueError when a column stands twice, or its names or its list cannot be found, or nothing says
+    what its records are called and under which right they go out."""
 
-    listing: Listing
+    listing: Listing | None
+    """What can be filtered and searched, and who sees what; None for rows that no listing has."""
     title_en: str
     title_zh: str
     columns: tuple[Column, ...]
     names: Mapping[str, Names] = field(default_factory=dict[str, Names])
     importer: Importer | None = None
     value_lists: ValueLists | None = None
+    kind: str = ""
+    """What the records are called in requests, where that is not the listing's."""
+    right: str = ""
+    """The right to read them, where the listing has none; the parent's."""
+    rows: Rows | None = None
+    """How they are read, where that is not the listing alone."""
+    of: str = ""
+    """The kind of record to which the list belongs: `rows` looks for it under the request's `parent_id`."""
+    nobodys: bool = False
+    """Whether the records have no owner though others have: whoever exports everybody's takes them."""
+    card: Column | None = None
+    """A record as a card for address books."""
 
     def __post_init__(self) -> None:
         fields = [column.field for column in self.columns]
@@ -77,16 +94,52 @@ class Exporter:
         unlisted = {column.list_key for column in self.columns if isinstance(column, Listed)} - known.keys()
         if unlisted:
             raise ValueError(f"{self.record_type}: there is no list {', '.join(sorted(unlisted))}")
+        if not (self.record_type and self.needs and (self.listing or self.rows)):
+            raise ValueError(f"{self.title_en}: kind, right or rows are missing")
 
     @property
     def record_type(self) -> str:
         """The record's name, as lead."""
-        return self.listing.record_type
+        return self.kind or (self.listing.record_type if self.listing else "")
+
+    @property
+    def needs(self) -> str:
+        """The right to read the records."""
+        return self.right or (self.listing.right if self.listing else None) or ""
+
+    @property
+    def formats(self) -> list[pb.ExportFormat.ValueType]:
+        """The kinds of files there are of it."""
+        return [pb.EXPORT_FORMAT_CSV, pb.EXPORT_FORMAT_XLSX, *([pb.EXPORT_FORMAT_VCARD] if self.card else [])]
+
+    def listed(self, call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+        """The rows that are asked for. Raises what the list itself raises, before the first of them."""
+        if self.rows is not None:
+            return self.rows(call, request)
+        assert self.listing is not None
+        return self.listing.all(call, request, only=chosen(request))
 
     @property
     def importable(self) -> frozenset[str]:
         """The fields that an import of the same records knows, custom fields left out."""
         return frozenset(target.field for target in self.importer.targets) if self.importer else frozenset()
+
+
+def chosen(request: pb.CreateExportRequest) -> list[UUID]:
+    """The records that the request names. Raises Invalid."""
+    return [parse_id(id, f"ids[{place}]") for place, id in enumerate(request.ids)]
+
+
+def only_whole(request: pb.CreateExportRequest) -> None:
+    """For lists that have but one order. Raises Invalid when less than all of it is asked for, or another order."""
+    for name, reason in (
+        ("filter", "FILTER_INVALID"), ("query", ""), ("order_by", "ORDER_BY_INVALID"), ("ids", ""),
+    ):  # fmt: skip
+        if getattr(request, name):
+            field = "orderBy" if name == "order_by" else name
+            raise Invalid(
+                field, "this list goes out whole, in the order it has", reason=reason or "INVALID_FIELD"
+            )
 
 
 class Exports:
@@ -96,6 +149,13 @@ class Exports:
         if not exporters:
             raise ValueError("a service that exports has an exporter")
         self._exporters: Mapping[str, Exporter] = {one.record_type: one for one in exporters}
+        if len(self._exporters) != len(exporters):
+            raise ValueError("two exporters are of one record type")
+
+    @property
+    def record_types(self) -> Sequence[str]:
+        """What goes out."""
+        return list(self._exporters)
 
     def exporter(self, record_type: str) -> Exporter:
         """The exporter of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""
@@ -104,7 +164,7 @@ class Exports:
     async def columns(self, request: pb.ListExportColumnsRequest, call: Call) -> pb.ListExportColumnsResponse:
         """What a file can have."""
         exporter = self.exporter(request.record_type)
-        answer = pb.ListExportColumnsResponse()
+        answer = pb.ListExportColumnsResponse(formats=exporter.formats, parent_type=exporter.of)
         for column in await _columns(exporter, call):
             answer.columns.add(
                 field=column.field,
@@ -124,17 +184,18 @@ class Exports:
     async def create(self, request: pb.CreateExportRequest, call: Call) -> AsyncGenerator[Message]:
         """The file, part by part. Whatever becomes of it stands in the log."""
         exporter = self.exporter(request.record_type)
-        if request.format == pb.EXPORT_FORMAT_ZIP:
-            raise Invalid("format", "is for the data of one person: a list goes out as CSV or XLSX")
-        right = exporter.listing.right
-        if right is not None:
-            need(call.who, right, Act.READ)
-            call = _narrowed(call, right)
+        _check(exporter, request)
+        need(call.who, exporter.needs, Act.READ)
+        call = _narrowed(call, exporter)
         style = await _style(request, call)
         if exporter.value_lists is not None:
             style.lists = await exporter.value_lists.now(call.database, call.who)
-        columns = _chosen(exporter, await _columns(exporter, call), request.columns, style)
-        listed = exporter.listing.all(call, request)
+        columns = (
+            [exporter.card]
+            if exporter.card is not None and request.format == pb.EXPORT_FORMAT_VCARD
+            else _chosen(exporter, await _columns(exporter, call), request.columns, style)
+        )
+        listed = exporter.listed(call, request)
         nothing: list[Any] = []
         # What is wrong with filter, query or order is said before the file begins.
         first = await anext(listed, nothing)
@@ -142,17 +203,17 @@ class Exports:
             id=new_id(), owner_id=call.who.person_id, team_id=call.who.team_id, owner_name=call.who.name,
             kind=exporter.record_type, filename=_filename(exporter, request.format, style), filter=request.filter,
             query=request.query, order_by=request.order_by, columns=[column.field for column in columns],
+            parent_id=parse_id(request.parent_id, "parentId") if request.parent_id else None, ids=chosen(request),
             format=pb.ExportFormat.Name(request.format).removeprefix("EXPORT_FORMAT_"), leased_until=datetime.now(),
         )  # fmt: skip
         async with call.database.transaction(call.who, origin="export") as tx:
             await begin(tx, export)
         sending = _Sending(exporter, call, style, columns, export.id)
         async with sending:
-            workbook = request.format == pb.EXPORT_FORMAT_XLSX
-            writer = XlsxWriter(style.said(exporter.title_en, exporter.title_zh)) if workbook else CsvWriter()
+            writer, content_type = _writer(exporter, request.format, style)
             head = writer.rows([[head for column in columns for head in column.heads(style)]])
             yield pb.ExportPart(
-                filename=export.filename, content_type=XLSX if workbook else CSV, content=sending.sent(head)
+                filename=export.filename, content_type=content_type, content=sending.sent(head)
             )
             for piece in _pieces(await sending.content(writer, first)):
                 yield pb.ExportPart(content=sending.sent(piece))
@@ -256,10 +317,44 @@ def _pieces(content: bytes) -> Iterator[bytes]:
         yield content[start : start + _MOST_PIECE]
 
 
-def _narrowed(call: Call, right: str) -> Call:
-    """The same call with a reach that goes no further than the right to export."""
+def _check(exporter: Exporter, request: pb.CreateExportRequest) -> None:
+    """Raises Invalid for a format that there is not of this list, for a parent too many or too few, and for columns of cards."""
+    if request.format == pb.EXPORT_FORMAT_ZIP:
+        raise Invalid("format", "is for the data of one person: a list goes out as CSV or XLSX")
+    if request.format not in exporter.formats:
+        raise Invalid(
+            "format",
+            f"there are no cards of this list of {exporter.record_type}",
+            reason="FORMAT_UNSUPPORTED",
+        )
+    if request.format == pb.EXPORT_FORMAT_VCARD and request.columns:
+        raise Invalid("columns", "a card has what a card can hold: name none", reason="COLUMNS_INVALID")
+    if exporter.of and not request.parent_id:
+        text = f"is required: this list belongs to one record of type {exporter.of}"
+        raise Invalid("parentId", text, reason="PARENT_INVALID")
+    if request.parent_id and not exporter.of:
+        raise Invalid("parentId", "this list belongs to no other record", reason="PARENT_INVALID")
+
+
+def _narrowed(call: Call, exporter: Exporter) -> Call:
+    """The same call with a reach that goes no further than the right to export. Raises Denied where that reaches nothing."""
+    right = exporter.needs
     reach = min(call.who.reach(right, Act.READ), call.who.reach(RIGHT, Act.WRITE))
+    if exporter.nobodys and call.who.reach(RIGHT, Act.WRITE) is not Reach.ALL:
+        raise Denied(
+            "These records belong to nobody: who exports them needs the right to export everybody's.",
+            reason="RIGHT_MISSING",
+        )
     return replace(call, who=replace(call.who, rights={**call.who.rights, right: Rights(reach, Reach.NONE)}))
+
+
+def _writer(exporter: Exporter, format: pb.ExportFormat.ValueType, style: Style) -> tuple[Writer, str]:
+    """What makes such a file, and its content type."""
+    if format == pb.EXPORT_FORMAT_XLSX:
+        return XlsxWriter(style.said(exporter.title_en, exporter.title_zh)), XLSX
+    if format == pb.EXPORT_FORMAT_VCARD:
+        return VcardWriter(), VCARD
+    return CsvWriter(), CSV
 
 
 async def _style(request: pb.CreateExportRequest, call: Call) -> Style:
@@ -275,9 +370,10 @@ async def _style(request: pb.CreateExportRequest, call: Call) -> Style:
 
 
 async def _columns(exporter: Exporter, call: Call) -> tuple[Column, ...]:
-    if not exporter.listing.has_custom_fields:
+    listing = exporter.listing
+    if listing is None or not listing.has_custom_fields:
         return exporter.columns
-    known = await definitions_now(call.database, call.who, exporter.record_type)
+    known = await definitions_now(call.database, call.who, listing.record_type)
     return exporter.columns + own_columns(known.offered, frozenset({PEOPLE, *exporter.names}))
 
 
@@ -313,7 +409,7 @@ def _chosen(exporter: Exporter, there: Sequence[Column], wanted: Sequence[str], 
 
 
 def _filename(exporter: Exporter, format: pb.ExportFormat.ValueType, style: Style) -> str:
-    ending = "xlsx" if format == pb.EXPORT_FORMAT_XLSX else "csv"
+    ending = {pb.EXPORT_FORMAT_XLSX: "xlsx", pb.EXPORT_FORMAT_VCARD: "vcf"}.get(format, "csv")
     day = datetime.now(style.zone).date()
     title = exporter.record_type if style.fields else style.said(exporter.title_en, exporter.title_zh)
     return f"{_ODD.sub('', title)} {day}.{ending}"
@@ -325,7 +421,7 @@ def _entry(row: Any) -> pb.Export:
         record_type=row["kind"], filename=row["filename"], format=pb.ExportFormat.Value(f"EXPORT_FORMAT_{row['format']}"),
         filter=row["filter"], query=row["query"], order_by=row["order_by"], columns=row["columns"],
         state=pb.ExportState.Value(f"EXPORT_STATE_{row['state']}"), row_count=row["row_count"], byte_count=row["byte_count"],
-        failure_reason=row["failure_reason"],
+        failure_reason=row["failure_reason"], parent_id=str(row["parent_id"] or ""), ids=[str(id) for id in row["ids"]],
     )  # fmt: skip
     to_timestamp(entry.create_time, row["created_at"])
     if row["ended_at"] is not None:

@@ -1,4 +1,4 @@
-"""The table of exports in a service's database; called from its migrations."""
+"""The table of exports in a service's database; called from its migrations, `extend_export_tables` behind the other."""
 
 from alembic import op
 
@@ -39,3 +39,14 @@ def install_export_tables() -> None:
     op.execute("CREATE INDEX exports_created ON exports (tenant_id, created_at, id) WHERE deleted_at IS NULL")
     op.execute("CREATE INDEX exports_running ON exports (tenant_id) WHERE state = 'RUNNING'")
     protect("exports", app="SELECT, INSERT, UPDATE")
+
+
+def extend_export_tables() -> None:
+    """Lets the log tell of lists that belong to one record, of chosen records, and of cards."""
+    op.execute("ALTER TABLE exports ADD COLUMN parent_id uuid, ADD COLUMN ids uuid[] NOT NULL DEFAULT '{}'")
+    op.execute(
+        "-- squawk-ignore ban-drop-constraint\nALTER TABLE exports DROP CONSTRAINT exports_format_check"
+    )
+    op.execute(
+        "ALTER TABLE exports ADD CONSTRAINT exports_format_check CHECK (format IN ('CSV', 'XLSX', 'ZIP', 'VCARD')) NOT VALID"
+    )

@@ -1,17 +1,33 @@
-"""Customers and contacts as files, and back again."""
+"""Customers, contacts and what belongs to them as files, and back again."""
 
 import csv
 import io
 from typing import Any
 
 import pytest
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from google.type.date_pb2 import Date
+from kehu.customers.v1 import (
+    competitor_pb2,
+    competitor_service_pb2,
+    contact_pb2,
+    contact_service_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    partner_pb2,
+    partner_service_pb2,
+    relation_pb2,
+    relation_service_pb2,
+    segment_pb2,
+    segment_service_pb2,
+)
 from kehu.exports.v1 import exports_pb2 as pb
 from kehu.imports.v1 import imports_pb2
 
+from chassis.errors import Code, Problem
+from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import Harness, eventually, somebody
-from customers.testing import CUSTOMERS, Company
+from customers.testing import CUSTOMERS, Company, yuan
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 EXPORTS = "kehu.customers.v1.ExportService/"
@@ -39,8 +55,10 @@ async def contact(service: Harness, who: Principal, **fields: Any) -> str:
     return (await service.ask(who, method, request, contact_pb2.Contact)).id
 
 
-async def imported(service: Harness, who: Principal, kind: str, content: bytes) -> imports_pb2.Import:
-    request = imports_pb2.CreateImportRequest(record_type=kind, filename="a.csv", content=content)
+async def imported(
+    service: Harness, who: Principal, kind: str, content: bytes, name: str = "a.csv"
+) -> imports_pb2.Import:
+    request = imports_pb2.CreateImportRequest(record_type=kind, filename=name, content=content)
     made = await service.ask(who, IMPORTS + "CreateImport", request, imports_pb2.Import)
     assert len(made.proposed_mapping) == len(made.columns)
     await service.ask(
@@ -222,3 +240,202 @@ async def test_a_name_that_may_not_be_read_is_not_in_the_file(service: Harness, 
     assert ["Mine", "不可见的母公司"] in table(
         await file(service, boss, "customer", columns=["displayName", "parent"])
     )
+
+
+async def everything_of(service: Harness, company: Company) -> dict[str, str]:
+    """A customer with all that belongs to one; the ids by record type, and of another customer."""
+    who, prefix = company.who, "kehu.customers.v1."
+    ids = {"customer": await company.customer("=华为"), "other": await company.customer("用友")}
+    await company.programme()
+    competitor = competitor_pb2.Competitor(display_name="金蝶", customer_id=ids["customer"], products=[
+        competitor_pb2.CompetitorProduct(name="K3", lowest_price=yuan(100_00), highest_price=yuan(200_00)),
+    ])  # fmt: skip
+    made: Any = await service.ask(
+        who, prefix + "CompetitorService/CreateCompetitor",
+        competitor_service_pb2.CreateCompetitorRequest(competitor=competitor), competitor_pb2.Competitor,
+    )  # fmt: skip
+    ids["competitor"] = made.id
+    partner = partner_pb2.Partner(customer_id=ids["customer"], type="supplier", credit_limit=yuan(5_00))
+    made = await service.ask(
+        who, prefix + "PartnerService/CreatePartner", partner_service_pb2.CreatePartnerRequest(partner=partner),
+        partner_pb2.Partner,
+    )  # fmt: skip
+    ids["partner"] = made.id
+    segment = segment_pb2.Segment(display_name="重点", kind=segment_pb2.SEGMENT_KIND_STATIC)
+    made = await service.ask(
+        who, prefix + "SegmentService/CreateSegment", segment_service_pb2.CreateSegmentRequest(segment=segment),
+        segment_pb2.Segment,
+    )  # fmt: skip
+    ids["segment"] = made.id
+    await service.ask(
+        who, prefix + "SegmentService/AddSegmentCustomers",
+        segment_service_pb2.AddSegmentCustomersRequest(id=made.id, customer_ids=[ids["customer"]]), segment_pb2.Segment,
+    )  # fmt: skip
+    relation = relation_pb2.CustomerRelation(
+        type=relation_pb2.RELATION_TYPE_SUPPLIER,
+        from_customer_id=ids["customer"],
+        to_customer_id=ids["other"],
+    )
+    await service.ask(
+        who, prefix + "RelationService/CreateCustomerRelation",
+        relation_service_pb2.CreateCustomerRelationRequest(relation=relation), relation_pb2.CustomerRelation,
+    )  # fmt: skip
+    ids["card"] = (await company.issue(ids["customer"])).id
+    for points in (30, -10):
+        await company.adjust(ids["card"], points)
+    return ids
+
+
+async def refused_file(service: Harness, who: Principal, kind: str, **asked: Any) -> Problem:
+    with pytest.raises(Problem) as refused:
+        await file(service, who, kind, **asked)
+    return refused.value
+
+
+async def test_what_belongs_to_customers_goes_out_as_well(service: Harness, company: Company) -> None:
+    who, ids = company.who, await everything_of(service, company)
+
+    async def rows(kind: str, *columns: str, as_: Principal = who, **asked: Any) -> list[list[str]]:
+        return table(await file(service, as_, kind, columns=columns, language_code="en", **asked))[1:]
+
+    assert await rows("competitor", "displayName", "customer", "products") == [
+        ["金蝶", "'=华为", "K3 (100 - 200 CNY)"]
+    ]
+    assert await rows("partner", "customer", "type", "creditLimit", "arrears") == [
+        ["'=华为", "Supplier", "5.00", "CNY", "0.00", "CNY"]
+    ]
+    assert await rows("segment", "displayName", "kind", "memberCount") == [["重点", "List", "1"]]
+    assert await rows("segment_customer", "displayName", parent_id=ids["segment"]) == [["'=华为"]]
+    assert await rows("card", "customer", "state", "balance") == [["'=华为", "Active", "20"]]
+    card: dict[str, Any] = {"parent_id": ids["card"]}
+    assert await rows("points_transaction", "kind", "points", "balance", **card) == [
+        ["Adjusted", "-10", "20"], ["Adjusted", "30", "30"],
+    ]  # fmt: skip
+    assert await rows("points_lot", "points", "originalPoints", **card) == [["20", "30"]]
+    for parent in (ids["customer"], ids["other"]):
+        assert await rows("customer_relation", "type", "fromCustomer", "toCustomer", parent_id=parent) == [
+            ["Supplier", "'=华为", "用友"]
+        ]
+    # Chosen ones, as far as the list has them: of a segment its customers, of a filter what passes it.
+    both: dict[str, Any] = {"ids": [ids["customer"], ids["other"]]}
+    assert await rows("customer", "displayName", ids=[ids["other"], str(new_id())]) == [["用友"]]
+    assert await rows("customer", "displayName", filter='displayName = "用友"', **both) == [["用友"]]
+    assert await rows("segment_customer", "displayName", parent_id=ids["segment"], **both) == [["'=华为"]]
+    assert await rows("pool_customer", "displayName") == []
+
+    nosy = somebody(who.tenant, rights={
+        "customers": Rights(Reach.ALL), "exports": Rights(Reach.ALL, Reach.OWN),
+    })  # fmt: skip
+    for kind in ("competitor", "partner", "segment", "card"):
+        assert await rows(kind, as_=nosy) == [], kind
+    parents = {
+        "segment_customer": "segment", "points_transaction": "card", "points_lot": "card", "customer_relation": "customer",
+    }  # fmt: skip
+    for kind, of in parents.items():
+        parent = ids[of]
+        for stranger in (nosy, somebody("somewhere-else")):
+            problem = await refused_file(service, stranger, kind, parent_id=parent)
+            assert problem.code is Code.NOT_FOUND, (kind, problem)
+        assert (await refused_file(service, who, kind)).reason == "PARENT_INVALID"
+    assert (await refused_file(service, nosy, "pool_customer")).reason == "RIGHT_MISSING"
+    assert (await refused_file(service, who, "card", parent_id=ids["card"])).reason == "PARENT_INVALID"
+    assert (await refused_file(service, who, "customer", ids=["x"])).code is Code.INVALID_ARGUMENT
+    for wrong in ({"filter": "points > 1"}, {"query": "x"}, {"order_by": "points"}, {"ids": [ids["card"]]}):
+        problem = await refused_file(service, who, "points_transaction", **card, **wrong)
+        assert problem.code is Code.INVALID_ARGUMENT, wrong
+    ask = pb.ListExportsRequest(filter=f'parentId = "{ids["card"]}"')
+    log = await service.ask(who, EXPORTS + "ListExports", ask, pb.ListExportsResponse)
+    assert [(one.record_type, one.row_count) for one in log.exports] == [
+        ("points_lot", 1),
+        ("points_transaction", 2),
+    ]
+    ask = pb.ListExportsRequest(filter='recordType = "customer"')
+    log = await service.ask(who, EXPORTS + "ListExports", ask, pb.ListExportsResponse)
+    assert list(log.exports[0].ids) == both["ids"]
+
+
+async def test_cards_for_address_books_come_back(service: Harness, company: Company) -> None:
+    here, there = company.who, somebody(f"{company.who.tenant}-cards")
+    house = await customer(
+        service, here, display_name="华为; 深圳", kind=customer_pb2.CUSTOMER_KIND_COMPANY, website="https://huawei.example",
+        tags=["重点", "a,b"], phone="0755 2878 0808",
+    )  # fmt: skip
+    await customer(service, there, display_name="华为; 深圳", kind=customer_pb2.CUSTOMER_KIND_COMPANY)
+    notes = "第一行，长" * 30 + "\nsecond; line, with \\ and\nEND:VCARD"
+    ids = [
+        await contact(
+            service, here, customer_id=house, display_name=name, title="经理, 总部", department="销售", notes=notes,
+            external_key=f"K-{name}", birthday=Date(year=1990, month=2, day=28),
+            phones=[
+                contact_pb2.ContactPhone(number="+8613800001234", label="mobile"),
+                contact_pb2.ContactPhone(number="+8675528780808", label="车间"),
+            ],
+            emails=[contact_pb2.ContactEmail(address="z@x.example", label="work")],
+            addresses=[customer_pb2.LabelledAddress(address=address("深圳", "深南大道 1 号"), label="office")],
+            accounts=[messenger("wechat", "zhang3")],
+        )
+        for name in ("张三", "欧阳小明", "Ann Li")
+    ]  # fmt: skip
+    columns = await service.ask(
+        here, EXPORTS + "ListExportColumns", pb.ListExportColumnsRequest(record_type="contact"),
+        pb.ListExportColumnsResponse,
+    )  # fmt: skip
+    assert pb.EXPORT_FORMAT_VCARD in columns.formats
+
+    async def cards(kind: str, **asked: Any) -> bytes:
+        request = pb.CreateExportRequest(
+            record_type=kind, format=pb.EXPORT_FORMAT_VCARD, language_code="zh", **asked
+        )
+        parts = await service.parts(here, EXPORTS + "CreateExport", request, pb.ExportPart)
+        assert parts[0].filename.endswith(".vcf") and parts[0].content_type == "text/vcard; charset=utf-8"
+        return b"".join(part.content for part in parts)
+
+    content = await cards("contact", order_by="createTime")
+    assert content.startswith(b"BEGIN:VCARD\r\nVERSION:3.0\r\n")
+    for raw in content.split(b"\r\n"):
+        assert len(raw) <= 75 and raw.decode() is not None  # no line ends within a character
+    lines = content.decode().replace("\r\n ", "").split("\r\n")
+    assert [line for line in lines if line.startswith("N:")] == [
+        "N:张;三;;;",
+        "N:欧阳;小明;;;",
+        "N:Ann Li;;;;",
+    ]
+    for line in (
+        "FN:张三", "ORG:华为\\; 深圳;销售", "TITLE:经理\\, 总部", "item1.TEL;TYPE=CELL,PREF:+8613800001234",
+        "item1.X-ABLabel:手机", "item2.TEL:+8675528780808", "item2.X-ABLabel:车间", "item3.EMAIL;TYPE=INTERNET,WORK:z@x.example",
+        "item4.ADR;TYPE=WORK:;;深南大道 1 号;深圳;北京;100000;CN", "BDAY:1990-02-28", "UID:K-张三",
+    ):  # fmt: skip
+        assert line in lines, (line, lines[:30])
+    assert (
+        lines.count("BEGIN:VCARD") == lines.count("END:VCARD") == 3
+    )  # what is written in notes ends no card
+    one = (await cards("contact", ids=[ids[2]])).decode()
+    assert one.count("BEGIN:VCARD") == 1 and "FN:Ann Li\r\n" in one
+
+    ended = await imported(service, there, "contact", content, "a.vcf")
+    assert (ended.created_rows, ended.refused_rows, ended.repaired_rows) == (3, 0, 0)
+    before, after = await all_of(service, here, "contact"), await all_of(service, there, "contact")
+    assert after.keys() == before.keys()
+    for name, told in after.items():
+        for same in ("display_name", "title", "department", "birthday", "external_key", "notes", "accounts"):
+            assert getattr(told, same) == getattr(before[name], same), same
+        assert [one.number for one in told.phones] == ["+8613800001234", "+8675528780808"]
+        assert [one.address for one in told.emails] == ["z@x.example"]
+        assert told.addresses[0].address.street == "深南大道 1 号, 深圳, 北京, 100000, CN"
+
+    company_card = (await cards("customer", ids=[house])).decode()
+    for line in (
+        "FN:华为\\; 深圳",
+        "N:;;;;",
+        "ORG:华为\\; 深圳",
+        "URL:https://huawei.example",
+        "CATEGORIES:重点,a\\,b",
+    ):
+        assert f"{line}\r\n" in company_card, (line, company_card)
+
+    for kind, asked, reason in (
+        ("partner", {}, "FORMAT_UNSUPPORTED"), ("contact", {"columns": ["displayName"]}, "COLUMNS_INVALID"),
+    ):  # fmt: skip
+        with pytest.raises(Problem) as refused:
+            await cards(kind, **asked)
+        assert refused.value.reason == reason

@@ -257,6 +257,38 @@ async def test_a_right_of_its_own_says_whose_records_go_out(service: Harness) ->
     assert [entry.row_count for entry in seen] == [1, 1, 2]
 
 
+async def test_the_pool_and_what_belongs_to_a_lead(service: Harness) -> None:
+    boss = somebody("export-parents")
+    lead = await create(
+        service, boss, name="张三", utm=lead_pb2.UtmParameters(source="=wx", campaign="spring")
+    )
+    pooled = await create(service, boss, name="nobody's")
+    request = lead_service_pb2.ReturnLeadRequest(id=pooled.id, reason="no time")
+    await service.ask(boss, "kehu.leads.v1.LeadService/ReturnLead", request, lead_pb2.Lead)
+
+    async def rows(kind: str, who: Principal = boss, **asked: Any) -> list[list[str]]:
+        return table(await exported(service, who, record_type=kind, language_code="zh", **asked))
+
+    captures: dict[str, Any] = {"parent_id": lead.id, "columns": ["source", "utmSource", "utmCampaign"]}
+    assert await rows("lead_capture", **captures) == [
+        ["来源", "UTM 来源", "UTM 活动"], ["其他", "'=wx", "spring"]
+    ]  # fmt: skip
+    assert len(await rows("lead_touch", parent_id=lead.id)) == 1
+    assert (await rows("pool_lead", columns=["name"], filter="status = NEW"))[1:] == [["nobody's"]]
+    assert len(await rows("absence")) == 1
+    own = replace(boss, rights={"leads": Rights(Reach.ALL), "exports": Rights(Reach.ALL, Reach.OWN)},
+                  person_id=somebody("export-parents").person_id)  # fmt: skip
+    for who, kind, asked, code in (
+        (own, "pool_lead", {}, Code.PERMISSION_DENIED),
+        (own, "lead_capture", captures, Code.NOT_FOUND),
+        (somebody("export-parents-elsewhere"), "lead_capture", captures, Code.NOT_FOUND),
+        (boss, "lead_touch", {}, Code.INVALID_ARGUMENT),
+    ):
+        with pytest.raises(Problem) as refused:
+            await rows(kind, who, **asked)
+        assert refused.value.code is code, kind
+
+
 @pytest.mark.parametrize(
     ("asked", "reason", "field"),
     [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kehu.marketing.v1 import events_pb2 as events
 
+from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
 from chassis.privacy.rpc import privacy_face
 from chassis.service import Service
@@ -11,6 +12,8 @@ from marketing import attribution, audience, campaign, errors, facet, form, memb
 from marketing.listens import SUBSCRIPTIONS
 from marketing.privacy import PRIVACY
 from marketing.rpc import audiences, campaigns, members, submissions
+from marketing.rpc import campaigns, members, submissions
+from marketing.rpc.exports import EXPORTS
 
 SERVICE = Service(
     name="marketing",
@@ -20,6 +23,7 @@ SERVICE = Service(
         audiences.face,
         submissions.face,  # the face of forms, with what strangers send
         facet.face,
+        export_face("kehu.marketing.v1.ExportService", EXPORTS),
         privacy_face("kehu.marketing.v1.PrivacyService", PRIVACY),
         history_face(
             "kehu.marketing.v1.HistoryService",

@@ -1,5 +1,7 @@
 """Campaigns and their members over gRPC: statuses, money, rights, who belongs to them, and what becomes of that."""
 
+import csv
+import io
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from kehu.customers.v1 import (
     segment_pb2,
     segment_service_pb2,
 )
+from kehu.exports.v1 import exports_pb2 as exports
 from kehu.history.v1 import history_pb2
 from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
 from kehu.marketing.v1 import campaign_audience_pb2 as audience_pb
@@ -531,3 +534,36 @@ async def test_an_audience_bears_what_becomes_of_its_segment(
         Code.NOT_FOUND, "NOT_FOUND",
         suite.ask(boss, "CampaignAudienceService/GetCampaignAudience", request, audience_pb.CampaignAudience),
     )  # fmt: skip
+
+
+async def test_campaigns_and_members_go_out_as_files(suite: Any) -> None:
+    boss = somebody("marketing-exports")
+    campaign = await plan(suite, "展会", boss, budget=Money(currency_code="CNY", units=2_000))
+    customer = await suite.customer(boss, "=华为")
+    await join(suite, boss, campaign_id=campaign.id, customer_id=customer.id)
+
+    async def rows(kind: str, who: Principal = boss, **asked: Any) -> list[list[str]]:
+        request = exports.CreateExportRequest(
+            record_type=kind, format=exports.EXPORT_FORMAT_CSV, language_code="zh", **asked
+        )
+        method = "kehu.marketing.v1.ExportService/CreateExport"
+        parts = await suite.marketing.parts(who, method, request, exports.ExportPart)
+        text = b"".join(part.content for part in parts).decode("utf-8-sig")
+        return list(csv.reader(io.StringIO(text, newline="")))
+
+    columns = ["name", "channel", "status", "budget", "memberCount", "leadCount"]
+    assert await rows("campaign", columns=columns) == [
+        ["名称", "渠道", "状态", "预算", "预算 (币种)", "成员数", "线索数"],
+        ["展会", "邮件", "计划中", "2000.00", "CNY", "1", "0"],
+    ]
+    of_it = f'campaignId = "{campaign.id}"'
+    assert (await rows("campaign_member", columns=["displayName", "campaign", "status"], filter=of_it))[
+        1:
+    ] == [["'=华为", "展会", "计划"]]
+    assert len(await rows("web_form", columns=["name"])) == 1
+    nosy = somebody("marketing-exports", rights={
+        "campaigns": Rights(Reach.ALL), "exports": Rights(Reach.ALL, Reach.OWN),
+    })  # fmt: skip
+    for who in (nosy, somebody("marketing-exports-elsewhere")):
+        assert len(await rows("campaign", who, columns=columns)) == 1
+        assert len(await rows("campaign_member", who, columns=["displayName"])) == 1

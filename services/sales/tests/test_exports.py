@@ -1,14 +1,15 @@
-"""Opportunities, products and orders as files."""
+"""Opportunities, products, orders and activities as files."""
 
 import csv
 import io
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 from google.type.money_pb2 import Money
 from kehu.exports.v1 import exports_pb2 as pb
-from kehu.sales.v1 import order_pb2
+from kehu.sales.v1 import activity_pb2, activity_service_pb2, order_pb2
 
 from chassis.errors import Code, Problem
 from chassis.principal import Principal, Reach, Rights
@@ -50,6 +51,32 @@ async def test_what_is_sold_and_to_whom(sales: Any) -> None:
     ]
     whole = await table(sales, "order")
     assert len(whole[0]) == len(whole[1]) == 21  # three amounts have their currency beside them
+
+
+async def test_what_is_planned_and_done_with_the_names_that_may_be_seen(sales: Any) -> None:
+    mine = somebody(sales.boss.tenant, rights={
+        "opportunities": Rights(Reach.OWN, Reach.OWN), "exports": Rights(Reach.ALL, Reach.ALL),
+    })  # fmt: skip
+    deal = await sales.opportunity("Told to the boss")
+    for who, name in ((sales.boss, "=visit"), (mine, "call")):
+        of_deal = {"opportunity_id": deal.id} if who is sales.boss else {}
+        doing = activity_pb2.Activity(
+            subject=name, kind=activity_pb2.ACTIVITY_KIND_VISIT, duration_minutes=30, **of_deal,
+            due_time=Timestamp(seconds=1_900_000_000),
+        )  # fmt: skip
+        request = activity_service_pb2.CreateActivityRequest(activity=doing)
+        await sales.ask("ActivityService/CreateActivity", request, activity_pb2.Activity, who)
+    columns = ["subject", "kind", "status", "dueTime", "customer", "opportunity"]
+    asked: dict[str, Any] = {"columns": columns, "order_by": "subject"}
+    assert (await table(sales, "activity", **asked))[1:] == [
+        ["'=visit", "Visit", "Planned", "2030-03-18 01:46:40", "华为", "Told to the boss"],
+        ["call", "Visit", "Planned", "2030-03-18 01:46:40", "", ""],
+    ]
+    assert [row[0] for row in (await table(sales, "activity", mine, **asked))[1:]] == ["call"]
+    assert len(await table(sales, "activity", filter="kind = CALL", **asked)) == 1
+    assert (await table(sales, "activity", filter='subject = "call"', columns=["subject"], language_code="zh")) == [
+        ["主题"], ["call"],
+    ]  # fmt: skip
 
 
 async def test_each_kind_of_record_under_its_own_right(sales: Any) -> None:

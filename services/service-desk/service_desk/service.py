@@ -7,6 +7,7 @@ from kehu.servicedesk.v1 import events_pb2 as events
 from chassis.attachments.attachment import AttachmentCreated, AttachmentDeleted
 from chassis.attachments.rpc import attachment_face, attachments_kept
 from chassis.attachments.upkeep import ATTACHMENT_COMMANDS, ATTACHMENT_JOBS
+from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
 from chassis.notes.note import NoteCreated, NoteDeleted, NoteUpdated
 from chassis.notes.rpc import note_face, notes_kept
@@ -23,6 +24,7 @@ from chassis.service import Service
 from service_desk import errors, facet, listens, merged, ticket
 from service_desk.privacy import PRIVACY
 from service_desk.rpc import searches, tickets
+from service_desk.rpc.exports import EXPORTS
 from service_desk.rpc.papers import SUBJECTS
 from service_desk.rpc.saved_views import SAVED_VIEWS
 
@@ -32,6 +34,7 @@ SERVICE = Service(
         tickets.face,
         facet.face,
         searches.face,
+        export_face("kehu.servicedesk.v1.ExportService", EXPORTS),
         saved_views_face("kehu.servicedesk.v1.SavedViewService", SAVED_VIEWS),
         note_face("kehu.servicedesk.v1.NoteService", SUBJECTS),
         attachment_face("kehu.servicedesk.v1.AttachmentService", SUBJECTS),

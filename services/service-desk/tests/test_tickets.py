@@ -1,6 +1,8 @@
 """Tickets over gRPC: their way from opening to closing, what is said about them, who may, and what is found."""
 
 import asyncio
+import csv
+import io
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.exports.v1 import exports_pb2 as exports
 from kehu.history.v1 import history_pb2
 from kehu.savedviews.v1 import saved_views_pb2 as views
 from kehu.servicedesk.v1 import customer_facet_pb2
@@ -392,6 +395,44 @@ async def test_the_facet_counts_what_the_caller_sees(desk: Desk) -> None:
     own = somebody("facet", rights={"tickets": Rights(Reach.OWN, Reach.NONE)})
     assert await facet(own) == customer_facet_pb2.CustomerFacet()
     assert await facet(STRANGER) == customer_facet_pb2.CustomerFacet()
+
+
+async def test_tickets_and_what_was_said_go_out_as_files(desk: Desk) -> None:
+    boss = somebody("desk-exports")
+    fields: dict[str, Any] = {"subject": "=cmd", "priority": t.TICKET_PRIORITY_URGENT, "tags": ["a", "b"]}
+    ticket = await desk.open(boss, **fields)
+    await desk.verb(
+        "ReplyToTicket", pb.ReplyToTicketRequest(id=ticket.id, body="我们看看"), said.TicketComment, boss
+    )
+
+    async def rows(kind: str, who: Principal = boss, **asked: Any) -> list[list[str]]:
+        request = exports.CreateExportRequest(
+            record_type=kind, format=exports.EXPORT_FORMAT_CSV, language_code="zh", **asked
+        )
+        method = "kehu.servicedesk.v1.ExportService/CreateExport"
+        parts = await desk.harness.parts(who, method, request, exports.ExportPart)
+        text = b"".join(part.content for part in parts).decode("utf-8-sig")
+        return list(csv.reader(io.StringIO(text, newline="")))
+
+    columns = ["subject", "status", "priority", "tags", "replyCount"]
+    assert await rows("ticket", columns=columns, filter="priority = URGENT") == [
+        ["主题", "状态", "优先级", "标签", "回复次数"], ["'=cmd", "处理中", "紧急", "a, b", "1"],
+    ]  # fmt: skip
+    comments: dict[str, Any] = {"parent_id": ticket.id, "columns": ["kind", "authorName", "body"]}
+    assert (await rows("ticket_comment", **comments))[1:] == [["回复", boss.name, "我们看看"]]
+    elsewhere = somebody("desk-exports-elsewhere")
+    assert len(await rows("ticket", elsewhere, columns=columns)) == 1
+    nosy = somebody("desk-exports", rights={
+        "tickets": Rights(Reach.ALL), "exports": Rights(Reach.ALL, Reach.OWN),
+    })  # fmt: skip
+    for who in (elsewhere, nosy):
+        with pytest.raises(Problem) as hidden:
+            await rows("ticket_comment", who, **comments)
+        assert hidden.value.code is Code.NOT_FOUND
+    without = somebody("desk-exports", rights={"exports": Rights(Reach.ALL, Reach.ALL)})
+    with pytest.raises(Problem) as denied:
+        await rows("ticket", without)
+    assert denied.value.reason == "RIGHT_MISSING"
 
 
 async def test_a_deleted_ticket_is_gone(desk: Desk) -> None:

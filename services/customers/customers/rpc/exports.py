@@ -1,9 +1,14 @@
-"""Customers and contacts as files."""
+"""Customers, contacts and what belongs to them as files."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
+
+from kehu.customers.v1 import customer_service_pb2
+from kehu.exports.v1 import exports_pb2 as pb
 
 from chassis.exports.columns import (
     CREATE_TIME,
@@ -17,23 +22,45 @@ from chassis.exports.columns import (
     Reference,
     Style,
 )
-from chassis.exports.rpc import Exporter, Exports
+from chassis.exports.rpc import Exporter, Exports, chosen, only_whole
 from chassis.imports.values import told
+from chassis.mapping import plain_decimal
+from chassis.money import digits
 from chassis.principal import Act
 from chassis.rpc import Call
 from chassis.visibility import seen_also, visible_text
 from customers import imports
 from customers.customer import SHARES, SHARES_OF_CUSTOMER
+from customers.points.programme import levels_of, programme_id
 from customers.profile import Entries
 from customers.reached_in_files import ADDRESS, affiliation_told, columns
+from customers.rpc.cards import CONTACT_CARD, CUSTOMER_CARD
+from customers.rpc.competitors import COMPETITORS
 from customers.rpc.contacts import CONTACTS
 from customers.rpc.customers import CUSTOMERS
+from customers.rpc.membership import CARDS
+from customers.rpc.pages import all_of
+from customers.rpc.partners import PARTNERS
+from customers.rpc.points import FIRST_LOT, LOTS, NEWEST, TRANSACTIONS
+from customers.rpc.pool import POOL
+from customers.rpc.relations import every_relation
+from customers.rpc.segments import IN_SEGMENT, SEGMENTS, those_of
 from customers.value_lists import VALUE_LISTS
 
 _KINDS = {"COMPANY": ("Company", "企业"), "PERSON": ("Person", "个人")}
 _ROLES = {
     "DECIDER": ("Decider", "决策者"), "INFLUENCER": ("Influencer", "影响者"), "USER": ("User", "使用者"),
     "OPPONENT": ("Opponent", "反对者"),
+}  # fmt: skip
+_STATES = {"ACTIVE": ("Active", "有效"), "BLOCKED": ("Blocked", "已冻结"), "EXPIRED": ("Expired", "已过期")}
+_POSTINGS = {
+    "EARN": ("Earned", "获得"), "REDEEM": ("Redeemed", "兑换"), "EXPIRE": ("Expired", "过期"), "ADJUST": ("Adjusted", "调整"),
+    "TAKE_BACK": ("Taken back", "收回"), "GIVE_BACK": ("Given back", "退还"),
+}  # fmt: skip
+_SEGMENTS = {"STATIC": ("List", "静态"), "RULE": ("Rule", "动态")}
+_RELATIONS = {
+    "SUPPLIER": ("Supplier", "供应商"), "PARTNER": ("Partner", "合作伙伴"), "PARENT": ("Parent", "母公司"),
+    "COMPETITOR": ("Competitor", "竞争对手"),
 }  # fmt: skip
 
 
@@ -122,50 +149,121 @@ class _Affiliations(Column):
         return ["; ".join(out) or None]
 
 
+async def _levels(name: str, call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
+    """The names of the levels of members in one language, or the other where there is none."""
+    id = programme_id(call.who.tenant_id)
+    rows = await call.database.read(call.who, "SELECT levels FROM membership_programmes WHERE id = $1", id)
+    known = levels_of(rows[0]["levels"]) if rows else ()
+    return {one.id: getattr(one, name) or one.name_en or one.name_zh for one in known if one.id in ids}
+
+
+@dataclass(frozen=True)
+class _Level(Column):
+    """A member's level, whose name is in both languages."""
+
+    def wanted(self, row: Any) -> Iterable[tuple[str, UUID]]:
+        id = row[self.column]
+        return () if id is None else (("level_en", id), ("level_zh", id))
+
+    def cells(self, row: Any, style: Style) -> list[Cell]:
+        names = style.names.get("level_zh" if style.chinese else "level_en", {})
+        return [names.get(row[self.column])]
+
+
+def _products(products: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A competitor's products with what they cost."""
+    out: list[str] = []
+    for one in products:
+        prices = [
+            plain_decimal(Decimal(one[name]).scaleb(-digits(one["currency"])))
+            for name in ("lowest_price", "highest_price")
+            if one[name] is not None
+        ]
+        out.append(one["name"] + (f" ({' - '.join(prices)} {one['currency']})" if prices else ""))
+    return out
+
+
+async def _of_segment(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+    filter, where = await those_of(call, request.parent_id, request.filter, "parentId")
+    asked = customer_service_pb2.ListCustomersRequest(
+        filter=filter, query=request.query, order_by=request.order_by
+    )
+    async for rows in IN_SEGMENT.all(call, asked, where, only=chosen(request)):
+        yield rows
+
+
+def _pool(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+    return POOL.all(call, request, {"ownerId": None}, only=chosen(request))
+
+
+async def _postings(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+    only_whole(request)
+    card = await CARDS.get(call, request.parent_id, "parentId")
+    async for rows in all_of(call, card["id"], TRANSACTIONS, NEWEST, lambda row: [row["sequence"]]):
+        yield rows
+
+
+async def _lots(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+    only_whole(request)
+    card = await CARDS.get(call, request.parent_id, "parentId")
+    async for rows in all_of(call, card["id"], LOTS, FIRST_LOT, lambda row: [row["expire_date"], row["id"]]):
+        yield rows
+
+
+async def _relations(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+    only_whole(request)
+    customer = await CUSTOMERS.get(call, request.parent_id, "parentId")
+    async for rows in every_relation(call, customer["id"]):
+        yield rows
+
+
+_CUSTOMER = (
+    Column("displayName", "Name", "客户名称", "display_name"),
+    Choice("kind", "Kind", "类型", "kind", _KINDS),
+    Listed("industry", "Industry", "行业", "industry", "industry"),
+    Listed("size", "Size", "规模", "size", "size"),
+    Listed("region", "Region", "地区", "region", "region"),
+    Listed("level", "Level", "等级", "level", "level"),
+    Listed("stage", "Stage", "阶段", "stage", "stage"),
+    Listed("source", "Source", "来源", "source", "source"),
+    Column("phone", "Phone", "电话", "phone"),
+    Column("email", "E-mail", "邮箱", "email"),
+    Column("website", "Website", "网站", "website"),
+    Derived("employeeCount", "Employees", "员工人数", "employee_count", _known),
+    Derived("yearEstablished", "Year established", "成立年份", "year_established", _known),
+    Amount("annualRevenue", "Annual revenue", "年收入", "annual_revenue"),
+    Reference("parent", "Parent", "母公司", "parent_customer_id", kind="customer"),
+    Column("registrationNumber", "Registration number", "注册号", "registration_number"),
+    Column("tags", "Tags", "标签", "tags"),
+    Column("taxNumber", "Tax number", "税号", "tax_number"),
+    *(Derived(name, en, zh, "address", _part(key)) for name, en, zh, key, _ in ADDRESS),
+    *columns("phones", "other_phones", _whole, "phone_label"),
+    *columns("emails", "other_emails", _whole, "email_label"),
+    *columns("addresses", "other_addresses", _whole, "address_label"),
+    Derived("imAccount", "Messaging account", "即时通讯账号", "accounts", _account),
+    *columns("accounts", "accounts", _whole),
+    Column("needs", "Needs", "需求", "needs"),
+    Reference("owner", "Owner", "负责人", "owner_id"),
+    Column("externalKey", "External key", "编号", "external_key"),
+    Column("notes", "Notes", "备注", "notes"),
+    CREATE_TIME,
+    Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
+    Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
+    Column("lastDealTime", "Last deal", "最近成交时间", "last_deal_time"),
+    Column("lastServiceTime", "Last service", "最近服务时间", "last_service_time"),
+    RECORD_ID,
+)
+
 EXPORTS = Exports(
     Exporter(
         CUSTOMERS,
         "Customers",
         "客户",
-        (
-            Column("displayName", "Name", "客户名称", "display_name"),
-            Choice("kind", "Kind", "类型", "kind", _KINDS),
-            Listed("industry", "Industry", "行业", "industry", "industry"),
-            Listed("size", "Size", "规模", "size", "size"),
-            Listed("region", "Region", "地区", "region", "region"),
-            Listed("level", "Level", "等级", "level", "level"),
-            Listed("stage", "Stage", "阶段", "stage", "stage"),
-            Listed("source", "Source", "来源", "source", "source"),
-            Column("phone", "Phone", "电话", "phone"),
-            Column("email", "E-mail", "邮箱", "email"),
-            Column("website", "Website", "网站", "website"),
-            Derived("employeeCount", "Employees", "员工人数", "employee_count", _known),
-            Derived("yearEstablished", "Year established", "成立年份", "year_established", _known),
-            Amount("annualRevenue", "Annual revenue", "年收入", "annual_revenue"),
-            Reference("parent", "Parent", "母公司", "parent_customer_id", kind="customer"),
-            Column("registrationNumber", "Registration number", "注册号", "registration_number"),
-            Column("tags", "Tags", "标签", "tags"),
-            Column("taxNumber", "Tax number", "税号", "tax_number"),
-            *(Derived(name, en, zh, "address", _part(key)) for name, en, zh, key, _ in ADDRESS),
-            *columns("phones", "other_phones", _whole, "phone_label"),
-            *columns("emails", "other_emails", _whole, "email_label"),
-            *columns("addresses", "other_addresses", _whole, "address_label"),
-            Derived("imAccount", "Messaging account", "即时通讯账号", "accounts", _account),
-            *columns("accounts", "accounts", _whole),
-            Column("needs", "Needs", "需求", "needs"),
-            Reference("owner", "Owner", "负责人", "owner_id"),
-            Column("externalKey", "External key", "编号", "external_key"),
-            Column("notes", "Notes", "备注", "notes"),
-            CREATE_TIME,
-            Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
-            Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
-            Column("lastDealTime", "Last deal", "最近成交时间", "last_deal_time"),
-            Column("lastServiceTime", "Last service", "最近服务时间", "last_service_time"),
-            RECORD_ID,
-        ),
+        _CUSTOMER,
         names={"customer": _names},
         importer=imports.CUSTOMERS,
         value_lists=VALUE_LISTS,
+        card=CUSTOMER_CARD,
     ),
     Exporter(
         CONTACTS,
@@ -196,5 +294,166 @@ EXPORTS = Exports(
         ),
         names={"customer": _names, "superior": _superiors},
         importer=imports.CONTACTS,
+        value_lists=VALUE_LISTS,
+        card=CONTACT_CARD,
+    ),
+    Exporter(
+        IN_SEGMENT,
+        "Customers of a segment",
+        "分群客户",
+        _CUSTOMER,
+        names={"customer": _names},
+        importer=imports.CUSTOMERS,
+        value_lists=VALUE_LISTS,
+        kind="segment_customer",
+        of="segment",
+        rows=_of_segment,
+        card=CUSTOMER_CARD,
+    ),
+    Exporter(
+        POOL,
+        "Customer pool",
+        "客户公海",
+        _CUSTOMER,
+        names={"customer": _names},
+        importer=imports.CUSTOMERS,
+        value_lists=VALUE_LISTS,
+        kind="pool_customer",
+        right="customers",
+        rows=_pool,
+        nobodys=True,
+    ),
+    Exporter(
+        COMPETITORS,
+        "Competitors",
+        "竞争对手",
+        (
+            Column("displayName", "Name", "名称", "display_name"),
+            Column("website", "Website", "网站", "website"),
+            Reference("customer", "Customer", "客户", "customer_id", kind="customer"),
+            Derived("products", "Products", "产品", "products", _products),
+            Column("strengths", "Strengths", "优势", "strengths"),
+            Column("weaknesses", "Weaknesses", "劣势", "weaknesses"),
+            Reference("owner", "Owner", "负责人", "owner_id"),
+            Column("notes", "Notes", "备注", "notes"),
+            CREATE_TIME,
+            RECORD_ID,
+        ),
+        names={"customer": _names},
+    ),
+    Exporter(
+        PARTNERS,
+        "Partners",
+        "合作伙伴",
+        (
+            Reference("customer", "Customer", "客户", "customer_id", kind="customer"),
+            Listed("type", "Kind of partner", "伙伴类型", "type", "partner_type"),
+            Listed("discountLevel", "Discount level", "折扣等级", "discount_level", "discount_level"),
+            Column("discountPercent", "Discount percent", "折扣率", "discount_percent"),
+            Amount("creditLimit", "Credit limit", "信用额度", "credit_limit"),
+            Amount("arrears", "Arrears", "欠款", "arrears_amount", currency_column="arrears_currency"),
+            Column("inArrears", "In arrears", "有欠款", "in_arrears"),
+            Column("overCredit", "Over credit", "超出额度", "over_credit"),
+            Reference("owner", "Owner", "负责人", "owner_id"),
+            Column("notes", "Notes", "备注", "notes"),
+            CREATE_TIME,
+            RECORD_ID,
+        ),
+        names={"customer": _names},
+        value_lists=VALUE_LISTS,
+    ),
+    Exporter(
+        SEGMENTS,
+        "Segments",
+        "客户分群",
+        (
+            Column("displayName", "Name", "名称", "display_name"),
+            Choice("kind", "Kind", "类型", "kind", _SEGMENTS),
+            Column("filter", "Rule", "规则", "filter"),
+            Column("memberCount", "Customers of a list", "静态客户数", "member_count"),
+            Column("description", "Description", "说明", "description"),
+            Reference("owner", "Owner", "负责人", "owner_id"),
+            CREATE_TIME,
+            RECORD_ID,
+        ),
+    ),
+    Exporter(
+        CARDS,
+        "Membership cards",
+        "会员卡",
+        (
+            Column("number", "Number", "卡号", "number"),
+            Reference("customer", "Customer", "客户", "customer_id", kind="customer"),
+            Choice("state", "State", "状态", "state", _STATES),
+            _Level("level", "Level", "会员等级", "level_id"),
+            Column("balance", "Points", "积分余额", "balance"),
+            Column("owed", "Points owed", "欠积分", "owed"),
+            Column("expireDate", "Valid until", "有效期至", "expire_date"),
+            Column("previousNumbers", "Previous numbers", "曾用卡号", "previous_numbers"),
+            Column("blockReason", "Reason of blocking", "冻结原因", "block_reason"),
+            Reference("owner", "Owner", "负责人", "owner_id"),
+            CREATE_TIME,
+            RECORD_ID,
+        ),
+        names={
+            "customer": _names,
+            "level_en": partial(_levels, "name_en"),
+            "level_zh": partial(_levels, "name_zh"),
+        },
+    ),
+    Exporter(
+        None,
+        "Points transactions",
+        "积分明细",
+        (
+            CREATE_TIME,
+            Choice("kind", "Kind", "类型", "kind", _POSTINGS),
+            Column("points", "Points", "积分", "member"),
+            Column("balance", "Balance", "积分余额", "balance"),
+            Column("owed", "Points owed", "欠积分", "owed"),
+            Column("orderNumber", "Order", "订单号", "order_number"),
+            Amount("value", "Value", "价值", "value"),
+            Column("expireDate", "Valid until", "有效期至", "expire_date"),
+            Reference("creator", "By", "操作人", "created_by"),
+            Column("reason", "Reason", "原因", "reason"),
+            RECORD_ID,
+        ),
+        kind="points_transaction",
+        right="customers",
+        of="card",
+        rows=_postings,
+    ),
+    Exporter(
+        None,
+        "Points by validity",
+        "积分批次",
+        (
+            Column("expireDate", "Valid until", "有效期至", "expire_date"),
+            Column("points", "Points left", "剩余积分", "remaining"),
+            Column("originalPoints", "Points earned", "获得积分", "points"),
+            CREATE_TIME,
+            RECORD_ID,
+        ),
+        kind="points_lot",
+        right="customers",
+        of="card",
+        rows=_lots,
+    ),
+    Exporter(
+        None,
+        "Relations",
+        "客户关系",
+        (
+            Choice("type", "Type", "类型", "type", _RELATIONS),
+            Column("fromCustomer", "First customer", "客户一", "first_display_name"),
+            Column("toCustomer", "Second customer", "客户二", "second_display_name"),
+            Column("notes", "Notes", "备注", "notes"),
+            CREATE_TIME,
+            RECORD_ID,
+        ),
+        kind="customer_relation",
+        right="customers",
+        of="customer",
+        rows=_relations,
     ),
 )

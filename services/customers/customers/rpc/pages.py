@@ -1,13 +1,13 @@
 """Pages of what belongs to one record and has but one order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from chassis.errors import Invalid
-from chassis.listing import DEFAULT_PAGE, MOST_PAGE
+from chassis.listing import AT_ONCE, DEFAULT_PAGE, MOST_PAGE
 from chassis.rpc import Call
 
 
@@ -38,3 +38,17 @@ async def page_of(
     if len(rows) <= size:
         return rows, ""
     return rows[:size], call.page_tokens.seal(binding, place(rows[size - 1]))
+
+
+async def all_of(
+    call: Call, id: UUID, sql: str, first: list[Any], place: Callable[[Any], list[Any]], more: Sequence[object] = ()
+) -> AsyncGenerator[list[Any]]:  # fmt: skip
+    """All rows, a few hundred at a time, by a statement as `page_of` has it; `place` gives the values of a row as they are."""
+    behind = first
+    while True:
+        rows = await call.database.read(call.who, sql, id, *behind, AT_ONCE, *more)
+        if rows:
+            yield list(rows)
+        if len(rows) < AT_ONCE:
+            return
+        behind = place(rows[-1])

@@ -23,14 +23,18 @@ _ACCOUNTS = {
     "issued": pb.POINTS_ACCOUNT_ISSUED, "member": pb.POINTS_ACCOUNT_MEMBER, "redeemed": pb.POINTS_ACCOUNT_REDEEMED,
     "expired": pb.POINTS_ACCOUNT_EXPIRED, "adjusted": pb.POINTS_ACCOUNT_ADJUSTED, "owing": pb.POINTS_ACCOUNT_OWED,
 }  # fmt: skip
-_TRANSACTIONS = (
+TRANSACTIONS = (
     "SELECT * FROM points_transactions WHERE card_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3"
 )
-_LOTS = (
+LOTS = (
     "SELECT id, remaining, points, expire_date, created_at FROM points_lots WHERE card_id = $1 AND remaining > 0"
     " AND (coalesce(expire_date, 'infinity'::date), id) > (coalesce($2::date, 'infinity'::date), $3::uuid)"
     " ORDER BY coalesce(expire_date, 'infinity'::date), id LIMIT $4"
 )
+
+NEWEST: list[Any] = [2**63 - 1]
+FIRST_LOT: list[Any] = [date.min, UUID(int=0)]
+"""The places before the first of each."""
 
 
 def _day(target: Any, day: date) -> None:
@@ -78,7 +82,7 @@ async def list_transactions(
 ) -> service_pb.ListPointsTransactionsResponse:
     card = await CARDS.get(call, request.card_id, "cardId")
     rows, token = await page_of(
-        call, request, card["id"], _TRANSACTIONS, [2**63 - 1], lambda row: [row["sequence"]]
+        call, request, card["id"], TRANSACTIONS, NEWEST, lambda row: [row["sequence"]]
     )
     return service_pb.ListPointsTransactionsResponse(
         transactions=[transaction_message(row) for row in rows], next_page_token=token
@@ -98,8 +102,7 @@ async def list_lots(
     request: service_pb.ListPointsLotsRequest, call: Call
 ) -> service_pb.ListPointsLotsResponse:
     card = await CARDS.get(call, request.card_id, "cardId")
-    first = [date.min, UUID(int=0)]
-    rows, token = await page_of(call, request, card["id"], _LOTS, first, _lot_place, _lot_read)
+    rows, token = await page_of(call, request, card["id"], LOTS, FIRST_LOT, _lot_place, _lot_read)
     answer = service_pb.ListPointsLotsResponse(next_page_token=token)
     for row in rows:
         lot = answer.lots.add(id=str(row["id"]), points=row["remaining"], original_points=row["points"])

@@ -1,5 +1,6 @@
 """RelationService."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from customers.group import MEMBERS, SUMS
 from customers.relation import Related, annotate, end, relate, related
 from customers.rpc.customers import CUSTOMERS
 from customers.rpc.messages import customer_card
-from customers.rpc.pages import page_of
+from customers.rpc.pages import all_of, page_of
 
 face = Face("kehu.customers.v1.RelationService")
 _MOST_MEMBERS = 200
@@ -89,6 +90,13 @@ async def _answer(tx: Transaction, found: Related) -> pb.CustomerRelation:
     if row is not None:
         _stamp(message, row.created_at, row.created_by, row.updated_at, row.updated_by)
     return message
+
+
+def every_relation(call: Call, customer_id: UUID) -> AsyncGenerator[list[Any]]:
+    """All rows of the relations of a customer, parent and children first, of which the caller sees both ends."""
+    both, values = _both(call, 5)
+    sql = _OF_CUSTOMER.replace("{both}", both)
+    return all_of(call, customer_id, sql, [-1, UUID(int=0)], lambda row: [row["place"], row["id"]], values)
 
 
 async def relations_of(call: Call, customer_id: UUID, most: int) -> list[pb.CustomerRelation]:

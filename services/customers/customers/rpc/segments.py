@@ -46,7 +46,7 @@ SEGMENTS = Listing(
 )
 MOST_IDS = 5_000
 _LINKS = {"segment": Link("segment_customers", "customer_id", "segment_id")}
-_IN = Listing(Customer, "customers", CUSTOMERS.fields, search=True, custom_fields=True, links=_LINKS)
+IN_SEGMENT = Listing(Customer, "customers", CUSTOMERS.fields, search=True, custom_fields=True, links=_LINKS)
 _IDS = Listing(
     Customer, "customers", CUSTOMERS.fields, custom_fields=True, links=_LINKS, columns=["id"], most_page=MOST_IDS
 )  # fmt: skip
@@ -135,13 +135,13 @@ async def _answer(tx: Transaction, segment: Segment) -> pb.Segment:
     return SEGMENT.message(segment)
 
 
-async def _those(call: Call, request: Any) -> tuple[str, dict[str, Value | None]]:
-    """The filter and the narrowing by which the customers of the request's segment are listed.
+async def those_of(call: Call, id: str, own: str, field: str = "id") -> tuple[str, dict[str, Value | None]]:
+    """The filter and the narrowing by which the customers of a segment are listed, of which `own` chooses some.
 
-    Raises NotFound, SegmentRuleBroken; Invalid for the request's own filter.
+    Raises NotFound, SegmentRuleBroken; Invalid for the own filter.
     """
-    segment = await SEGMENTS.get(call, request.id)
-    own = request.filter.strip()
+    segment = await SEGMENTS.get(call, id, field)
+    own = own.strip()
     if segment["kind"] != RULE:
         return own, {"segment": segment["id"]}
     try:
@@ -158,16 +158,16 @@ async def _those(call: Call, request: Any) -> tuple[str, dict[str, Value | None]
 async def count(
     request: service_pb.CountSegmentCustomersRequest, call: Call
 ) -> service_pb.CountSegmentCustomersResponse:
-    filter, where = await _those(call, request)
-    return service_pb.CountSegmentCustomersResponse(count=await _IN.count(call, filter, where))
+    filter, where = await those_of(call, request.id, request.filter)
+    return service_pb.CountSegmentCustomersResponse(count=await IN_SEGMENT.count(call, filter, where))
 
 
 @face.read("ListSegmentCustomers")
 async def list_customers(
     request: service_pb.ListSegmentCustomersRequest, call: Call
 ) -> service_pb.ListSegmentCustomersResponse:
-    request.filter, where = await _those(call, request)
-    page = await _IN.page(call, request, where)
+    request.filter, where = await those_of(call, request.id, request.filter)
+    page = await IN_SEGMENT.page(call, request, where)
     return service_pb.ListSegmentCustomersResponse(
         customers=[customer_message(row) for row in page.rows], next_page_token=page.next_page_token
     )
@@ -177,7 +177,7 @@ async def list_customers(
 async def list_ids(
     request: service_pb.ListSegmentCustomerIdsRequest, call: Call
 ) -> service_pb.ListSegmentCustomerIdsResponse:
-    request.filter, where = await _those(call, request)
+    request.filter, where = await those_of(call, request.id, request.filter)
     page = await _IDS.page(call, request, where)
     return service_pb.ListSegmentCustomerIdsResponse(
         customer_ids=[str(row["id"]) for row in page.rows], next_page_token=page.next_page_token

@@ -1,9 +1,19 @@
-"""Leads as files."""
+"""Leads and what belongs to them as files."""
 
-from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Reference
-from chassis.exports.rpc import Exporter, Exports
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+
+from kehu.exports.v1 import exports_pb2 as pb
+
+from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Derived, Reference
+from chassis.exports.rpc import Exporter, Exports, chosen
+from chassis.listing import Listing
+from chassis.rpc import Call
 from leads.imports import LEADS as IMPORTER
-from leads.rpc.leads import LEADS
+from leads.rpc.absences import ABSENCES
+from leads.rpc.cadences import TOUCHES
+from leads.rpc.leads import CAPTURES, LEADS
+from leads.rpc.pool import POOL, STILL_OPEN
 
 _STATUSES = {
     "NEW": ("New", "新线索"), "CONTACTED": ("Contacted", "已联系"), "QUALIFIED": ("Qualified", "已确认"),
@@ -17,43 +27,142 @@ _SOURCES = {
     "BUSINESS_CARD": ("Business card", "名片"),
 }  # fmt: skip
 
+_CHANNELS = {
+    "EMAIL": ("E-mail", "邮件"), "SMS": ("Text message", "短信"), "IM": ("Messenger", "即时通讯"), "PHONE": ("Phone", "电话"),
+    "VISIT": ("Visit", "拜访"),
+}  # fmt: skip
+_OUTCOMES = {
+    "REACHED": ("Reached", "已联系上"), "SENT": ("Sent", "已发送"), "NO_ANSWER": ("No answer", "未接通"),
+    "SKIPPED": ("Skipped", "已跳过"),
+}  # fmt: skip
+
+
+def _utm(key: str) -> Callable[[Mapping[str, str]], str | None]:
+    return lambda utm: utm.get(key)
+
+
+def _answers(answers: Sequence[Mapping[str, str]]) -> str:
+    return "\n".join(f"{one['question']}: {one['answer']}" for one in answers)
+
+
+def _of_lead(listing: Listing) -> Any:
+    """How what belongs to one lead is read, which whoever sees the lead sees."""
+
+    async def rows(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+        lead = await LEADS.get(call, request.parent_id, "parentId")
+        async for some in listing.all(call, request, {"leadId": lead["id"]}, only=chosen(request)):
+            yield some
+
+    return rows
+
+
+def _pool(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+    return POOL.all(call, request, {"ownerId": None}, such=STILL_OPEN, only=chosen(request))
+
+
+_LEAD = (
+    Column("name", "Name", "姓名", "name"),
+    Column("companyName", "Company", "公司名称", "company_name"),
+    Column("title", "Title", "职位", "title"),
+    Column("department", "Department", "部门", "department"),
+    Column("phone", "Phone", "电话", "phone"),
+    Column("email", "E-mail", "邮箱", "email"),
+    Column("imAccount", "Messaging account", "即时通讯账号", "im_account"),
+    Column("website", "Website", "网址", "website"),
+    Column("industry", "Industry", "行业", "industry"),
+    Column("region", "Region", "地区", "region"),
+    Column("address", "Address", "地址", "address"),
+    Choice("source", "Source", "来源", "source", _SOURCES),
+    Column("sourceDetail", "Source detail", "来源说明", "source_detail"),
+    Choice("status", "Status", "状态", "status", _STATUSES),
+    Column("score", "Score", "评分", "score"),
+    Amount("estimatedAmount", "Estimated amount", "预计金额", "estimated_amount"),
+    Column("tags", "Tags", "标签", "tags"),
+    Reference("owner", "Owner", "负责人", "owner_id"),
+    Column("externalKey", "External key", "编号", "external_key"),
+    Column("notes", "Notes", "备注", "notes"),
+    Column("utmSource", "UTM source", "UTM 来源", "utm_source"),
+    Column("utmMedium", "UTM medium", "UTM 媒介", "utm_medium"),
+    Column("utmCampaign", "UTM campaign", "UTM 活动", "utm_campaign"),
+    Column("referrer", "Referrer", "来路", "referrer"),
+    Column("landingPage", "Landing page", "落地页", "landing_page"),
+    Column("clickId", "Click id", "点击编号", "click_id"),
+    CREATE_TIME,
+    Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
+    Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
+    RECORD_ID,
+)
+
 EXPORTS = Exports(
+    Exporter(LEADS, "Leads", "线索", _LEAD, importer=IMPORTER),
     Exporter(
-        LEADS,
-        "Leads",
-        "线索",
+        POOL,
+        "Lead pool",
+        "线索公海",
+        _LEAD,
+        importer=IMPORTER,
+        kind="pool_lead",
+        right="leads",
+        rows=_pool,
+        nobodys=True,
+    ),
+    Exporter(
+        CAPTURES,
+        "Captures",
+        "获取记录",
         (
-            Column("name", "Name", "姓名", "name"),
-            Column("companyName", "Company", "公司名称", "company_name"),
-            Column("title", "Title", "职位", "title"),
-            Column("department", "Department", "部门", "department"),
-            Column("phone", "Phone", "电话", "phone"),
-            Column("email", "E-mail", "邮箱", "email"),
-            Column("imAccount", "Messaging account", "即时通讯账号", "im_account"),
-            Column("website", "Website", "网址", "website"),
-            Column("industry", "Industry", "行业", "industry"),
-            Column("region", "Region", "地区", "region"),
-            Column("address", "Address", "地址", "address"),
+            CREATE_TIME,
             Choice("source", "Source", "来源", "source", _SOURCES),
             Column("sourceDetail", "Source detail", "来源说明", "source_detail"),
-            Choice("status", "Status", "状态", "status", _STATUSES),
-            Column("score", "Score", "评分", "score"),
-            Amount("estimatedAmount", "Estimated amount", "预计金额", "estimated_amount"),
-            Column("tags", "Tags", "标签", "tags"),
-            Reference("owner", "Owner", "负责人", "owner_id"),
-            Column("externalKey", "External key", "编号", "external_key"),
-            Column("notes", "Notes", "备注", "notes"),
-            Column("utmSource", "UTM source", "UTM 来源", "utm_source"),
-            Column("utmMedium", "UTM medium", "UTM 媒介", "utm_medium"),
-            Column("utmCampaign", "UTM campaign", "UTM 活动", "utm_campaign"),
+            Column("repeated", "Came again", "再次到访", "repeated"),
+            Derived("utmSource", "UTM source", "UTM 来源", "utm", _utm("source")),
+            Derived("utmMedium", "UTM medium", "UTM 媒介", "utm", _utm("medium")),
+            Derived("utmCampaign", "UTM campaign", "UTM 活动", "utm", _utm("campaign")),
+            Derived("utmTerm", "UTM term", "UTM 关键词", "utm", _utm("term")),
+            Derived("utmContent", "UTM content", "UTM 内容", "utm", _utm("content")),
             Column("referrer", "Referrer", "来路", "referrer"),
             Column("landingPage", "Landing page", "落地页", "landing_page"),
             Column("clickId", "Click id", "点击编号", "click_id"),
-            CREATE_TIME,
-            Column("lastContactTime", "Last contact", "最近联系时间", "last_contact_time"),
-            Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
+            Column("message", "Message", "留言", "message"),
+            Derived("answers", "Answers", "回答", "answers", _answers),
+            Column("campaignId", "Campaign id", "营销活动标识", "campaign_id"),
+            Column("formId", "Form id", "表单标识", "form_id"),
             RECORD_ID,
         ),
-        importer=IMPORTER,
-    )
+        kind="lead_capture",
+        right="leads",
+        of="lead",
+        rows=_of_lead(CAPTURES),
+    ),
+    Exporter(
+        TOUCHES,
+        "Steps of a cadence",
+        "跟进步骤",
+        (
+            CREATE_TIME,
+            Column("step", "Step", "步骤", "step"),
+            Choice("channel", "Channel", "方式", "channel", _CHANNELS),
+            Choice("outcome", "Outcome", "结果", "outcome", _OUTCOMES),
+            Column("dueTime", "Due", "计划时间", "due_time"),
+            Column("note", "Note", "备注", "note"),
+            Reference("creator", "By", "操作人", "created_by"),
+            RECORD_ID,
+        ),
+        kind="lead_touch",
+        right="leads",
+        of="lead",
+        rows=_of_lead(TOUCHES),
+    ),
+    Exporter(
+        ABSENCES,
+        "Absences",
+        "缺勤",
+        (
+            Reference("owner", "Person", "人员", "owner_id"),
+            Column("fromTime", "From", "开始时间", "from_time"),
+            Column("untilTime", "Until", "结束时间", "until_time"),
+            Column("note", "Note", "备注", "note"),
+            RECORD_ID,
+        ),
+    ),
 )

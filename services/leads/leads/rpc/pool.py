@@ -24,7 +24,8 @@ from leads.rpc.messages import lead_message
 from leads.rpc.roster import roster_of
 from leads.words import OPEN
 
-_OPEN = " OR ".join(f"status = {status}" for status in OPEN)
+STILL_OPEN = " OR ".join(f"status = {status}" for status in OPEN)
+"""What the lists of the pool and of the day are about: an ended lead is nobody's to claim or to call."""
 POOL = Listing(Lead, None, LISTED, search=True, custom_fields=True)
 
 
@@ -80,7 +81,7 @@ async def claim_lead(request: service_pb.ClaimLeadRequest, tx: Transaction) -> p
 
 @face.read("ListPoolLeads")
 async def list_pool(request: service_pb.ListPoolLeadsRequest, call: Call) -> service_pb.ListPoolLeadsResponse:
-    page = await POOL.page(call, request, {"ownerId": None}, such=_OPEN)
+    page = await POOL.page(call, request, {"ownerId": None}, such=STILL_OPEN)
     return service_pb.ListPoolLeadsResponse(
         leads=[lead_message(row) for row in page.rows], next_page_token=page.next_page_token
     )
@@ -88,7 +89,7 @@ async def list_pool(request: service_pb.ListPoolLeadsRequest, call: Call) -> ser
 
 @face.read("ListDueLeads")
 async def list_due(request: service_pb.ListDueLeadsRequest, call: Call) -> service_pb.ListDueLeadsResponse:
-    such = f"({_OPEN}) AND {_due(request, datetime.now(UTC))}"
+    such = f"({STILL_OPEN}) AND {_due(request, datetime.now(UTC))}"
     asked = service_pb.ListLeadsRequest(
         page_size=request.page_size,
         page_token=request.page_token,

@@ -1,5 +1,6 @@
 """CampaignService."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -50,14 +51,19 @@ CAMPAIGNS = Listing(
 _RESULTS = RESULTS.replace("{ids}", "$1::uuid[]")
 
 
+async def results_by_id(call: Call, rows: Sequence[Any]) -> dict[UUID, Results]:
+    """What became of these campaigns; one of which nothing became is not among them."""
+    if not rows:
+        return {}
+    found = await call.database.read(call.who, _RESULTS, [row["id"] for row in rows])
+    return {
+        row["campaign_id"]: Results(row["members"], row["responded"], row["leads"], row["converted"])
+        for row in found
+    }
+
+
 async def _messages(call: Call, rows: list[Any]) -> list[pb.Campaign]:
-    results: dict[UUID, Results] = {}
-    if rows:
-        found = await call.database.read(call.who, _RESULTS, [row["id"] for row in rows])
-        results = {
-            row["campaign_id"]: Results(row["members"], row["responded"], row["leads"], row["converted"])
-            for row in found
-        }
+    results = await results_by_id(call, rows)
     return [campaign_message(row, results.get(row["id"], NONE)) for row in rows]
 
 
