@@ -1,23 +1,25 @@
-"""Cards for address books: vCard 3.0, which is what telephones, Outlook and macOS all read, in UTF-8.
+"""Cards for address books: vCard 3.0, which is what telephones and macOS read, in UTF-8.
 
-4.0 (RFC 6350) is newer, and refused or read in part by many of them. Labels that the standard has no type for stand beside their
+4.0 (RFC 6350) is newer, and refused or read in part by many of them. Outlook on Windows reads the first card of a file only, and
+not all of them as UTF-8: for it there are CSV and XLSX. Labels that the standard has no type for stand beside their
 value as `item1.X-ABLabel`, which telephones show and everybody else passes over; where there is a type, it is there as well.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 
 _ROOM = 75
 """Bytes of a line (RFC 2426, 2.6)."""
 _CJK = re.compile(r"[\u3400-\u9fff]+")
-_CONTROL = {n: None for n in (*range(10), *range(11, 32), 127)} | dict.fromkeys(range(0xD800, 0xE000))
+_CONTROL = {n: None for n in (*range(9), *range(11, 32), 127)} | dict.fromkeys(range(0xD800, 0xE000))
 _TWO_SYLLABLES = frozenset({
     "欧阳", "太史", "端木", "上官", "司马", "东方", "独孤", "南宫", "万俟", "闻人", "夏侯", "诸葛", "尉迟", "公羊",
     "赫连", "澹台", "皇甫", "宗政", "濮阳", "公冶", "太叔", "申屠", "公孙", "慕容", "仲孙", "钟离", "长孙", "宇文",
     "司徒", "鲜于", "司空", "令狐", "呼延", "轩辕", "百里", "东郭", "西门", "歐陽", "東方", "獨孤", "聞人", "諸葛",
-    "尉遲", "赫連", "澹臺", "鍾離", "長孫", "鮮于",
+    "尉遲", "赫連", "澹臺", "鍾離", "長孫", "鮮于", "淳于", "司馬", "公孫", "仲孫", "萬俟", "濮陽", "軒轅", "東郭",
+    "西門",
 })  # fmt: skip
 """Chinese family names of two characters."""
 
@@ -62,8 +64,6 @@ class Card:
     birthday: date | None = None
     tags: Sequence[str] = ()
     notes: str = ""
-    more: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Further properties."""
 
     def text(self) -> str:
         """The card, its lines folded."""
@@ -91,14 +91,13 @@ class Card:
         for one in self.accounts:
             lines += items.labelled("IMPP", one.types, one.label, _escaped(one.value))
         if self.website:
-            lines.append(f"URL:{_escaped(self.website)}")
+            lines.append(f"URL:{_plain(self.website)}")  # an address, which knows no escapes
         if self.birthday is not None:
             lines.append(f"BDAY:{self.birthday.isoformat()}")
         if self.tags:
             lines.append("CATEGORIES:" + ",".join(map(_escaped, self.tags)))
         if self.notes:
             lines.append(f"NOTE:{_escaped(self.notes)}")
-        lines += [f"{name}:{_escaped(value)}" for name, value in self.more.items() if value]
         lines += [f"UID:{_escaped(self.uid)}", "END:VCARD"]
         return "".join(f"{_folded(line)}\r\n" for line in lines)
 
@@ -127,9 +126,12 @@ def parted_name(name: str) -> tuple[str, str]:
     return (name[:1], name[1:]) if len(name) in (2, 3) else (name, "")
 
 
+def _plain(text: str) -> str:
+    return "\n".join(text.splitlines()).translate(_CONTROL).strip()
+
+
 def _escaped(text: str) -> str:
-    plain = "\n".join(text.splitlines()).translate(_CONTROL).strip()
-    return plain.replace("\\", "\\\\").replace("\n", "\\n").replace(",", "\\,").replace(";", "\\;")
+    return _plain(text).replace("\\", "\\\\").replace("\n", "\\n").replace(",", "\\,").replace(";", "\\;")
 
 
 def _folded(line: str) -> str:

@@ -31,6 +31,7 @@ from chassis.record_types import for_type
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face, need
 from chassis.value_lists.value_list import ValueLists
+from chassis.visibility import Shares, visible_text
 
 RIGHT = "exports"
 _ODD = re.compile(r"[^\w -]")
@@ -59,8 +60,8 @@ Rows = Callable[[Call, pb.CreateExportRequest], AsyncGenerator[list[Any]]]
 @dataclass(frozen=True)
 class Exporter:
     """A list that can go out as a file. `names` find the names of what references of a kind refer to; those of people are
-    found by themselves. Raises ValueError when a column stands twice, or its names or its list cannot be found, or nothing says
-    what its records are called and under which right they go out."""
+    found by themselves. Raises ValueError when a column stands twice or is none, or its names or its list cannot be found, or
+    nothing says what its records are called and under which right they go out."""
 
     listing: Listing | None
     """What can be filtered and searched, and who sees what; None for rows that no listing has."""
@@ -94,6 +95,10 @@ class Exporter:
         unlisted = {column.list_key for column in self.columns if isinstance(column, Listed)} - known.keys()
         if unlisted:
             raise ValueError(f"{self.record_type}: there is no list {', '.join(sorted(unlisted))}")
+        if self.listing is not None and self.rows is None:
+            unread = {column.column for column in self.columns} - {*self.listing.columns}
+            if unread:
+                raise ValueError(f"{self.record_type}: the list has no {', '.join(sorted(unread))}")
         if not (self.record_type and self.needs and (self.listing or self.rows)):
             raise ValueError(f"{self.title_en}: kind, right or rows are missing")
 
@@ -125,6 +130,18 @@ class Exporter:
         return frozenset(target.field for target in self.importer.targets) if self.importer else frozenset()
 
 
+def seen_names(right: str, sql: str, shares: Shares | None = None) -> Names:
+    """The names of records of one kind, as far as the caller may see them. `sql` reads id and name of those `$1` from a table
+    `t`, and ends before the rule of visibility."""
+
+    async def find(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        rule, reach = visible_text(call.who, right, Act.READ, "owner_id", "team_id", first=2, shares=shares)
+        rows = await call.database.read(call.who, sql + rule, list(ids), *reach)
+        return {row["id"]: row["name"] for row in rows}
+
+    return find
+
+
 def chosen(request: pb.CreateExportRequest) -> list[UUID]:
     """The records that the request names. Raises Invalid."""
     return [parse_id(id, f"ids[{place}]") for place, id in enumerate(request.ids)]
@@ -132,14 +149,12 @@ def chosen(request: pb.CreateExportRequest) -> list[UUID]:
 
 def only_whole(request: pb.CreateExportRequest) -> None:
     """For lists that have but one order. Raises Invalid when less than all of it is asked for, or another order."""
-    for name, reason in (
-        ("filter", "FILTER_INVALID"), ("query", ""), ("order_by", "ORDER_BY_INVALID"), ("ids", ""),
+    for name, spelt, reason in (
+        ("filter", "filter", "FILTER_INVALID"), ("query", "query", None), ("order_by", "orderBy", "ORDER_BY_INVALID"),
+        ("ids", "ids", None),
     ):  # fmt: skip
         if getattr(request, name):
-            field = "orderBy" if name == "order_by" else name
-            raise Invalid(
-                field, "this list goes out whole, in the order it has", reason=reason or "INVALID_FIELD"
-            )
+            raise Invalid(spelt, "this list goes out whole, in the order it has", reason=reason)
 
 
 class Exports:
@@ -202,7 +217,8 @@ class Exports:
         export = Export(
             id=new_id(), owner_id=call.who.person_id, team_id=call.who.team_id, owner_name=call.who.name,
             kind=exporter.record_type, filename=_filename(exporter, request.format, style), filter=request.filter,
-            query=request.query, order_by=request.order_by, columns=[column.field for column in columns],
+            query=request.query, order_by=request.order_by,
+            columns=[column.field for column in columns if column is not exporter.card],
             parent_id=parse_id(request.parent_id, "parentId") if request.parent_id else None, ids=chosen(request),
             format=pb.ExportFormat.Name(request.format).removeprefix("EXPORT_FORMAT_"), leased_until=datetime.now(),
         )  # fmt: skip
@@ -337,7 +353,8 @@ def _check(exporter: Exporter, request: pb.CreateExportRequest) -> None:
 
 
 def _narrowed(call: Call, exporter: Exporter) -> Call:
-    """The same call with a reach that goes no further than the right to export. Raises Denied where that reaches nothing."""
+    """The same call with a reach that goes no further than the right to export. Raises Denied for what belongs to nobody, unless
+    that right reaches everybody's."""
     right = exporter.needs
     reach = min(call.who.reach(right, Act.READ), call.who.reach(RIGHT, Act.WRITE))
     if exporter.nobodys and call.who.reach(RIGHT, Act.WRITE) is not Reach.ALL:

@@ -15,6 +15,7 @@ from kehu.customers.v1 import (
     customer_service_pb2,
     partner_pb2,
     partner_service_pb2,
+    pool_service_pb2,
     relation_pb2,
     relation_service_pb2,
     segment_pb2,
@@ -299,10 +300,10 @@ async def test_what_belongs_to_customers_goes_out_as_well(service: Harness, comp
         return table(await file(service, as_, kind, columns=columns, language_code="en", **asked))[1:]
 
     assert await rows("competitor", "displayName", "customer", "products") == [
-        ["金蝶", "'=华为", "K3 (100 - 200 CNY)"]
+        ["金蝶", "'=华为", "K3 (≥ 100 CNY, ≤ 200 CNY)"]
     ]
     assert await rows("partner", "customer", "type", "creditLimit", "arrears") == [
-        ["'=华为", "Supplier", "5.00", "CNY", "0.00", "CNY"]
+        ["'=华为", "Supplier", "5.00", "CNY", ""]
     ]
     assert await rows("segment", "displayName", "kind", "memberCount") == [["重点", "List", "1"]]
     assert await rows("segment_customer", "displayName", parent_id=ids["segment"]) == [["'=华为"]]
@@ -322,6 +323,9 @@ async def test_what_belongs_to_customers_goes_out_as_well(service: Harness, comp
     assert await rows("customer", "displayName", filter='displayName = "用友"', **both) == [["用友"]]
     assert await rows("segment_customer", "displayName", parent_id=ids["segment"], **both) == [["'=华为"]]
     assert await rows("pool_customer", "displayName") == []
+    back = pool_service_pb2.ReturnCustomerRequest(id=ids["other"], reason="no time")
+    await service.ask(who, "kehu.customers.v1.PoolService/ReturnCustomer", back, customer_pb2.Customer)
+    assert await rows("pool_customer", "displayName", "returnReason") == [["用友", "no time"]]
 
     nosy = somebody(who.tenant, rights={
         "customers": Rights(Reach.ALL), "exports": Rights(Reach.ALL, Reach.OWN),

@@ -14,7 +14,7 @@ from kehu.customfields.v1 import custom_fields_pb2
 from kehu.exports.v1 import exports_pb2 as pb
 from kehu.identity.v1 import person_pb2, person_service_pb2, session_pb2, session_service_pb2, tenant_pb2
 from kehu.imports.v1 import imports_pb2
-from kehu.leads.v1 import lead_pb2, lead_service_pb2
+from kehu.leads.v1 import absence_service_pb2, assignment_pb2, lead_pb2, lead_service_pb2
 
 from chassis.errors import Code, Problem
 from chassis.imports.workbook import read_workbook
@@ -274,8 +274,14 @@ async def test_the_pool_and_what_belongs_to_a_lead(service: Harness) -> None:
         ["来源", "UTM 来源", "UTM 活动"], ["其他", "'=wx", "spring"]
     ]  # fmt: skip
     assert len(await rows("lead_touch", parent_id=lead.id)) == 1
-    assert (await rows("pool_lead", columns=["name"], filter="status = NEW"))[1:] == [["nobody's"]]
-    assert len(await rows("absence")) == 1
+    pooled = await rows("pool_lead", columns=["name", "returnReason"], filter="status = NEW")
+    assert pooled[1:] == [["nobody's", "no time"]]
+    absence = assignment_pb2.Absence(owner_id=str(boss.person_id), note="away")
+    absence.from_time.FromJsonString("2024-01-01T00:00:00Z")
+    absence.until_time.FromJsonString("2024-01-02T00:00:00Z")
+    away = absence_service_pb2.CreateAbsenceRequest(absence=absence)
+    await service.ask(boss, "kehu.leads.v1.AbsenceService/CreateAbsence", away, assignment_pb2.Absence)
+    assert (await rows("absence", columns=["note"]))[1:] == [["away"]]
     own = replace(boss, rights={"leads": Rights(Reach.ALL), "exports": Rights(Reach.ALL, Reach.OWN)},
                   person_id=somebody("export-parents").person_id)  # fmt: skip
     for who, kind, asked, code in (

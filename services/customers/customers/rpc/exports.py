@@ -22,7 +22,7 @@ from chassis.exports.columns import (
     Reference,
     Style,
 )
-from chassis.exports.rpc import Exporter, Exports, chosen, only_whole
+from chassis.exports.rpc import Exporter, Exports, chosen, only_whole, seen_names
 from chassis.imports.values import told
 from chassis.mapping import plain_decimal
 from chassis.money import digits
@@ -64,17 +64,11 @@ _RELATIONS = {
 }  # fmt: skip
 
 
-async def _names(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
-    """The names of customers that the caller may see."""
-    rule, reach = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2, shares=SHARES)
-    rows = await call.database.read(
-        call.who,
-        "SELECT t.id, t.display_name FROM customers t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "  # noqa: S608 (the rule of visibility has places for its values)
-        + rule,
-        list(ids),
-        *reach,
-    )
-    return {row["id"]: row["display_name"] for row in rows}
+_names = seen_names(
+    "customers",
+    "SELECT t.id, t.display_name AS name FROM customers t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND ",
+    shares=SHARES,
+)
 
 
 def _known(number: int) -> int | None:
@@ -175,12 +169,22 @@ def _products(products: Sequence[Mapping[str, Any]]) -> list[str]:
     out: list[str] = []
     for one in products:
         prices = [
-            plain_decimal(Decimal(one[name]).scaleb(-digits(one["currency"])))
-            for name in ("lowest_price", "highest_price")
+            f"{sign} {_money(one[name], one['currency'])}"
+            for sign, name in (("≥", "lowest_price"), ("≤", "highest_price"))
             if one[name] is not None
         ]
-        out.append(one["name"] + (f" ({' - '.join(prices)} {one['currency']})" if prices else ""))
+        told = ", ".join([*prices, *([one["notes"]] if one["notes"] else [])])
+        out.append(one["name"] + (f" ({told})" if told else ""))
     return out
+
+
+def _money(minor: int, currency: str) -> str:
+    return f"{plain_decimal(Decimal(minor).scaleb(-digits(currency)))} {currency}"
+
+
+def _owed(arrears: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a partner owes, in each currency."""
+    return [_money(one["amount"], one["currency"]) for one in arrears]
 
 
 async def _of_segment(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
@@ -253,6 +257,12 @@ _CUSTOMER = (
     Column("lastServiceTime", "Last service", "最近服务时间", "last_service_time"),
     RECORD_ID,
 )
+_IN_POOL = (
+    *(column for column in _CUSTOMER if column.field != "owner"),
+    Reference("previousOwner", "Previous owner", "原负责人", "previous_owner_id"),
+    Column("poolTime", "In the pool since", "进入公海时间", "pool_time"),
+    Column("returnReason", "Reason of return", "退回原因", "return_reason"),
+)
 
 EXPORTS = Exports(
     Exporter(
@@ -314,7 +324,7 @@ EXPORTS = Exports(
         POOL,
         "Customer pool",
         "客户公海",
-        _CUSTOMER,
+        _IN_POOL,
         names={"customer": _names},
         importer=imports.CUSTOMERS,
         value_lists=VALUE_LISTS,
@@ -351,7 +361,7 @@ EXPORTS = Exports(
             Listed("discountLevel", "Discount level", "折扣等级", "discount_level", "discount_level"),
             Column("discountPercent", "Discount percent", "折扣率", "discount_percent"),
             Amount("creditLimit", "Credit limit", "信用额度", "credit_limit"),
-            Amount("arrears", "Arrears", "欠款", "arrears_amount", currency_column="arrears_currency"),
+            Derived("arrears", "Arrears", "欠款", "arrears", _owed),
             Column("inArrears", "In arrears", "有欠款", "in_arrears"),
             Column("overCredit", "Over credit", "超出额度", "over_credit"),
             Reference("owner", "Owner", "负责人", "owner_id"),

@@ -92,6 +92,11 @@ _LEAD = (
     Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
     RECORD_ID,
 )
+_IN_POOL = (
+    *(column for column in _LEAD if column.field != "owner"),
+    Column("poolTime", "In the pool since", "进入公海时间", "pool_time"),
+    Column("returnReason", "Reason of return", "退回原因", "return_reason"),
+)
 
 EXPORTS = Exports(
     Exporter(LEADS, "Leads", "线索", _LEAD, importer=IMPORTER),
@@ -99,7 +104,7 @@ EXPORTS = Exports(
         POOL,
         "Lead pool",
         "线索公海",
-        _LEAD,
+        _IN_POOL,
         importer=IMPORTER,
         kind="pool_lead",
         right="leads",
@@ -146,6 +151,7 @@ EXPORTS = Exports(
             Column("dueTime", "Due", "计划时间", "due_time"),
             Column("note", "Note", "备注", "note"),
             Reference("creator", "By", "操作人", "created_by"),
+            Column("cadenceId", "Cadence id", "跟进计划标识", "cadence_id"),
             RECORD_ID,
         ),
         kind="lead_touch",

@@ -1,17 +1,14 @@
 """Campaigns, their members and web forms as files."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Any
-from uuid import UUID
 
 from kehu.exports.v1 import exports_pb2 as pb
 
 from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Reference
-from chassis.exports.rpc import Exporter, Exports, chosen
-from chassis.principal import Act
+from chassis.exports.rpc import Exporter, Exports, chosen, seen_names
 from chassis.rpc import Call
-from chassis.visibility import visible_text
 from marketing.attribution import NONE
 from marketing.rpc.campaigns import CAMPAIGNS, results_by_id
 from marketing.rpc.forms import FORMS
@@ -34,17 +31,10 @@ _MEMBERS = {
 _FORMS = {"OPEN": ("Open", "开放"), "CLOSED": ("Closed", "已关闭")}
 
 
-async def _campaigns(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
-    """The names of campaigns that the caller may see."""
-    rule, reach = visible_text(call.who, "campaigns", Act.READ, "owner_id", "team_id", first=2)
-    rows = await call.database.read(
-        call.who,
-        "SELECT t.id, t.name FROM campaigns t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "  # noqa: S608 (the rule of visibility has places for its values)
-        + rule,
-        list(ids),
-        *reach,
-    )
-    return {row["id"]: row["name"] for row in rows}
+_campaigns = seen_names(
+    "campaigns",
+    "SELECT t.id, t.name FROM campaigns t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND ",
+)
 
 
 async def _with_results(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:

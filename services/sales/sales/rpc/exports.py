@@ -1,15 +1,10 @@
 """Opportunities, products, orders and activities as files."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Cell, Choice, Column, Reference, Style
-from chassis.exports.rpc import Exporter, Exports
-from chassis.principal import Act
-from chassis.rpc import Call
-from chassis.visibility import visible_text
+from chassis.exports.rpc import Exporter, Exports, seen_names
 from sales import imports
 from sales.rpc.activities import ACTIVITIES
 from sales.rpc.opportunities import OPPORTUNITIES
@@ -38,17 +33,10 @@ _DOINGS = {
 }
 
 
-async def _opportunities(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
-    """The names of opportunities that the caller may see."""
-    rule, reach = visible_text(call.who, "opportunities", Act.READ, "owner_id", "team_id", first=2)
-    rows = await call.database.read(
-        call.who,
-        "SELECT t.id, t.name FROM opportunities t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "  # noqa: S608 (the rule of visibility has places for its values)
-        + rule,
-        list(ids),
-        *reach,
-    )
-    return {row["id"]: row["name"] for row in rows}
+_opportunities = seen_names(
+    "opportunities",
+    "SELECT t.id, t.name FROM opportunities t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND ",
+)
 
 
 @dataclass(frozen=True)
