@@ -53,6 +53,11 @@ _BY_PREFIX = {
     "/v1/customers/valueLists/": "customer_value_list_id",
     "/v1/customers/bulkEdits/": "customer_bulk_edit_id", "/v1/leads/bulkEdits/": "lead_bulk_edit_id",
     "/v1/sales/bulkEdits/": "product_bulk_edit_id",
+    **{
+        f"/v1/{domain}/{name}s/": f"{domain}_{key}_id"
+        for domain in ("customers", "leads")
+        for name, key in (("duplicateSweep", "duplicate_sweep"), ("duplicatePair", "duplicate_pair"))
+    },
     "/v1/customers/savedViews/": "customer_saved_view_id", "/v1/leads/savedViews/": "lead_saved_view_id",
     "/v1/sales/savedViews/": "order_saved_view_id", "/v1/servicedesk/savedViews/": "ticket_saved_view_id",
     **{
@@ -99,6 +104,12 @@ def imported(domain: str) -> str:
     return _IMPORTED[domain]
 
 
+def pair_of(world: World, domain: str) -> list[str]:
+    """The ids of two records of that domain that are much alike, and not the same."""
+    names = {"customers": ("customer_id", "to_customer_id"), "leads": ("lead_id", "merged_lead_id")}
+    return [world.ids[name] for name in names[domain]]
+
+
 def record_for(world: World, service: str, domain: str) -> str:
     """The id of a record that the methods of that service are about; the customer where they are about none."""
     name = service.rpartition(".")[2]
@@ -110,6 +121,9 @@ def record_for(world: World, service: str, domain: str) -> str:
         return world.ids[f"{imported(domain)}_value_list_id"]
     if name == "BulkEditService":
         return world.ids[f"{imported(domain)}_bulk_edit_id"]
+    if name in ("DuplicateSweepService", "DuplicatePairService"):
+        kind = "sweep" if name == "DuplicateSweepService" else "pair"
+        return world.ids[f"{domain}_duplicate_{kind}_id"]
     if name == "SavedViewService":
         return world.ids[f"{changing(domain)}_saved_view_id"]
     if name in ("HistoryService", "NoteService", "AttachmentService"):
@@ -226,6 +240,11 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     make("cadence_id", "/v1/cadences", {**asleep, "steps": [{"channel": "CONTACT_CHANNEL_PHONE"}]})
     away = {"fromTime": "2020-01-01T00:00:00Z", "untilTime": "2020-01-02T00:00:00Z", "note": mark}
     make("absence_id", "/v1/absences", away)
+    for domain in ("customers", "leads"):
+        kind = changing(domain)
+        apart = {"recordType": kind, "recordIds": pair_of(world, domain)}
+        make(f"{domain}_duplicate_pair_id", f"/v1/{domain}/duplicatePairs:setAside", apart)
+        make(f"{domain}_duplicate_sweep_id", f"/v1/{domain}/duplicateSweeps", {"recordType": kind})
     for domain in ("customers", "leads", "sales", "servicedesk"):
         _furnish_papers(world, domain, mark)
     for domain, kind in _IMPORTED.items():

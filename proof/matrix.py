@@ -19,7 +19,7 @@ from chassis.validation.rules import IMMUTABLE, behaviors, rules_of
 from gateway.contracts import Method, load
 from gateway.routes import Route, routes
 from kehu_local.suite import Suite
-from proof.company import MARK, Rows, World, changing, claims_of, imported, record_for
+from proof.company import MARK, Rows, World, changing, claims_of, imported, pair_of, record_for
 from proof.requests import body_of, request_of
 
 METHODS = load().methods
@@ -119,19 +119,22 @@ def owned(method: Method) -> Owned:
             return Owned.MAKER
         case "ReportService" if method.name != "GetFreshness":
             return Owned.OWNER
+        case "DuplicateSweepService":
+            return Owned.NOBODY  # whoever reads records of that kind sees how far a sweep of all of them is
         case (
             "CustomerFacetService"
             | "CustomerValueService"
             | "PointsService"
             | "RelationService"
             | "DuplicateService"
+            | "DuplicatePairService"
             | "TrashService"
             | "ShareService"
             | "PoolService"
             | "TransferService"
             | "ContactViewService"
         ):
-            return Owned.OWNER  # the customer's, or those of both customers
+            return Owned.OWNER  # the record's, or those of both records
         case "SearchService":
             return Owned.NOBODY if method.domain == "identity" else Owned.OWNER
         case "NoteService" | "AttachmentService":
@@ -459,6 +462,8 @@ def request_for(method: Method, world: World, caller: Caller) -> Any:
     if method.name == "CleanLeads":
         for step in request.steps:
             step.lead_id, step.etag = world.ids["lead_id"], STALE
+    if method.name == "SetAsideDuplicatePair":
+        request.record_ids[:] = pair_of(world, method.domain)
     if method.name == "FindLeadDuplicates":
         request.lead_id = ""  # of one that is to be created: looked at are all that are there
     if method.name in ("CreateLead", "CaptureLead"):

@@ -37,7 +37,7 @@ always.
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -180,6 +180,7 @@ class Listing:
         seen_through: tuple[str, str] | None = None,
         narrowings: Mapping[str, str] | None = None,
         shares: Shares | None = None,
+        seen: Callable[[Principal, list[object]], str] | None = None,
     ) -> None:
         """`right` names the kind of right that decides which rows are seen; None shows all of the tenant's
         (the caller narrows with `where`). `columns` are those of the answer; left out, all but the search
@@ -189,7 +190,8 @@ class Listing:
         `seen_through` names a table with owner and team of its own, and its column that holds a row's id: a row is seen by
         whoever may see one of its entries there, too. `narrowings` are further names for `where`, as conditions in which {}
         stands for the value. `shares` names the records whose shares let their rows here be seen, too; those of a
-        Shareable table are its own."""
+        Shareable table are its own. `seen` says by a condition on `t`, whose values go behind those it is given, who sees a
+        row that says so in no column of its own."""
         described: Any = getattr(table, "__table__")  # noqa: B009 (SQLModel adds it at run time)
         existing = {str(column.name) for column in described.columns}
         here = [f for f in fields.values() if f.beside is None]
@@ -215,6 +217,7 @@ class Listing:
         self._through = seen_through
         self._narrowings = dict(narrowings or {})
         self._shares = shares or (Shares(self.record_type) if issubclass(table, Shareable) else None)
+        self._seen = seen
         self._statements: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._filters: OrderedDict[tuple[str, int], Sql] = OrderedDict()
         self._orders: dict[str, tuple[Key, ...]] = {}
@@ -494,6 +497,8 @@ class Listing:
         return conditions
 
     def _reach(self, who: Principal, args: list[object]) -> str:
+        if self._seen is not None:
+            return self._seen(who, args)
         if self.right is None:
             return "true"
         owner, team = (self._owner, self._team) if self._owned else (None, None)

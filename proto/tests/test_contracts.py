@@ -105,7 +105,7 @@ def field_of(message: Descriptor, path: str) -> FieldDescriptor | None:
 
 SHARED = {
     "rules", "imports", "exports", "history", "customfields", "valuelists", "savedviews", "bulkedits", "search", "shares",
-    "notes", "attachments", "privacy",
+    "duplicates", "notes", "attachments", "privacy",
 }  # fmt: skip
 """Packages of messages that several domains have in common."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from google.type.money_pb2 import Money
+from kehu.duplicates.v1 import duplicates_pb2 as pairs_pb2
 from kehu.history.v1 import history_pb2
 from kehu.leads.v1 import (
     cleaning_service_pb2,
@@ -382,3 +383,76 @@ async def test_nothing_is_attached_to_what_one_may_not_read(suite: Any) -> None:
         )
         await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", suite.clean(boss, step))
     assert (await suite.now(boss, lead.id)).etag == "1"
+
+
+async def test_all_leads_are_swept_for_those_kept_twice(suite: Any) -> None:
+    boss, kehu = somebody("sweeping"), "kehu.leads.v1.DuplicatePairService/"
+
+    async def swept() -> pairs_pb2.DuplicateSweep:
+        asked: Any = pairs_pb2.CreateDuplicateSweepRequest(record_type="lead")
+        sweep = await suite.ask(
+            boss, "DuplicateSweepService/CreateDuplicateSweep", asked, pairs_pb2.DuplicateSweep
+        )
+        asked = pairs_pb2.GetDuplicateSweepRequest(id=sweep.id)
+
+        async def over() -> bool:
+            nonlocal sweep
+            sweep = await suite.ask(
+                boss, "DuplicateSweepService/GetDuplicateSweep", asked, pairs_pb2.DuplicateSweep
+            )
+            return sweep.state == pairs_pb2.DUPLICATE_SWEEP_STATE_SUCCEEDED
+
+        await eventually(over, 60)
+        return sweep
+
+    async def pairs(state: str = "OPEN", who: Principal = boss) -> set[frozenset[str]]:
+        asked = pairs_pb2.ListDuplicatePairsRequest(
+            record_type="lead", state=pairs_pb2.DuplicatePairState.Value(f"DUPLICATE_PAIR_STATE_{state}")
+        )
+        page = await suite.leads.ask(
+            who, kehu + "ListDuplicatePairs", asked, pairs_pb2.ListDuplicatePairsResponse
+        )
+        return {frozenset((pair.first.id, pair.second.id)) for pair in page.duplicate_pairs}
+
+    async def like(id: str) -> set[str]:
+        asked = cleaning_service_pb2.FindLeadDuplicatesRequest(lead_id=id)
+        found = await suite.ask(
+            boss, "CleaningService/FindLeadDuplicates", asked, cleaning_service_pb2.LeadDuplicates
+        )
+        return {one.id for one in found.duplicates}
+
+    one = (await suite.lead(boss, name="张三", company_name="深圳市华为技术开发有限公司", phone=PHONE)).id
+    other = (await suite.lead(boss, name="张 三", company_name="华为技木开发")).id
+    phone = (await suite.lead(boss, name="李四", phone=PHONE)).id
+    company = (await suite.lead(boss, company_name="华为技术开发（上海）有限公司")).id
+    gone = (await suite.lead(boss, name="王五", phone=PHONE)).id
+    no_use: Any = lead_service_pb2.DisqualifyLeadRequest(
+        id=gone, reason=lead_pb2.DISQUALIFY_REASON_INVALID_DATA
+    )
+    await suite.ask(boss, "LeadService/DisqualifyLead", no_use, lead_pb2.Lead)
+    done = await swept()
+    # Each lead has the pairs that the search for it finds; who is disqualified has none.
+    found = await pairs()
+    assert done.total_records == 4 and done.found_pairs == len(found)
+    for id in (one, other, phone, company):
+        assert {next(iter(pair - {id})) for pair in found if id in pair} == await like(id)
+    assert {frozenset((one, other)), frozenset((one, phone)), frozenset((one, company))} <= found
+    # Set aside, they are not proposed, and neither is what takes one of them in.
+    aside = pairs_pb2.SetAsideDuplicatePairRequest(record_type="lead", record_ids=[one, phone])
+    await suite.leads.ask(boss, kehu + "SetAsideDuplicatePair", aside, pairs_pb2.DuplicatePair)
+    assert phone not in await like(one) and one not in await like(phone)
+    merged = await merge(suite, boss, other, one)
+    assert await pairs("MERGED") == {frozenset((one, other))} and await pairs("SET_ASIDE") == {
+        frozenset((other, phone))
+    }
+    assert phone not in await like(other)
+    assert (await swept()).set_aside_pairs == 1
+    await undo(suite, boss, merged.id)
+    assert await pairs("MERGED") == set() and await pairs("SET_ASIDE") == {frozenset((one, phone))}
+    assert frozenset((one, other)) in await pairs()
+    theirs = somebody("sweeping", rights={"leads": Rights(Reach.OWN, Reach.OWN)})
+    assert await pairs(who=theirs) == set() and await pairs("SET_ASIDE", theirs) == set()
+    await refused(
+        Code.NOT_FOUND, "NOT_FOUND",
+        suite.leads.ask(theirs, kehu + "SetAsideDuplicatePair", aside, pairs_pb2.DuplicatePair),
+    )  # fmt: skip

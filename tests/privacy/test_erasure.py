@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from kehu.customers.v1 import privacy_service_pb2
@@ -410,9 +410,18 @@ async def test_somebody_else_with_the_same_number_is_left_alone(house: House) ->
     wanted["excludedRecords"] = [{"recordType": "contact", "recordId": theirs["contact"]}]
     preview = await house.ask("customers.PrivacyService/PreviewErasure", wanted)
     assert [one["recordId"] for one in preview["records"]] == [mine["contact"]]
+    # Somebody knows that they are two: that, too, says of the one that there was the other.
+    two = {"recordType": "contact", "recordIds": [mine["contact"], theirs["contact"]]}
+    await house.ask("customers.DuplicatePairService/SetAsideDuplicatePair", two)
     begun = await house.ask("customers.PrivacyService/CreateErasure", {"erasure": wanted})
     await _erased(house, begun["id"])
     assert await house.places([it.name, it.email]) == []
+    rows = await house.parts["customers"].running.database.read(
+        house.who,
+        "SELECT 1 FROM duplicate_pairs WHERE first_id = $1 OR second_id = $1",
+        UUID(mine["contact"]),
+    )
+    assert rows == []
     left = await house.ask("customers.ContactService/GetContact", {"id": theirs["contact"]})
     assert (left["displayName"], left["phones"][0]["number"]) == (colleague.name, it.phone)
 

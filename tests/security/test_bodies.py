@@ -10,7 +10,7 @@ from kehu.rules.v1 import rules_pb2
 from chassis.validation.rules import IMMUTABLE, OUTPUT_ONLY, behaviors, rules_of
 from gateway.contracts import load
 from gateway.routes import Route, routes
-from proof.company import World, changing, furnished, imported, record_for
+from proof.company import World, changing, furnished, imported, pair_of, record_for
 from proof.requests import body_of, request_of
 from tests.security.conftest import Program, keyed
 
@@ -76,6 +76,8 @@ def body_for(route: Route, world: World) -> dict[str, Any]:
     if route.method.name == "CreateBulkEdit":
         request.record_type = imported(route.method.domain)
         request.change.values.struct_value.update({"customFields": {"own": "x"}})
+    if route.method.name == "SetAsideDuplicatePair":
+        request.record_ids[:] = pair_of(world, route.method.domain)
     if route.method.name == "CreateErasure":
         # A company is no person: nobody is to be gone for those who come after.
         request.erasure.record_type, request.erasure.record_id = "customer", world.ids["customer_id"]

@@ -13,6 +13,8 @@ from uuid import UUID
 
 from chassis.company_names import core_name, fragments, likeness
 from chassis.database import Database
+from chassis.duplicates.pair import set_apart
+from chassis.duplicates.swept import Key, Namesakes
 from chassis.principal import Act, Principal
 from chassis.search import Query, equal_to, holding, normalised, phone_forms
 from chassis.visibility import Holder, covers
@@ -164,20 +166,23 @@ def scored(one: Traits, other: Traits) -> tuple[int, list[Reason]]:
     return round(100 * score), found
 
 
-def searches(traits: Traits) -> list[tuple[Query, int]]:
-    """What is asked of the index, each with the most that is taken of it."""
-    equal: list[str] = [*traits.emails, *traits.tax_numbers]
-    for phone in traits.phones:
-        equal += phone_forms(phone)[:1]
-    equal += [account.rpartition(" ")[2] for account in traits.accounts]
+def keys(traits: Traits) -> list[Key]:
+    """By what the index is asked for others that may be the same."""
+    equal = [("EMAIL", address, address) for address in traits.emails]
+    equal += [("TAX_NUMBER", number, number) for number in traits.tax_numbers]
+    equal += [("PHONE", phone, digits) for phone in traits.phones for digits in phone_forms(phone)[:1]]
+    equal += [("ACCOUNT", account, account.rpartition(" ")[2]) for account in traits.accounts]
     alike: list[Query | None] = []
     if traits.company:
-        equal += [traits.name, traits.core]
+        equal += [("NAME", traits.name, traits.name), ("CORE_NAME", traits.core, traits.core)]
         if len(traits.core) > _SHORT_CORE:
             alike.append(holding([traits.core]))
         alike += [holding(parts) for parts in fragments(traits.core)]
-    asked = [(query, _MOST_EQUAL) for text in dict.fromkeys(equal) if (query := equal_to(text))]
-    return asked + [(query, _MOST_ALIKE) for query in dict.fromkeys(alike) if query]
+    found = {query: Key(reason, value, query) for reason, value, text in equal if (query := equal_to(text))}
+    for query in alike:
+        if query:
+            found.setdefault(query, Key("SIMILAR_NAME", traits.name, query, hint=_MOST_ALIKE))
+    return list(found.values())
 
 
 _SHORT_CORE = 2
@@ -203,9 +208,12 @@ _HOLDERS = (
 
 def _asked(traits: Traits) -> list[dict[str, Any]]:
     return [
-        {"grams": query.grams, "words": query.words, "phrase": query.phrase, "most": most}
-        for query, most in searches(traits)
-    ]
+        {
+            "grams": key.query.grams, "words": key.query.words, "phrase": key.query.phrase,
+            "most": key.hint or _MOST_EQUAL,
+        }
+        for key in keys(traits)
+    ]  # fmt: skip
 
 
 async def customers_like(
@@ -214,6 +222,7 @@ async def customers_like(
     """The customers that may be the same as one with these traits, but for `itself`."""
     rows = await database.read(who, _CUSTOMERS, _asked(traits))
     found = _ranked(rows, traits, customer_traits, itself, least)
+    found = await _not_apart(database, who, "customer", itself, found)
     return _parted(found, who, most, {})
 
 
@@ -225,6 +234,7 @@ async def contacts_like(
         who, _CONTACTS, _asked(traits), list(traits.customers), normalised(traits.name)
     )
     found = _ranked(rows, traits, contact_traits, itself, least)
+    found = await _not_apart(database, who, "contact", itself, found)
     through: dict[UUID, list[Holder]] = {}
     for row in await database.read(who, _HOLDERS, [one.row["id"] for one in found]) if found else ():
         through.setdefault(row["contact_id"], []).append(_holder(row))
@@ -241,6 +251,37 @@ def _ranked(
             if why and score >= (least or LEAST_SCORE):
                 found.append(Duplicate(row, score, why))
     return sorted(found, key=lambda one: (-one.score, one.row["created_at"], one.row["id"]))
+
+
+async def _not_apart(
+    database: Database, who: Principal, kind: str, itself: UUID | None, found: list[Duplicate]
+) -> list[Duplicate]:
+    """Without those of whom somebody has said that they are not the same."""
+    apart = await set_apart(database, who, kind, itself, [one.row["id"] for one in found])
+    return [one for one in found if one.row["id"] not in apart]
+
+
+# One statement for all of them; a customer may have more contacts than are looked through.
+_MOST_COLLEAGUES = 500
+_COLLEAGUES = (
+    "SELECT m.contact_id, m.customer_id, count(*) AS many, array_agg(c.id) FILTER (WHERE c.id <> m.contact_id"
+    " AND lower(c.display_name) = lower(m.display_name)) AS namesakes"
+    " FROM (SELECT id AS contact_id, customer_id, display_name FROM contacts WHERE id = ANY($1::uuid[])"
+    " UNION SELECT a.contact_id, a.customer_id, c.display_name FROM contact_affiliations a"
+    " JOIN contacts c ON c.id = a.contact_id WHERE a.contact_id = ANY($1::uuid[])) m, LATERAL"
+    " ((SELECT c.id, c.display_name FROM contacts c WHERE c.customer_id = m.customer_id AND c.deleted_at IS NULL LIMIT $2)"
+    " UNION (SELECT c.id, c.display_name FROM contact_affiliations a JOIN contacts c ON c.id = a.contact_id"
+    " AND c.deleted_at IS NULL WHERE a.customer_id = m.customer_id LIMIT $2)) c"
+    " GROUP BY m.contact_id, m.customer_id"
+)
+
+
+async def namesakes(database: Database, who: Principal, ids: Sequence[UUID]) -> Namesakes:
+    """Contacts of the same customer with the same name as one of these."""
+    rows = await database.read(who, _COLLEAGUES, list(ids), _MOST_COLLEAGUES + 1)
+    pairs = [(row["contact_id"], id) for row in rows for id in row["namesakes"] or ()]
+    crowded = {row["customer_id"] for row in rows if row["many"] > _MOST_COLLEAGUES}
+    return Namesakes(pairs, [("SAME_CUSTOMER", str(id)) for id in sorted(crowded)])
 
 
 def _column(row: Any, name: str) -> Any:

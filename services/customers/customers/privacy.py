@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import text
 
 from chassis.database import Transaction
+from chassis.duplicates.pair import pairs_erased
 from chassis.privacy.holding import Holding
 from chassis.privacy.papers import papers_of
 from chassis.privacy.privacy import Privacy
@@ -33,6 +34,7 @@ _OUT_OF_MERGES = text(
 
 
 async def _forget_kept(tx: Transaction, kind: str, id: Any) -> None:
+    await pairs_erased(tx, kind, id)
     await tx.session.execute(_FORGET_TRASH, {"id": id})
     await tx.session.execute(_FORGET_MERGE, {"id": id})
     for statement in (_OUT_OF_TRASH, _OUT_OF_MERGES):
@@ -92,6 +94,8 @@ PRIVACY = Privacy(
     others={
         "segments": "names of segments, and rules", "saved_views": "names of lists",
         "competitors": "names of companies and things", "duplicate_rules": "what is done, by three words",
+        "duplicate_pairs": "who is like whom; of a person's record nothing is left in it",
+        "duplicate_sweeps": "what many have in common, which is forgotten with each erasure",
         "trash": "of a person's record nothing is left in it; of others the person is taken out",
     },
     left=("erasures",),  # there it is kept who is meant until all is done

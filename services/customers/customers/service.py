@@ -11,6 +11,8 @@ from chassis.bulk_edits.edit import BulkEditProgressed
 from chassis.bulk_edits.rpc import bulk_edits_face
 from chassis.custom_fields.field import CustomField, key_taken
 from chassis.custom_fields.rpc import custom_fields_face
+from chassis.duplicates.rpc import pairs_face, sweeps_face
+from chassis.duplicates.sweep import DuplicateSweepProgressed
 from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.progress import ImportProgressed
@@ -69,6 +71,7 @@ from customers.rpc import pool as pool_face
 from customers.rpc import sharing as sharing_face
 from customers.rpc import trash as trash_face
 from customers.rpc.bulk_edits import BULK_EDITS
+from customers.rpc.duplicate_sweeps import DUPLICATES
 from customers.rpc.exports import EXPORTS
 from customers.rpc.lead_papers import LEAD_PAPERS, take_over
 from customers.rpc.papers import SUBJECTS
@@ -99,6 +102,8 @@ SERVICE = Service(
         contact_views.face,
         facet.face,
         bulk_edits_face("kehu.customers.v1.BulkEditService", BULK_EDITS),
+        sweeps_face("kehu.customers.v1.DuplicateSweepService", DUPLICATES),
+        pairs_face("kehu.customers.v1.DuplicatePairService", DUPLICATES),
         saved_views_face("kehu.customers.v1.SavedViewService", SAVED_VIEWS),
         searches.face,
         import_face("kehu.customers.v1.ImportService", IMPORTS),
@@ -134,6 +139,7 @@ SERVICE = Service(
     publishes={
         ImportProgressed: events.ImportProgressed,
         BulkEditProgressed: events.BulkEditProgressed,
+        DuplicateSweepProgressed: events.DuplicateSweepProgressed,
         SavedViewCreated: events.SavedViewCreated,
         SavedViewUpdated: events.SavedViewUpdated,
         SavedViewDeleted: events.SavedViewDeleted,
@@ -197,6 +203,7 @@ SERVICE = Service(
         **IMPORTS.jobs,
         **CUSTOM_FIELDS.jobs,
         **BULK_EDITS.jobs,
+        **DUPLICATES.jobs,
         **ATTACHMENT_JOBS,
         LEAD_PAPERS: take_over,
         night.NIGHT: night.spend_night,

@@ -1,11 +1,13 @@
 """Duplicates: what is found, why, and by whom."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from kehu.customers.v1 import (
     contact_pb2,
     contact_service_pb2,
@@ -13,12 +15,22 @@ from kehu.customers.v1 import (
     customer_service_pb2,
     duplicate_pb2,
     duplicate_service_pb2,
+    merge_pb2,
+    merge_service_pb2,
+    share_service_pb2,
+    trash_pb2,
+    trash_service_pb2,
 )
+from kehu.duplicates.v1 import duplicates_pb2 as pb
 
+from chassis.duplicates import runs, sweep
+from chassis.duplicates.runs import Sweeping
+from chassis.duplicates.swept import MOST_ALIKE
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import refused, somebody
+from chassis.testing import eventually, refused, somebody
+from customers.rpc.duplicate_sweeps import DUPLICATES as SWEPT
 from customers.testing import Company
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,6 +38,7 @@ RULE: dict[str, Any] = {
     "customers": duplicate_pb2.DUPLICATE_ACTION_REFUSE,
     "contacts": duplicate_pb2.DUPLICATE_ACTION_REFUSE,
 }
+OWN = {"customers": Rights(Reach.OWN, Reach.OWN)}
 CUSTOMERS = "kehu.customers.v1.CustomerService/"
 CONTACTS = "kehu.customers.v1.ContactService/"
 DUPLICATES = "kehu.customers.v1.DuplicateService/"
@@ -312,3 +325,391 @@ async def test_a_rule_refuses_contacts_and_one_of_two_at_once(company: Company) 
     made_ones = [one for one in outcomes if isinstance(one, str)]
     assert len(made_ones) == 1, outcomes
     assert {one.reason for one in outcomes if isinstance(one, Problem)} == {"PROBABLE_DUPLICATES"}
+
+
+# ---- all of them
+
+
+SWEEPS = "kehu.customers.v1.DuplicateSweepService/"
+PAIRS = "kehu.customers.v1.DuplicatePairService/"
+OPEN, ASIDE, MERGED = (
+    pb.DUPLICATE_PAIR_STATE_OPEN,
+    pb.DUPLICATE_PAIR_STATE_SET_ASIDE,
+    pb.DUPLICATE_PAIR_STATE_MERGED,
+)
+
+
+async def start(company: Company, kind: str = "customer", who: Principal | None = None) -> pb.DuplicateSweep:
+    request = pb.CreateDuplicateSweepRequest(record_type=kind)
+    return await company.service.ask(
+        who or company.who, SWEEPS + "CreateDuplicateSweep", request, pb.DuplicateSweep
+    )
+
+
+async def stands(company: Company, id: str, who: Principal | None = None) -> pb.DuplicateSweep:
+    request = pb.GetDuplicateSweepRequest(id=id)
+    return await company.service.ask(
+        who or company.who, SWEEPS + "GetDuplicateSweep", request, pb.DuplicateSweep
+    )
+
+
+async def swept(company: Company, kind: str = "customer") -> pb.DuplicateSweep:
+    begun = await start(company, kind)
+
+    async def over() -> bool:
+        return (await stands(company, begun.id)).state != pb.DUPLICATE_SWEEP_STATE_RUNNING
+
+    await eventually(over, 60)
+    done = await stands(company, begun.id)
+    assert done.state == pb.DUPLICATE_SWEEP_STATE_SUCCEEDED and done.processed_records == done.total_records
+    return done
+
+
+async def pairs(
+    company: Company,
+    state: pb.DuplicatePairState.ValueType = OPEN,
+    who: Principal | None = None,
+    kind: str = "customer",
+    **more: Any,
+) -> list[pb.DuplicatePair]:
+    found: list[pb.DuplicatePair] = []
+    token = ""
+    while True:
+        request = pb.ListDuplicatePairsRequest(
+            record_type=kind, state=state, page_size=2, page_token=token, **more
+        )
+        page = await company.service.ask(
+            who or company.who, PAIRS + "ListDuplicatePairs", request, pb.ListDuplicatePairsResponse
+        )
+        found += page.duplicate_pairs
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+async def apart(
+    company: Company, *ids: str, who: Principal | None = None, kind: str = "customer"
+) -> pb.DuplicatePair:
+    request = pb.SetAsideDuplicatePairRequest(record_type=kind, record_ids=ids)
+    return await company.service.ask(
+        who or company.who, PAIRS + "SetAsideDuplicatePair", request, pb.DuplicatePair
+    )
+
+
+async def again(
+    company: Company, pair: pb.DuplicatePair, who: Principal | None = None, etag: str = ""
+) -> pb.DuplicatePair:
+    request = pb.ReopenDuplicatePairRequest(id=pair.id, etag=etag)
+    return await company.service.ask(
+        who or company.who, PAIRS + "ReopenDuplicatePair", request, pb.DuplicatePair
+    )
+
+
+async def merged(company: Company, *ids: str, kind: str = "Customer") -> merge_pb2.Merge:
+    request: Any = getattr(merge_service_pb2, f"Merge{kind}sRequest")(id=ids[0], merged_ids=ids[1:])
+    return await company.service.ask(
+        company.who, f"kehu.customers.v1.MergeService/Merge{kind}s", request, merge_pb2.Merge
+    )
+
+
+async def unmerged(company: Company, merge: merge_pb2.Merge) -> None:
+    request = merge_service_pb2.UndoMergeRequest(id=merge.id)
+    await company.service.ask(
+        company.who, "kehu.customers.v1.MergeService/UndoMerge", request, merge_pb2.Merge
+    )
+
+
+async def deleted(company: Company, id: str) -> None:
+    request = customer_service_pb2.DeleteCustomerRequest(id=id)
+    await company.service.ask(company.who, CUSTOMERS + "DeleteCustomer", request, Empty)
+
+
+def two(pair: pb.DuplicatePair) -> frozenset[str]:
+    return frozenset((pair.first.id, pair.second.id))
+
+
+def twos(found: Iterable[pb.DuplicatePair]) -> set[frozenset[str]]:
+    return {two(pair) for pair in found}
+
+
+async def test_a_sweep_tells_as_pairs_what_is_found_of_each(company: Company) -> None:
+    phone, tax = "13800001234", "91110108MA01ABCD1X"
+    named = await made(company, display_name="深圳市华为技术开发有限公司", phone=phone, tax_number=tax)
+    same = await made(company, display_name="华为技术开发（上海）有限公司", phone=phone, tax_number=tax)
+    slip = await made(company, display_name="华为技木开发")
+    mail = await made(company, display_name="丙", email="a@b.example")
+    also = await made(company, display_name="丁", email="A@B.example")
+    await made(company, display_name="戊")
+    done = await swept(company)
+    assert (done.total_records, done.found_pairs, done.new_pairs, done.frequent_value_count) == (6, 4, 4, 0)
+    found = await pairs(company)
+    assert [pair.score for pair in found] == sorted((pair.score for pair in found), reverse=True)
+    assert twos(found) == {
+        frozenset(ids) for ids in ((named, same), (named, slip), (same, slip), (mail, also))
+    }
+    # Each as the search for one of the two has it, whichever it is.
+    for pair in found:
+        for one, other in ((pair.first.id, pair.second.id), (pair.second.id, pair.first.id)):
+            asked = await find(company, one)
+            twin = next(duplicate for duplicate in asked.duplicates if duplicate.customer.id == other)
+            assert (twin.score, sorted(kinds(twin))) == (pair.score, sorted(pair.reasons))
+    first = found[0]
+    assert (first.state, first.record_type, first.sweep_id) == (OPEN, "customer", done.id)
+    assert (first.first.id, first.first.display_name, first.first.phone) == (
+        named,
+        "深圳市华为技术开发有限公司",
+        "+86" + phone,
+    )
+    assert (
+        first.second.id == same
+        and first.first.etag == "1"
+        and first.first.owner_id == str(company.who.person_id)
+    )
+    request = pb.GetDuplicatePairRequest(id=first.id)
+    assert (
+        await company.service.ask(company.who, PAIRS + "GetDuplicatePair", request, pb.DuplicatePair) == first
+    )
+    assert twos(await pairs(company, filter="score >= 99")) == {frozenset((named, same))}
+    assert twos(await pairs(company, filter="reasons:EMAIL")) == {frozenset((mail, also))}
+    assert twos(await pairs(company, record_id=slip)) == {frozenset((named, slip)), frozenset((same, slip))}
+    assert [one.score for one in await pairs(company, order_by="score")] == [one.score for one in found][::-1]
+    # Nothing is new to a second sweep; what is alike no more is gone after it, what is deleted at once.
+    change = customer_service_pb2.UpdateCustomerRequest(
+        customer=customer_pb2.Customer(id=slip, display_name="别的")
+    )
+    change.update_mask.paths.append("display_name")
+    await company.service.ask(company.who, CUSTOMERS + "UpdateCustomer", change, customer_pb2.Customer)
+    await deleted(company, mail)
+    assert frozenset((mail, also)) not in twos(await pairs(company))
+    done = await swept(company)
+    assert (done.found_pairs, done.new_pairs) == (1, 0)
+    assert [two(pair) for pair in await pairs(company)] == [frozenset((named, same))]
+    request = pb.ListDuplicateSweepsRequest(filter='recordType = "customer" AND state = SUCCEEDED')
+    listed = await company.service.ask(
+        company.who, SWEEPS + "ListDuplicateSweeps", request, pb.ListDuplicateSweepsResponse
+    )
+    assert [one.found_pairs for one in listed.duplicate_sweeps] == [1, 4]
+    assert await pairs(company, who=somebody("c-others")) == []
+
+
+async def test_two_that_are_not_the_same_are_proposed_no_more(company: Company) -> None:
+    phone = "13800001234"
+    one, other, third = [await made(company, display_name=name, phone=phone) for name in ("甲", "乙", "丙")]
+    done = await swept(company)
+    assert done.found_pairs == 3
+    aside = await apart(company, other, one)
+    assert (aside.state, aside.set_aside_person_id, two(aside)) == (
+        ASIDE,
+        str(company.who.person_id),
+        frozenset((one, other)),
+    )
+    assert await apart(company, one, other) == aside  # said already
+    done = await swept(company)
+    assert (done.found_pairs, done.set_aside_pairs, done.new_pairs) == (2, 1, 0)
+    assert frozenset((one, other)) not in twos(await pairs(company)) and twos(
+        await pairs(company, ASIDE)
+    ) == {two(aside)}
+    assert {twin.customer.id for twin in (await find(company, one)).duplicates} == {third}
+    assert {twin.customer.id for twin in (await find(company, other)).duplicates} == {third}
+    # Taken back, it is proposed again by both.
+    (aside,) = await pairs(company, ASIDE)
+    await refused(Code.ABORTED, "ETAG_MISMATCH", again(company, aside, etag="77"))
+    opened = await again(company, aside, etag=aside.etag)
+    assert (opened.state, opened.set_aside_person_id) == (OPEN, "")
+    assert frozenset((one, other)) in twos(await pairs(company))
+    assert {twin.customer.id for twin in (await find(company, one)).duplicates} == {other, third}
+    await refused(Code.FAILED_PRECONDITION, "DUPLICATE_PAIR_NOT_SET_ASIDE", again(company, opened))
+    # Two whom nothing would propose may be set aside before somebody does.
+    strange = await made(company, display_name="戊")
+    early = await apart(company, strange, one)
+    assert (early.state, early.score, early.sweep_id) == (ASIDE, 0, "")
+    await again(company, early)
+    assert two(early) not in twos(await pairs(company))
+
+
+async def test_pairs_follow_their_records(company: Company) -> None:
+    phone = "13800001234"
+    one, other, third = [await made(company, display_name=name, phone=phone) for name in ("甲", "乙", "丙")]
+    await swept(company)
+    await apart(company, other, third)
+    # What is merged says so; what the merged one was not, the survivor is not either.
+    merge = await merged(company, one, other)
+    (pair,) = await pairs(company, MERGED)
+    assert (two(pair), pair.merge_id) == (frozenset((one, other)), merge.id)
+    assert {pair.first.display_name, pair.second.display_name} == {"甲", "乙"}
+    assert await pairs(company) == []
+    assert twos(await pairs(company, ASIDE)) == {frozenset((one, third))}
+    assert (await find(company, one)).duplicates == []
+    await refused(Code.NOT_FOUND, "NOT_FOUND", apart(company, one, other))
+    # … and on with it, when that one goes into another.
+    last = await made(company, display_name="己", phone=phone)
+    further = await merged(company, last, one)
+    assert twos(await pairs(company, ASIDE)) == {frozenset((last, third))}
+    assert await pairs(company, MERGED) == []  # the survivor is nowhere to be seen
+    await unmerged(company, further)
+    assert twos(await pairs(company, ASIDE)) == {frozenset((one, third))}
+    assert twos(await pairs(company, MERGED)) == {frozenset((one, other))}
+    await unmerged(company, merge)
+    assert twos(await pairs(company, ASIDE)) == {frozenset((other, third))}
+    assert twos(await pairs(company)) == {frozenset((one, other)), frozenset((one, third))}
+    assert await pairs(company, MERGED) == []
+    # The trash takes pairs along and brings them back.
+    await deleted(company, one)
+    assert await pairs(company) == []
+    request = trash_service_pb2.RestoreTrashItemRequest(id=one)
+    await company.service.ask(
+        company.who, "kehu.customers.v1.TrashService/RestoreTrashItem", request, trash_pb2.TrashItem
+    )
+    assert twos(await pairs(company)) == {frozenset((one, other)), frozenset((one, third))}
+
+
+async def test_pairs_are_for_those_who_may_read_both(company: Company) -> None:
+    theirs = replace(company.who, person_id=new_id(), rights=OWN)
+    phone = "13800001234"
+    mine, own, also = [
+        await made(company, who, display_name=name, phone=phone)
+        for name, who in (("甲", company.who), ("乙", theirs), ("丙", theirs))
+    ]
+    done = await swept(company)
+    assert done.found_pairs == 3
+    (pair,) = await pairs(company, who=theirs)
+    assert two(pair) == frozenset((own, also))
+    hidden = next(one for one in await pairs(company) if two(one) == frozenset((mine, own)))
+    request = pb.GetDuplicatePairRequest(id=hidden.id)
+    await refused(
+        Code.NOT_FOUND, "NOT_FOUND", company.service.ask(theirs, PAIRS + "GetDuplicatePair", request, pb.DuplicatePair)
+    )  # fmt: skip
+    await refused(Code.NOT_FOUND, "NOT_FOUND", apart(company, mine, own, who=theirs))
+    # Shared with them, the third is theirs to see, and not to decide on.
+    share = share_service_pb2.ShareCustomerRequest(id=mine, person_id=str(theirs.person_id))
+    await company.service.ask(
+        company.who, "kehu.customers.v1.ShareService/ShareCustomer", share, customer_pb2.Customer
+    )
+    assert len(await pairs(company, who=theirs)) == 3
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", apart(company, mine, own, who=theirs))
+    reads = replace(theirs, person_id=new_id(), rights={"customers": Rights(Reach.ALL, Reach.NONE)})
+    assert len(await pairs(company, who=reads)) == 3
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", apart(company, mine, own, who=reads))
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", start(company, who=theirs))
+    nobody = replace(theirs, rights={})
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", pairs(company, who=nobody))
+    # Another company has none of it, and wrong questions have no answer.
+    others = somebody("c-others")
+    await refused(Code.NOT_FOUND, "NOT_FOUND", stands(company, done.id, others))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", again(company, hidden, others))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", apart(company, mine, own, who=others))
+    await refused(Code.INVALID_ARGUMENT, "RECORD_TYPE_UNKNOWN", start(company, "lead"))
+    await refused(Code.INVALID_ARGUMENT, "RECORD_TYPE_UNKNOWN", pairs(company, kind="card"))
+    for wrong in ((mine,), (mine, mine), (mine, own, also), (mine, "x")):
+        await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", apart(company, *wrong))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", apart(company, mine, str(uuid4())))
+    await refused(Code.INVALID_ARGUMENT, "FILTER_INVALID", pairs(company, filter="state = OPEN"))
+
+
+async def test_contacts_are_swept_with_their_colleagues(company: Company) -> None:
+    there, elsewhere = await made(company, display_name="客户"), await made(company, display_name="别家")
+    one = await met(
+        company, there, display_name="张伟", phones=[contact_pb2.ContactPhone(number="13800001234")]
+    )
+    same = await met(company, there, display_name="张 伟")
+    twin = await met(company, there, display_name="张伟")
+    namesake = await met(company, elsewhere, display_name="张伟")
+    phone = await met(
+        company, elsewhere, display_name="李", phones=[contact_pb2.ContactPhone(number="13800001234")]
+    )
+    await swept(company, "contact")
+    found = await pairs(company, kind="contact")
+    assert {frozenset((one, twin)), frozenset((one, phone))} <= twos(found)
+    assert all(namesake not in two(pair) for pair in found)
+    colleagues = next(pair for pair in found if two(pair) == frozenset((one, twin)))
+    assert list(colleagues.reasons) == ["SAME_CUSTOMER", "NAME"] and colleagues.first.detail == "客户"
+    merge = await merged(company, one, twin, kind="Contact")
+    assert twos(await pairs(company, MERGED, kind="contact")) == {frozenset((one, twin))}
+    assert two(colleagues) not in twos(await pairs(company, kind="contact"))
+    await unmerged(company, merge)
+    assert two(colleagues) in twos(await pairs(company, kind="contact"))
+    await apart(company, one, twin, kind="contact")
+    request = duplicate_service_pb2.FindContactDuplicatesRequest(id=one)
+    asked = await company.service.ask(
+        company.who, DUPLICATES + "FindContactDuplicates", request, duplicate_pb2.ContactDuplicates
+    )
+    assert twin not in {duplicate.contact.id for duplicate in asked.duplicates} and same
+
+
+async def test_what_too_many_have_in_common_tells_nothing(company: Company) -> None:
+    many = MOST_ALIKE + 1
+    await asyncio.gather(
+        *(
+            made(company, display_name=uuid4().hex, phone="01062986655", email=f"{n // 2}@b.example")
+            for n in range(many)
+        )
+    )
+    done = await swept(company)
+    # Those of one address are found by it, and have the number in common, too.
+    found = await pairs(company)
+    assert len(found) == done.found_pairs == many // 2
+    assert all({"EMAIL", "PHONE"} <= set(pair.reasons) for pair in found)
+    assert [(one.reason, one.value) for one in done.frequent_values] == [("PHONE", "+861062986655")]
+    assert done.frequent_value_count == 1
+    theirs = replace(company.who, person_id=new_id(), rights=OWN)
+    seen = await stands(company, done.id, theirs)
+    assert (seen.frequent_value_count, len(seen.frequent_values)) == (1, 0)
+
+
+async def test_a_sweep_that_dies_goes_on_where_it_was(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(6):
+        await made(company, display_name=f"客户{n}", phone=f"1380000000{n // 2}", email="a@b.example")
+    monkeypatch.setattr(runs, "STEP", 1)
+    real, looked = runs.look, 0
+
+    async def dies(*given: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        if looked == 3:
+            raise asyncio.CancelledError  # as when its process is killed
+        return await real(*given)
+
+    call = company.service.running.call(company.who.acting_as("customers"))
+    monkeypatch.setattr(sweep, "JOB", "nobody does this")
+    begun = await start(company)
+    await refused(Code.ALREADY_EXISTS, "DUPLICATE_SWEEP_RUNNING", start(company))
+    assert (await start(company, "contact")).state == pb.DUPLICATE_SWEEP_STATE_RUNNING  # of another kind
+    monkeypatch.setattr(runs, "look", dies)
+    with pytest.raises(asyncio.CancelledError):
+        await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    half = await stands(company, begun.id)
+    assert half.processed_records == 2 and half.state == pb.DUPLICATE_SWEEP_STATE_RUNNING
+    # Two who take it up do nothing twice.
+    await asyncio.gather(*(Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on() for _ in range(2)))
+    await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    done = await stands(company, begun.id)
+    assert (done.state, done.processed_records) == (pb.DUPLICATE_SWEEP_STATE_SUCCEEDED, 6)
+    found = await pairs(company)
+    assert len(found) == len(twos(found)) == done.found_pairs == done.new_pairs == 15
+    # One that is cancelled ends, and another may begin.
+    begun = await start(company)
+    request = pb.CancelDuplicateSweepRequest(id=begun.id)
+    await company.service.ask(company.who, SWEEPS + "CancelDuplicateSweep", request, pb.DuplicateSweep)
+    await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    stopped = await stands(company, begun.id)
+    assert (stopped.state, stopped.processed_records) == (pb.DUPLICATE_SWEEP_STATE_CANCELLED, 0)
+    await refused(
+        Code.FAILED_PRECONDITION, "DUPLICATE_SWEEP_ENDED",
+        company.service.ask(company.who, SWEEPS + "CancelDuplicateSweep", request, pb.DuplicateSweep),
+    )  # fmt: skip
+    assert len(await pairs(company)) == 15
+
+    # One that fails again and again is given up and says so.
+    async def fails(*given: Any) -> Any:
+        raise ValueError("a fault")
+
+    begun = await start(company)
+    monkeypatch.setattr(runs, "look", fails)
+    for _ in range(4):
+        with pytest.raises(ValueError):
+            await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    failed = await stands(company, begun.id)
+    assert (failed.state, failed.failure_reason) == (pb.DUPLICATE_SWEEP_STATE_FAILED, "INTERNAL")

@@ -12,8 +12,10 @@ from uuid import UUID
 from chassis.company_names import core_name, fragments
 from chassis.company_names import likeness as alike
 from chassis.database import Database
+from chassis.duplicates.pair import set_apart
+from chassis.duplicates.swept import Key
 from chassis.principal import Act, Principal
-from chassis.search import Query, equal_to, holding, normalised
+from chassis.search import Query, equal_to, holding, normalised, phone_forms
 from chassis.visibility import covers
 from leads.words import CONVERTED, DISQUALIFIED, OPEN
 
@@ -155,26 +157,47 @@ _FOUND = (
 )
 
 
-def _searches(lead: Any) -> list[dict[str, Any]]:
-    """What is asked of the index: the company's name, its core, and what is left of it with a slip of the pen."""
+def keys(lead: Any) -> list[Key]:
+    """By what the index is asked for others that may be the same: its address and number, the company's name, its core, and what
+    is left of it with a slip of the pen."""
+    found: dict[Query, Key] = {}
+
+    def ask(reason: str, value: str, query: Query | None, hint: int = 0) -> None:
+        if query:
+            found.setdefault(query, Key(reason, value, query, hint))
+
+    ask("EMAIL", lead.email, equal_to(lead.email))
+    for digits in phone_forms(lead.phone)[:1]:
+        ask("PHONE", lead.phone, equal_to(digits))
+    for reason, value, query, hint in _by_company(lead):
+        ask(reason, value, query, hint)
+    return list(found.values())
+
+
+def _by_company(lead: Any) -> list[tuple[str, str, Query | None, int]]:
     if not lead.company_name:
         return []
     core = core_name(lead.company_name)
     company, person = equal_to(lead.company_name), equal_to(lead.name)
-    asked = [(company, _MOST_EQUAL)]
+    asked: list[tuple[str, str, Query | None, int]] = []
     if company and person:
         # Of a company with very many leads, this one's.
         both = Query(
             company.words + person.words, company.grams + person.grams, company.phrase, company.exact
         )
-        asked.insert(0, (both, _MOST_EQUAL))
+        asked.append(("NAME", lead.name, both, _MOST_EQUAL))
+    asked.append(("COMPANY_NAME", lead.company_name, company, 0))
     if len(core) > _SHORT_CORE:
-        asked.append((holding([core]), _MOST_EQUAL))
-    asked += [(holding(parts), _MOST_ALIKE) for parts in fragments(core)]
+        asked.append(("CORE_NAME", core, holding([core]), _MOST_EQUAL))
+    return asked + [("SIMILAR_NAME", core, holding(parts), _MOST_ALIKE) for parts in fragments(core)]
+
+
+def _searches(lead: Any) -> list[dict[str, Any]]:
+    """What is asked of the index: by the company, since number and address have indexes of their own."""
+    asked = {query: hint or _MOST_EQUAL for _, _, query, hint in reversed(_by_company(lead)) if query}
     return [
         {"grams": query.grams, "words": query.words, "phrase": query.phrase, "most": most}
-        for query, most in dict.fromkeys(asked)
-        if query
+        for query, most in asked.items()
     ]
 
 
@@ -184,12 +207,13 @@ async def leads_like(
     """The leads that may be the same, the likeliest first, and how many more there are that the caller may not see. `lead` has
     the columns as they would be kept."""
     rows = await database.read(who, _FOUND, lead.id, DISQUALIFIED, lead.email, lead.phone, _searches(lead))
+    apart = await set_apart(database, who, "lead", lead.id, [row["id"] for row in rows])
     found: list[Twin] = []
     hidden = 0
     for row in rows:
         other = Columns(row)
         score, reasons = likeness(lead, other)
-        if score < least:
+        if score < least or other.id in apart:
             continue
         if not covers(other, who, "leads", Act.READ):
             hidden += 1

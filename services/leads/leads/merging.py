@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
 from chassis.database import Transaction
+from chassis.duplicates.pair import pairs_merged, pairs_unmerged
 from chassis.errors import Invalid
 from chassis.ids import new_id
 from chassis.kept import Before, Kept, forget_in_later, put_back
@@ -200,6 +201,7 @@ async def merge_leads(
     papers = await move_papers(tx, Lead.record_type, merged_ids, survivor.id)
     merge.kept = {**before.kept(), **await _move(tx, survivor.id, merged_ids), "papers": papers}
     tx.add(merge)
+    await pairs_merged(tx, Lead.record_type, merge.id, survivor.id, merged_ids)
     return merge
 
 
@@ -268,6 +270,7 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
     ids = [one.id for one in restored]
     tx.record(LeadUnmerged(**told(survivor), merge_id=merge.id, restored_lead_ids=ids), on=survivor)
     merge.state, merge.undo_time = UNDONE, tx.now
+    await pairs_unmerged(tx, merge.id)
 
 
 def _stay_contacted(lead: Lead) -> None:

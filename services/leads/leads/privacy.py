@@ -1,6 +1,7 @@
 """What leads hold about a person: the leads that they are, and what a conversion was to make of them."""
 
 from chassis.database import Transaction
+from chassis.duplicates.pair import pairs_erased
 from chassis.privacy.holding import Holding
 from chassis.privacy.papers import papers_of
 from chassis.privacy.privacy import Privacy
@@ -12,7 +13,9 @@ from leads.words import OPEN
 
 
 async def _no_longer_worked_on(tx: Transaction, row: Lead) -> None:
-    """An open lead without its person is of no use. One that has ended is counted in reports, and stays."""
+    """An open lead without its person is of no use. One that has ended is counted in reports, and stays. What it was
+    like is no longer told either."""
+    await pairs_erased(tx, Lead.record_type, row.id)
     lead = await tx.find(Lead, row.id)
     if lead is not None and lead.status in OPEN:
         tx.delete(lead)
@@ -38,5 +41,7 @@ PRIVACY = Privacy(
         "assignment_rules": "names of rules", "cadences": "names of cadences", "score_rules": "names of rules",
         "absences": "of our own people", "saved_views": "names of lists", "mail_captures": "mailboxes of our own",
         "captured_mails": "by what a mail is known again",
+        "duplicate_pairs": "which leads are like which; of a person's record nothing is left in it",
+        "duplicate_sweeps": "what many have in common, which is forgotten with each erasure",
     },
 )  # fmt: skip

@@ -11,6 +11,8 @@ from chassis.bulk_edits.edit import BulkEditProgressed
 from chassis.bulk_edits.rpc import bulk_edits_face
 from chassis.custom_fields.field import CustomField, key_taken
 from chassis.custom_fields.rpc import custom_fields_face
+from chassis.duplicates.rpc import pairs_face, sweeps_face
+from chassis.duplicates.sweep import DuplicateSweepProgressed
 from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
 from chassis.imports.progress import ImportProgressed
@@ -38,6 +40,7 @@ from leads.privacy import PRIVACY
 from leads.rpc import absences, assignments, cadences, cleaning, mail_captures, pool, scores, searches
 from leads.rpc.bulk_edits import BULK_EDITS
 from leads.rpc.conversions import conversion_job
+from leads.rpc.duplicate_sweeps import DUPLICATES
 from leads.rpc.exports import EXPORTS
 from leads.rpc.jobs import JOBS
 from leads.rpc.papers import SUBJECTS
@@ -56,6 +59,8 @@ SERVICE = Service(
         mail_captures.face,
         facet.face,
         bulk_edits_face("kehu.leads.v1.BulkEditService", BULK_EDITS),
+        sweeps_face("kehu.leads.v1.DuplicateSweepService", DUPLICATES),
+        pairs_face("kehu.leads.v1.DuplicatePairService", DUPLICATES),
         saved_views_face("kehu.leads.v1.SavedViewService", SAVED_VIEWS),
         searches.face,
         import_face("kehu.leads.v1.ImportService", IMPORTS),
@@ -113,6 +118,7 @@ SERVICE = Service(
         AttachmentDeleted: events.AttachmentDeleted,
         LeadHandlingUpdated: events.LeadHandlingUpdated,
         BulkEditProgressed: events.BulkEditProgressed,
+        DuplicateSweepProgressed: events.DuplicateSweepProgressed,
         SavedViewCreated: events.SavedViewCreated,
         SavedViewUpdated: events.SavedViewUpdated,
         SavedViewDeleted: events.SavedViewDeleted,
@@ -126,6 +132,7 @@ SERVICE = Service(
         **IMPORTS.jobs,
         **CUSTOM_FIELDS.jobs,
         **BULK_EDITS.jobs,
+        **DUPLICATES.jobs,
         **ATTACHMENT_JOBS,
         **merged.CUSTOMERS.jobs,
         **merged.CONTACTS.jobs,

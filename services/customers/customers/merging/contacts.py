@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis.database import Transaction
+from chassis.duplicates.pair import pairs_merged
 from chassis.kept import Before
 from chassis.mapping import change
 from chassis.papers import move_papers
@@ -73,6 +74,7 @@ async def merge_contacts(
     await _break_circles(tx, survivor)
     kept = before.kept() | {"papers": await move_papers(tx, Contact.record_type, merged_ids, survivor.id)}
     merge = merge_of(tx, CONTACT, survivor, merged_ids, kept)
+    await pairs_merged(tx, Contact.record_type, merge.id, survivor.id, merged_ids)
     tx.record(ContactMerged(**told(survivor), merge_id=merge.id, merged_contact_ids=merged_ids), on=survivor)
     return merge
 

@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 from sqlmodel import col
 
 from chassis.database import Transaction
+from chassis.duplicates.pair import pairs_merged
 from chassis.kept import Before, Kept
 from chassis.mapping import change
 from chassis.papers import move_papers
@@ -100,6 +101,7 @@ async def merge_customers(
     kept |= {KEPT: points} if points else {}
     kept["papers"] = await move_papers(tx, Customer.record_type, merged_ids, survivor.id)
     merge = merge_of(tx, CUSTOMER, survivor, merged_ids, kept)
+    await pairs_merged(tx, Customer.record_type, merge.id, survivor.id, merged_ids)
     tx.record(
         CustomerMerged(**told(survivor), merge_id=merge.id, merged_customer_ids=merged_ids), on=survivor
     )

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from chassis.database import Transaction
+from chassis.duplicates.pair import pairs_unmerged
 from chassis.kept import forget_in_later, put_back
 from chassis.papers import papers_back
 from chassis.principal import Act
@@ -70,6 +71,7 @@ async def undo(tx: Transaction, merge: Merge) -> None:
     else:
         await _undo_contacts(tx, merge)
     await forget_in_later(tx, merge, _TABLES)
+    await pairs_unmerged(tx, merge.id)
     merge.state, merge.undo_time = UNDONE, tx.now
 
 

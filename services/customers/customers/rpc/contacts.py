@@ -10,7 +10,7 @@ from kehu.customers.v1 import contact_service_pb2 as service_pb
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from chassis.database import Transaction
+from chassis.database import Database, Transaction
 from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
@@ -95,6 +95,12 @@ async def contact_messages(call: Call, rows: Sequence[Any]) -> list[pb.Contact]:
     found = await call.database.read(call.who, _CUSTOMERS, _customers_of(rows))
     named = _named(call.who, found)
     return [affiliated_message(row, named) for row in rows]
+
+
+async def seen_customers(database: Database, who: Principal, rows: Sequence[Any]) -> dict[UUID, str]:
+    """The names of the customers of these rows, as far as the caller may see them."""
+    named = _named(who, await database.read(who, _CUSTOMERS, _customers_of(rows)))
+    return {id: one.display_name for id, one in named.items() if one.seen}
 
 
 async def _answer(tx: Transaction, contact: Contact) -> pb.Contact:
