@@ -127,6 +127,13 @@ def external_key_taken() -> AlreadyExists:
     return AlreadyExists("EXTERNAL_KEY_TAKEN", "another record has this key already", field="externalKey")
 
 
+def primary_contact_taken() -> AlreadyExists:
+    """The customer has a primary contact, which became it a moment ago."""
+    return AlreadyExists(
+        "PRIMARY_CONTACT_TAKEN", "another contact has just become the customer's primary one"
+    )
+
+
 def id_taken() -> AlreadyExists:
     """A client chose an id that is in use."""
     return AlreadyExists("ID_TAKEN", "a record with this id exists already")

@@ -223,6 +223,7 @@ SERVICE = Service(
         "contacts_external_key": errors.external_key_taken,
         "customers_pkey": errors.id_taken,
         "contacts_pkey": errors.id_taken,
+        "contacts_one_primary": errors.primary_contact_taken,
         "membership_cards_pkey": errors.id_taken,
         "membership_cards_customer": errors.card_held_already,
         "card_numbers_once": errors.card_number_taken,

@@ -49,6 +49,10 @@ async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
             await connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
         await connection.execute(_CUSTOMER)
         await connection.execute(_CONTACT)
+        # Another that is marked as the customer's primary one: the first stays it.
+        await connection.execute(
+            _CONTACT.replace("'张伟'", "'李娜'").replace("now()", "now() + interval '1 s'", 1)
+        )
         before = dict((await connection.fetch(_FILES))[0])
         await connection.close()
         await migrate_async(url, SERVICE.migrations)
@@ -57,9 +61,20 @@ async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
         # A table that is rewritten has another file.
         assert dict((await connection.fetch(_FILES))[0]) == before
         customer = customer_message((await connection.fetch("SELECT * FROM customers"))[0])
-        contact = affiliated_message((await connection.fetch("SELECT * FROM contacts"))[0], {})
+        contact = affiliated_message(
+            (await connection.fetch("SELECT * FROM contacts ORDER BY created_at"))[0], {}
+        )
+        marked = await connection.fetch(
+            'SELECT display_name, "primary", version FROM contacts ORDER BY created_at'
+        )
+        await connection.execute("ALTER TABLE history NO FORCE ROW LEVEL SECURITY")
+        told = await connection.fetch(
+            "SELECT version, action, changes FROM history WHERE record_type = 'contact'"
+        )
     finally:
         await connection.close()
+    assert [tuple(row) for row in marked] == [("张伟", True, 1), ("李娜", False, 2)]
+    assert [tuple(row) for row in told] == [(2, "updated", {"primary": [True, False]})]
     assert [(one.number, one.primary) for one in customer.phones] == [("+8613800001111", True)]
     assert [(one.address, one.primary) for one in customer.emails] == [("a@b.cn", True)]
     assert [(one.address.city, one.primary) for one in customer.addresses] == [("上海", True)]

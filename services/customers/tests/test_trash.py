@@ -1,7 +1,8 @@
 """The trash: what was deleted comes back as it was, for those who may delete it, until it is emptied."""
 
+import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -17,9 +18,10 @@ from kehu.customers.v1 import (
     trash_pb2,
     trash_service_pb2,
 )
+from kehu.history.v1 import history_pb2
 from sqlalchemy import text
 
-from chassis.errors import Code
+from chassis.errors import Code, Problem
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import refused, somebody
 from customers.testing import Company
@@ -224,6 +226,56 @@ async def test_a_contact_comes_back_to_its_customer_when_the_merge_is_undone_fir
     await bin.undo(merge)
     await bin.restore(person)
     assert await bin.rows() == before
+
+
+async def test_a_customer_has_one_primary_contact_whoever_comes_back(bin: Bin) -> None:
+    one, two = await bin.add("甲"), await bin.add("乙")
+    marked = (
+        'SELECT count(*) AS many FROM contacts WHERE customer_id = $1 AND "primary" AND deleted_at IS NULL'
+    )
+
+    async def primaries() -> int:
+        return (await bin.service.running.database.read(bin.who, marked, UUID(one)))[0]["many"]
+
+    # Who comes back later loses the mark, and the history says so.
+    first = await bin.meet(one, "张伟", primary=True)
+    await bin.delete_contact(first)
+    second = await bin.meet(one, "李娜", primary=True)
+    await bin.restore(first)
+    assert (await bin.contact(first)).primary is False and (await bin.contact(second)).primary is True
+    asked = history_pb2.ListChangesRequest(record_type="contact", record_id=first)
+    history = await bin.ask("HistoryService/ListChanges", asked, history_pb2.ListChangesResponse)
+    told = [(one.act, one.fields) for one in history.changes if "primary" in {f.field for f in one.fields}]
+    assert [act for act, _ in told if act == history_pb2.CHANGE_ACT_RESTORED] == [
+        history_pb2.CHANGE_ACT_RESTORED
+    ]
+    # The survivor gives up what it took before the other has it again, whichever of their ids comes first.
+    for survivor, other in ((first, second), (second, first)):
+        holder = second if (await bin.contact(second)).primary else first
+        merge = await bin.merge_people(survivor, other)
+        assert (await bin.contact(survivor)).primary is True
+        await bin.undo(merge)
+        assert (await bin.contact(holder)).primary is True and await primaries() == 1
+    # One moves away with its customer, and finds another in its place when it comes back.
+    merge = await bin.merge(two, one)
+    await bin.undo(merge)
+    assert (await bin.contact(second)).primary is True and await primaries() == 1
+    # Of several at once one is it.
+    for n in range(3):
+        await bin.delete_contact(second)
+        await asyncio.gather(
+            bin.restore(second), *(bin.meet(one, f"{n} {m}", primary=True) for m in range(2)), return_exceptions=True
+        )  # fmt: skip
+        assert await primaries() == 1
+        if "李娜" in await bin.listed():
+            await bin.restore(second)
+    # The database holds it, whatever is written.
+    with pytest.raises(Problem) as refusal:
+        async with bin.service.running.database.transaction(bin.who) as tx:
+            await tx.session.execute(
+                text('UPDATE contacts SET "primary" = true WHERE customer_id = :id'), {"id": UUID(one)}
+            )
+    assert refusal.value.reason == "PRIMARY_CONTACT_TAKEN"
 
 
 async def test_who_comes_back_refers_to_the_survivors(bin: Bin) -> None:

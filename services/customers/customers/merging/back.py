@@ -96,13 +96,20 @@ async def contacts_back(tx: Transaction, kept: Mapping[str, Any]) -> list[Contac
     """Contacts are what they were. Answers with those that are there again."""
     back: list[Contact] = []
     again: list[Contact] = []
-    for id, changed in sorted(kept.get("contact", {}).items()):
+    # Those that are there give up the mark of the primary contact before it comes back to another.
+    for id, changed in sorted(
+        kept.get("contact", {}).items(), key=lambda one: (_takes_the_mark(one[1]), one[0])
+    ):
         row = await any_row(tx, Contact, UUID(id))
         if row is None:
             continue
-        done = put_back(row, await _by_survivors(tx, changed))
-        if row.deleted_at is None:
-            done += await _stand_anew(tx, row)
+        by_survivors = await _by_survivors(tx, changed)
+        with tx.session.no_autoflush:
+            done = put_back(row, by_survivors)
+            if row.deleted_at is None:
+                done += await _stand_anew(tx, row)
+                done += await _one_primary(tx, row)
+        await tx.session.flush()
         if not done:
             continue
         if not {*_HOLDERS}.isdisjoint(done):
@@ -119,7 +126,6 @@ async def contacts_back(tx: Transaction, kept: Mapping[str, Any]) -> list[Contac
         await index_anew(tx, row)
     await hold_charts(tx, back)
     for row in back:
-        await _one_primary(tx, row)
         for customer in (row.customer_id, *(UUID(one["customer_id"]) for one in row.affiliations)):
             superior = superior_at(row, customer)
             if superior is not None and row.id in await superiors(tx, customer, superior):
@@ -172,13 +178,20 @@ async def _stand_anew(tx: Transaction, row: Contact) -> list[str]:
     return moved
 
 
-async def _one_primary(tx: Transaction, row: Contact) -> None:
-    """Somebody else may have become the customer's primary contact since."""
-    if row.primary and row.deleted_at is None:
+def _takes_the_mark(changed: Mapping[str, list[Any]]) -> bool:
+    return "deleted_at" in changed or bool(changed.get("primary", (False,))[0])
+
+
+async def _one_primary(tx: Transaction, row: Contact) -> list[str]:
+    """Somebody else may have become the customer's primary contact since, and stays it. Whoever becomes it now waits for the
+    customer's lock. Answers with the column that has changed by it."""
+    if row.primary:
+        await tx.find(Customer, row.customer_id)
         others = {"customer": row.customer_id, "id": row.id}
         if (await tx.session.execute(_PRIMARY, others)).first() is not None:
             row.primary = False
-            await tx.session.flush()
+            return ["primary"]
+    return []
 
 
 async def follow_customer(tx: Transaction, row: Contact | Card) -> None:
