@@ -21,7 +21,10 @@ from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
+from leads import merging
 from leads.lists import remember
+
+from . import merge_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PHONE = "+8613800138222"
@@ -456,3 +459,23 @@ async def test_all_leads_are_swept_for_those_kept_twice(suite: Any) -> None:
         Code.NOT_FOUND, "NOT_FOUND",
         suite.leads.ask(theirs, kehu + "SetAsideDuplicatePair", aside, pairs_pb2.DuplicatePair),
     )  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_happens_what_went_into_a_lead_comes_out_as_it_went(suite: Any) -> None:
+    await merge_model.run(suite)
+
+
+@pytest.mark.timeout(300)
+async def test_the_model_notices_an_undoing_that_forgets_a_field(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test can fail: the survivor keeps the others' tags."""
+    right = merging.put_back
+
+    def forgetful(row: Any, kept: Any) -> Any:
+        return right(row, {name: one for name, one in kept.items() if name != "tags"})
+
+    monkeypatch.setattr(merging, "put_back", forgetful)
+    with pytest.raises(AssertionError):
+        await merge_model.run(suite)
