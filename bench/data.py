@@ -41,16 +41,21 @@ SEATS = {
     "recordType": "customer", "key": "seats", "labelZh": "席位", "labelEn": "Seats",
     "kind": "CUSTOM_FIELD_KIND_NUMBER", "filterable": True,
 }  # fmt: skip
-"""A custom field that customers may have: 0 to 999, as many customers have each."""
+"""A custom field that customers may have: 0 to 99, as many customers have each."""
 
 
-def customers_file(rows: int, first: int = 0, seats: bool = False) -> bytes:
+def seats(number: int) -> int:
+    """The value of the custom field `SEATS` of the customer with that number."""
+    return number % 100
+
+
+def customers_file(rows: int, first: int = 0, with_seats: bool = False) -> bytes:
     """A CSV of companies, numbered from `first`; with values of the custom field `SEATS` if so said."""
     lines = [
-        f"{company(n)},{'ABC'[n % 3]},138{n:08d},{TRADES[n % 12]}" + (f",{n % 1000}" if seats else "")
+        f"{company(n)},{'ABC'[n % 3]},138{n:08d},{TRADES[n % 12]}" + (f",{seats(n)}" if with_seats else "")
         for n in range(first, first + rows)
     ]
-    return ("Name,Level,Phone,Industry" + (",Seats" if seats else "") + "\n" + "\n".join(lines)).encode()
+    return ("Name,Level,Phone,Industry" + (",Seats" if with_seats else "") + "\n" + "\n".join(lines)).encode()
 
 
 def leads_file(rows: int) -> bytes:

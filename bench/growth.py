@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from bench import data
+from bench import copied, data
 from bench.client import Connection
 from bench.measure import percentile, times
 from bench.stand import Stand
@@ -35,7 +35,7 @@ def _calls(ids: list[str], full: list[str], last: int) -> dict[str, Call]:
             "/v1/customers?pageSize=50&filter=level%20%3D%20%22CUSTOMER_LEVEL_A%22"
         ),
         "list 50 of a custom field": lambda http, n: http.get(
-            f"/v1/customers?pageSize=50&filter=customFields.seats%20%3D%20{n % 1000}"
+            f"/v1/customers?pageSize=50&filter=customFields.seats%20%3D%20{data.seats(n)}"
         ),
         "list 50 by a custom field": lambda http, n: http.get(
             "/v1/customers?pageSize=50&orderBy=customFields.seats%20desc"
@@ -44,7 +44,7 @@ def _calls(ids: list[str], full: list[str], last: int) -> dict[str, Call]:
         "search, a name": lambda http, n: http.get(f"/v1/customers?query={quote(data.company(some(n)))}"),
         "search, a frequent word": lambda http, n: http.get("/v1/customers?query=" + quote("科技")),
         "search, a common place": lambda http, n: http.get("/v1/customers?query=" + quote("上海")),
-        "search, initials": lambda http, n: http.get("/v1/customers?query=bjhhkj"),
+        "search, initials": lambda http, n: http.get("/v1/customers?pageSize=20&query=bjhhkj"),
         "search across, one hit": lambda http, n: http.get(f"/v1/search?q=138{some(n):08d}"),
         "search across, a name": lambda http, n: http.get(f"/v1/search?q={quote(data.company(some(n)))}"),
         "search across, a frequent word": lambda http, n: http.get("/v1/search?q=" + quote("科技")),
@@ -76,9 +76,12 @@ async def measure(here: Stand, said: argparse.Namespace) -> dict[str, Any]:
         while have < size:
             more = min(_BATCH, size - have)
             here.sign_in()
-            took = await data.load(
-                here.pool[0], "customer", data.customers_file(more, first=have, seats=True)
-            )
+            if said.copied:
+                more = size - have
+                took = await copied.customers(here, more, have)
+            else:
+                file = data.customers_file(more, first=have, with_seats=True)
+                took = await data.load(here.pool[0], "customer", file)
             have += more
             print(f"{have} customers, the last {more} at {more / took:.0f} rows/s", flush=True)
         await here.at_rest()

@@ -1,14 +1,15 @@
 """The ways in which a searched list is read, as SQL.
 
-Ranking every hit of a word that stands in each tenth record would cost more the more records there are. So few hits are
-ranked (`FEW`), and when they are many a stretch of the list is read in its own order instead (`WALK`), where such a word
-soon has a page's worth; only records with a text that equals the query still come first (`EXACT`). When the stretch is not
-enough, for hits lie together elsewhere in the list, the first page shows some of them (`SHOWN`), and those who leaf on get all
-others after all, in the list's order (`MANY`). Rows that a filter or the rights may hide are found by their hits alone
-(`RANKED`): a stretch of the list might hold none of them.
+Ranking every hit of a word that stands in each tenth record would cost more the more records there are, and so would the
+index's naming of them. So few hits are ranked (`FEW`), and whether they are few a sample of the records tells
+(`chassis.schema`). When they are many, what equals the query comes first (`EXACT`) and a stretch of the list is read in its own
+order (`GLANCE`), where such a word soon has a page's worth. When the stretch is not enough, for hits lie together elsewhere in
+the list, the first page is made up with hits of the sample (`SHOWN`), and those who leaf on get all others after all, in the
+list's order: by a longer stretch of it (`WALK`) and, where that is not enough either, by the index (`MANY`), which costs what
+hits there are. Rows that a filter or the rights may hide are found by their hits alone (`RANKED`): a stretch of the list might
+hold none of them.
 
-A word of one gram is often a frequent one, and the index alone needs time to say so: before it is asked, a shorter stretch
-of the list is looked through (`GLANCE`).
+A word of one gram is often a frequent one, and then the list is glanced at before the index is asked.
 """
 
 from enum import Enum, auto
@@ -18,10 +19,10 @@ from chassis.search import Query
 MOST_RANKED = 500
 """Hits that are ranked one and all."""
 STRETCH = 5_000
-"""Records that are read of a list in search of a page's worth of hits: some milliseconds, which are lost when hits are
-rarer than one in a hundred or lie elsewhere in the list."""
+"""Records that are read of a list behind its first page in search of a page's worth of hits: some milliseconds, which are lost
+when hits are rarer than one in a hundred or lie elsewhere in the list."""
 GLANCED = 1_000
-"""Records that are looked through first: a millisecond."""
+"""Records that are looked through for the first page: a millisecond."""
 ONE_OF_MANY = 4
 """The rank of a hit that does not equal the query, when hits are many."""
 EQUAL = 1
@@ -46,17 +47,24 @@ class Way(Enum):
         return {Way.WALK: STRETCH, Way.GLANCE: GLANCED}.get(self, 0)
 
 
-def source(way: Way, table: str, query: Query, args: list[object]) -> str:
-    """What stands behind FROM, with the table as `t` and the hits as `h`; values are added to `args`."""
+def source(way: Way, table: str, query: Query, args: list[object], order: str = "", limit: int = 0) -> str:
+    """What stands behind FROM, with the table as `t` and the hits as `h`; values are added to `args`. Of few hits only the first
+    `limit` are joined when they can be ordered without the table, by this `order`."""
     args += [[query.exact] if way is Way.EXACT else list(query.grams), list(query.words), query.phrase]
     n = len(args)
-    most = str(MOST_RANKED + 1) if way is Way.FEW else "NULL"
-    hits = f"{table}_search(${n - 2}, ${n - 1}, ${n}, {most})"
+    hits = f"{table}_search(${n - 2}, ${n - 1}, ${n}, NULL)"
     found, which = hits, ""
     match way:
         case Way.FEW:  # of many no more than may be shown
-            which = f" AND (h.hits <= {MOST_RANKED} OR h.number <= {SHOWN})"
-            found = f"(SELECT *, count(*) OVER () AS hits, row_number() OVER () AS number FROM {hits})"  # noqa: S608 (a declared table, numbered places)
+            args += [query.exact, MOST_RANKED + 1]
+            hits = f"{table}_search(${n - 2}, ${n - 1}, ${n}, ${n + 1}, ${n + 2})"
+            which = f"h.hits <= {MOST_RANKED} OR h.rank = {EQUAL} OR h.number <= {SHOWN}"
+            counted = f"CASE WHEN bool_or(many) OVER () THEN {MOST_RANKED + 1} ELSE count(*) OVER () END"
+            found = f"(SELECT *, {counted} AS hits, row_number() OVER () AS number FROM {hits})"  # noqa: S608 (a declared table, numbered places)
+            if order:
+                args.append(limit)
+                found = f"(SELECT * FROM {found} AS h WHERE {which} ORDER BY {order} LIMIT ${len(args)})"  # noqa: S608 (likewise)
+            which = f" AND ({which})"
         case Way.MANY:
             found = (
                 f"(SELECT id, CASE rank WHEN {EQUAL} THEN rank ELSE {ONE_OF_MANY} END AS rank FROM {hits})"  # noqa: S608 (likewise)

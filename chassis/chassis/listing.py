@@ -51,7 +51,7 @@ from chassis.custom_fields.definition import Definition
 from chassis.custom_fields.definitions import Reader, definitions_now
 from chassis.custom_fields.given import PREFIX
 from chassis.custom_fields.known import Definitions
-from chassis.custom_fields.lists import Parameter, condition, holds_days, ordered_by
+from chassis.custom_fields.lists import Parameter, condition, holds_days, leading, led, ordered_by
 from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind, Sql, Value, predicate
 from chassis.filters import And, Comparison, Node, parse, written
@@ -324,34 +324,49 @@ class Listing:
         rank = place[0] if place is not None and ranked else None
         if rank not in (None, hits.EQUAL, hits.ONE_OF_MANY) or asked.ordered_by or not self._sees_all(asked):
             return _Hits(await self._read(call, asked, Way.RANKED, keys, place, limit))
-        if asked.shown and place is None:
-            return _Hits(await self._read(call, asked, Way.MANY, keys, None, limit))
-        if ranked and place is None and asked.query is not None and len(asked.query.grams) == 1:
-            others = await self._read(call, asked, Way.GLANCE, keys[1:], None, limit, ranked=True)
-            if len(others) >= limit:
-                equal = await self._read(call, asked, Way.EXACT, keys, None, limit)
-                return _Hits([*equal, *others][:limit])
-        few: list[asyncpg.Record] = []
-        if rank != hits.ONE_OF_MANY:
+        if ranked and place is None and not asked.shown:
+            return await self._first_found(call, asked, keys, limit)
+        equal: list[asyncpg.Record] = []
+        if rank != hits.ONE_OF_MANY and (place is not None or not asked.shown):
             few = await self._read(call, asked, Way.FEW, keys, place, limit)
             if few[0]["hits"] <= hits.MOST_RANKED if few else place is None:
                 return _Hits(few)
-        equal: list[asyncpg.Record] = []
-        if ranked and rank != hits.ONE_OF_MANY:
-            equal = await self._read(call, asked, Way.EXACT, keys, place, limit)
-            if len(equal) >= limit:
-                return _Hits(equal)
+            if ranked:
+                equal = await self._read(call, asked, Way.EXACT, keys, place, limit)
+        if len(equal) >= limit:
+            return _Hits(equal)
         behind = place if place is None or not ranked else place[1:] if rank == hits.ONE_OF_MANY else None
         others = await self._read(
             call, asked, Way.WALK, keys[1:] if ranked else keys, behind, limit - len(equal), ranked=ranked
         )
         if len(equal) + len(others) >= limit:
             return _Hits(equal + others)
-        if ranked and place is None and len(equal) + len(others) < hits.SHOWN:
-            seen = {row["id"] for row in equal}
-            some = equal + [row for row in few if row["id"] not in seen]
-            return _Hits(some[: hits.SHOWN], of_many=True)
         return _Hits(await self._read(call, asked, Way.MANY, keys, place, limit))
+
+    async def _first_found(self, call: Caller, asked: "_Asked", keys: tuple[Key, ...], limit: int) -> "_Hits":
+        """The first page of ranked hits, at a cost that does not grow with them."""
+        others: list[asyncpg.Record] | None = None
+        if asked.query is not None and len(asked.query.grams) == 1:
+            others = await self._read(call, asked, Way.GLANCE, keys[1:], None, limit, ranked=True)
+            if len(others) >= limit:
+                equal = await self._read(call, asked, Way.EXACT, keys, None, limit)
+                return _Hits([*equal, *others][:limit])
+        few = await self._read(call, asked, Way.FEW, keys, None, limit)
+        if not few or few[0]["hits"] <= hits.MOST_RANKED:
+            return _Hits(few)
+        equal = [row for row in few if row["rank"] == hits.EQUAL]
+        if not few[0]["many"] or len(equal) >= limit:  # then these are any of them
+            equal = await self._read(call, asked, Way.EXACT, keys, None, limit)
+        if len(equal) >= limit:
+            return _Hits(equal)
+        if others is None:
+            others = await self._read(call, asked, Way.GLANCE, keys[1:], None, limit, ranked=True)
+        if len(equal) + len(others) >= limit:
+            return _Hits([*equal, *others][:limit])
+        if len(equal) < hits.SHOWN:
+            some = {row["id"]: row for row in (*equal, *others, *few)}
+            return _Hits(list(some.values())[: hits.SHOWN], of_many=True)
+        return _Hits(await self._read(call, asked, Way.MANY, keys, None, limit))
 
     def _sees_all(self, asked: "_Asked") -> bool:
         """Whether no row of the list is hidden by a filter or from the one who asks."""
@@ -446,12 +461,17 @@ class Listing:
         args: list[object] = []
         conditions = self._such(asked, args)
         rows = f"{self.table} AS t"
+        lead = None if way is not Way.LIST else self._lead(asked, keys)
+        if lead is not None and asked.custom is not None:
+            rows += " " + led(asked.custom, lead, args)
+            part = part.renamed(_LED)
         if asked.query is not None and not way.stretch:
-            rows = hits.source(way, self.table, asked.query, args)
+            order = _alone(keys, "h") if way is Way.FEW and part.place is None else ""
+            rows = hits.source(way, self.table, asked.query, args, order, limit)
         for place, one in enumerate(asked.ordered_by):
             args.append(one.id)
             rows += f" LEFT JOIN custom_values AS o{place} ON o{place}.record_id = t.id AND o{place}.field_id = ${len(args)}"
-        wanted = self._filter(asked.filter, len(args) + 1, asked.custom, asked.who)
+        wanted = self._filter(asked.filter, len(args) + 1, asked.custom, asked.who, lead)
         args += wanted.values
         conditions.append(wanted.text)
         conditions += part.conditions(args)
@@ -468,7 +488,7 @@ class Listing:
                 if key.name not in self.columns
             ]
             if way is Way.FEW:
-                extra.append("h.hits")
+                extra += ["h.hits", "h.many"]
             if ranked:
                 extra.append(f"{hits.ONE_OF_MANY} AS rank")
             names = ", ".join([f"t.{column}" for column in self.columns] + extra)
@@ -523,10 +543,26 @@ class Listing:
         args.append(value)
         return f"t.{declared.column} = ${len(args)}"
 
-    def _filter(self, text: str, first: int, custom: Definitions | None, who: Principal | None = None) -> Sql:
+    def _lead(self, asked: "_Asked", keys: tuple[Key, ...]) -> Comparison | None:
+        """The comparison with a custom field by whose values the list is read, when they are kept in its order. What a filter with
+        moments means is settled once, where its rows are compared."""
+        if asked.custom is None or asked.ordered_by or not _alone(keys, "k") or names_moments(asked.filter):
+            return None
+        return leading(asked.custom, parse(asked.filter))
+
+    def _filter(
+        self,
+        text: str,
+        first: int,
+        custom: Definitions | None,
+        who: Principal | None = None,
+        lead: Comparison | None = None,
+    ) -> Sql:
         if custom is not None:  # other tenants have others
 
             def own(part: Comparison, positive: bool, alias: str, parameter: Parameter) -> str:
+                if lead is not None and (part, part.at) == (lead, lead.at):
+                    return "true"  # every row has been read by it
                 return condition(custom, part, positive, alias, parameter)
 
             return predicate(self._parsed(text, custom, who), self.fields, first, own=own)
@@ -613,6 +649,21 @@ class Listing:
             raise _bad_order(f"names more than {_MOST_ORDER} fields")
         keys.append(Key("t.id", "id", Kind.UUID, "uuid", keys[-1].descending, nullable=False))
         return tuple(keys)
+
+
+_KEPT_APART = {RANK.name, "created_at", "id"}
+"""Columns that hits and values of custom fields are kept with."""
+
+
+_LED = {"created_at": "k.created_at", "id": "k.record_id"}
+"""Where those stand with the values of custom fields."""
+
+
+def _alone(keys: tuple[Key, ...], alias: str) -> str:
+    """The order by what is kept apart from the records alone, under that alias; empty when it needs the records."""
+    if not _KEPT_APART.issuperset(key.name for key in keys):
+        return ""
+    return ", ".join([f"{alias}.{key.name}" + (" DESC" if key.descending else "") for key in keys])
 
 
 def _both(asked: str, such: str) -> str:

@@ -8,7 +8,7 @@ by counting; so rows that come and go meanwhile neither repeat nor hide others.
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -140,6 +140,10 @@ class Part:
             key.column + (" DESC" if key.descending else "") + (" NULLS LAST" if key.nullable else "")
             for key in self.keys
         )
+
+    def renamed(self, columns: Mapping[str, str]) -> "Part":
+        """The same by other columns that hold the same, by their names in the row."""
+        return replace(self, keys=tuple(replace(key, column=columns[key.name]) for key in self.keys))
 
     def conditions(self, args: list[object]) -> list[str]:
         """Conditions that leave what lies behind the place; their values are added to `args`."""

@@ -62,7 +62,28 @@ def add_search(table: str) -> None:
     owner = owner_role()
     _search_function(table)
     op.execute(f"CREATE INDEX {table}_search ON {table} USING gin (search) WHERE deleted_at IS NULL")
+    op.execute(
+        f"CREATE INDEX {table}_sample ON {table} USING gin (search) WITH (fastupdate = off)"
+        f" WHERE deleted_at IS NULL AND {_IN_SAMPLE}"
+    )
     op.execute(f"CREATE POLICY search ON {table} FOR SELECT TO {owner} USING (true)")
+    _bounded_search_function(table)
+
+
+def sample_search(*tables: str) -> None:
+    """For searchable tables that were made before frequent words were told by a sample: those have it from now on.
+
+    The function of four arguments stays: hits of which some may be hidden are all asked for. The indexes come first, without a
+    lock, outside of a transaction.
+    """
+    with op.get_context().autocommit_block():
+        for table in tables:
+            op.execute(
+                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {table}_sample ON {table} USING gin (search)"
+                f" WITH (fastupdate = off) WHERE deleted_at IS NULL AND {_IN_SAMPLE}"
+            )
+    for table in tables:
+        _bounded_search_function(table)
 
 
 def widen_search(table: str) -> None:
@@ -150,6 +171,69 @@ def _search_function(table: str) -> None:
             $$"""  # noqa: S608 (a migration names the table, checked above)
     )
     arguments = "integer[], text[], text, integer"
+    op.execute(f"REVOKE ALL ON FUNCTION {table}_search({arguments}) FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION {table}_search({arguments}) TO {app}")
+
+
+SAMPLED = 64
+"""One record of so many is in the sample."""
+SHOWN = 50
+"""Hits in the sample that make a query one of many hits: some thousands. Of five hundred hits, fifty are never in the sample."""
+# By the id, whose last byte is random: records need not be written for it.
+_IN_SAMPLE = f"get_byte(uuid_send(id), 15) < {256 // SAMPLED}"
+
+
+def _bounded_search_function(table: str) -> None:
+    """The same search for a page of hits, whose cost does not grow with the hits: a GIN index tells all of them or none, and of
+    a frequent word that alone takes longer than the page. So the hits in a sample are looked at first, by an index of their own.
+    When there are `SHOWN` of them, they are given back as some of many, behind those with a text that equals the query (which
+    are found by `exact`); otherwise the hits are few enough to be asked for, `most` of them. `created_at` lets the caller order
+    them before they are joined.
+
+    Each statement is planned once, for all words, and by bitmaps: how many hits a word has, the planner cannot know, and it would
+    read the table in its order where it expects many.
+    """
+    if not table.isidentifier():
+        raise ValueError(f"{table!r} is no table name")
+    app = _role("")
+    rank = """CASE
+                    WHEN strpos(E'\\n' || t.search_text || E'\\n', E'\\n' || phrase || E'\\n') > 0 THEN 1
+                    WHEN strpos(E'\\n' || t.search_text, E'\\n' || phrase) > 0 THEN 2
+                    ELSE 3 END"""
+    such = f"""t.deleted_at IS NULL AND t.tenant_id = {TENANT}
+                    AND (SELECT bool_and(strpos(t.search_text, word) > 0) FROM unnest(words) AS word)"""  # noqa: S608 (constants)
+    op.execute(
+        f"""CREATE OR REPLACE FUNCTION {table}_search(
+                grams integer[], words text[], phrase text, exact integer, most integer
+            ) RETURNS TABLE (id uuid, rank integer, created_at timestamptz, many boolean)
+            LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, public
+            SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_indexscan = off
+            AS $$
+            #variable_conflict use_column
+            DECLARE
+                ids uuid[];
+                ranks integer[];
+                times timestamptz[];
+            BEGIN
+                SELECT array_agg(s.id), array_agg(s.rank), array_agg(s.created_at) INTO ids, ranks, times FROM (
+                    SELECT t.id, {rank} AS rank, t.created_at FROM {table} AS t
+                    WHERE t.search @> grams AND {_IN_SAMPLE.replace("(id)", "(t.id)")} AND {such}
+                    LIMIT {SHOWN}) AS s;
+                IF cardinality(ids) = {SHOWN} THEN
+                    RETURN QUERY SELECT t.id, 1, t.created_at, true FROM {table} AS t
+                        WHERE t.search @> ARRAY[exact] AND {such}
+                            AND strpos(E'\\n' || t.search_text || E'\\n', E'\\n' || phrase || E'\\n') > 0
+                        LIMIT most;
+                    RETURN QUERY SELECT s.id, s.rank, s.created_at, true
+                        FROM unnest(ids, ranks, times) AS s (id, rank, created_at)
+                        WHERE s.rank > 1 OR exact IS NULL LIMIT most;
+                ELSE
+                    RETURN QUERY SELECT t.id, {rank}, t.created_at, false FROM {table} AS t
+                        WHERE t.search @> grams AND {such} LIMIT most;
+                END IF;
+            END $$"""  # noqa: S608 (a migration names the table, checked above)
+    )
+    arguments = "integer[], text[], text, integer, integer"
     op.execute(f"REVOKE ALL ON FUNCTION {table}_search({arguments}) FROM PUBLIC")
     op.execute(f"GRANT EXECUTE ON FUNCTION {table}_search({arguments}) TO {app}")
 

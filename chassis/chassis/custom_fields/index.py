@@ -7,6 +7,7 @@ that a death at any instruction costs one batch; records that are changed meanwh
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -25,19 +26,23 @@ log = logging.getLogger(__name__)
 _FORGET = text("DELETE FROM custom_values WHERE record_id = ANY(:records) AND field_id = ANY(:fields)")
 # One parameter whatever the number of rows.
 _ENTER = text(
-    "INSERT INTO custom_values (tenant_id, field_id, record_id, place, value)"
-    " SELECT :tenant, r.f, r.r, r.p, r.v FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(f uuid, r uuid, p integer, v text)"
+    "INSERT INTO custom_values (tenant_id, field_id, record_id, place, value, created_at)"
+    " SELECT :tenant, r.f, r.r, r.p, r.v, r.c FROM jsonb_to_recordset(CAST(:rows AS jsonb))"
+    " AS r(f uuid, r uuid, p integer, v text, c timestamptz)"
 )
 
 
-def entries(field: Definition, record_id: UUID, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def entries(
+    field: Definition, record_id: UUID, created_at: datetime, values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The rows that one field of one record has in the index."""
     value = values.get(field.key)
     if value is None or not field.holds(value):
         return []
     found = field.index_texts(value)
     return [
-        {"f": str(field.id), "r": str(record_id), "p": place, "v": one} for place, one in enumerate(found)
+        {"f": str(field.id), "r": str(record_id), "p": place, "v": one, "c": created_at.isoformat()}
+        for place, one in enumerate(found)
     ]
 
 
@@ -55,7 +60,7 @@ async def keep_index(tx: "Transaction", rows: Sequence[tuple[Record, bool]]) -> 
             one
             for row in {row.id: row for row, _ in those}.values()
             for field in fields
-            for one in entries(field, row.id, vars(row)["custom_fields"])
+            for one in entries(field, row.id, row.created_at, vars(row)["custom_fields"])
         ]
         await _write(tx, there, [field.id for field in fields], made)
 
@@ -117,14 +122,14 @@ async def take_in(tx: "Transaction", field_id: UUID, round: int, tables: Mapping
     table = tables[found.of_type]
     rows = await tx.session.execute(
         text(
-            f"SELECT id, custom_fields FROM {table} WHERE jsonb_exists(custom_fields, :key) AND id > :after"  # noqa: S608 (the table of a class)
+            f"SELECT id, created_at, custom_fields FROM {table} WHERE jsonb_exists(custom_fields, :key) AND id > :after"  # noqa: S608 (the table of a class)
             " ORDER BY id LIMIT :most FOR UPDATE"
         ),
         {"key": field.key, "after": found.indexed_to or UUID(int=0), "most": BATCH},
     )
-    records = [(row.id, _values(row.custom_fields)) for row in rows]
-    made = [one for id, values in records for one in entries(field, id, values)]
-    await _write(tx, [id for id, _ in records], [field_id], made)
+    records = [(row.id, row.created_at, _values(row.custom_fields)) for row in rows]
+    made = [one for record in records for one in entries(field, *record)]
+    await _write(tx, [id for id, *_ in records], [field_id], made)
     if records:
         await tx.session.execute(_REACHED, {"id": field_id, "to": records[-1][0]})
     return len(records) == BATCH

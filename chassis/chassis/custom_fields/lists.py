@@ -24,7 +24,7 @@ from chassis.custom_fields.given import COLUMN, PREFIX
 from chassis.custom_fields.known import Definitions
 from chassis.errors import Invalid, Precondition
 from chassis.fields import COMPARE, Test, Value, lower
-from chassis.filters import Comparison, Op, invalid
+from chassis.filters import And, Comparison, Node, Op, invalid
 
 Parameter = Callable[[Value, str], str]
 
@@ -87,6 +87,26 @@ def condition(known: Definitions, part: Comparison, positive: bool, alias: str, 
     return found if holds == positive else f"NOT {found}"
 
 
+def leading(known: Definitions, node: Node | None) -> Comparison | None:
+    """The comparison of a filter that may lead a list: the values that equal its own, which all rows have, are read in the order
+    of the records' making. None when the filter has none. Raises as `condition` does."""
+    parts = node.parts if isinstance(node, And) else (node,)
+    for part in parts:
+        if isinstance(part, Comparison) and part.field.startswith(PREFIX):
+            field = _usable(known, part.field.removeprefix(PREFIX)) or _unknown(known, part)
+            wanted, holds = _wanted(field, part)
+            if holds and len(wanted) == 1 and wanted[0].equal:
+                return part
+    return None
+
+
+def led(known: Definitions, part: Comparison, args: list[object]) -> str:
+    """The values that equal that of the leading comparison, as `k`, joined to the records `t`; parameters are added to `args`."""
+    field = _usable(known, part.field.removeprefix(PREFIX)) or _unknown(known, part)
+    args += [field.id, _wanted(field, part)[0][0].text]
+    return f"JOIN custom_values AS k ON k.record_id = t.id AND k.field_id = ${len(args) - 1} AND k.value = ${len(args)}"
+
+
 def held(known: Definitions, part: Comparison) -> Test:
     """The comparison as a function of a record at hand, whether the field is indexed yet or not. Raises Invalid naming the place
     in the filter."""
@@ -113,6 +133,10 @@ class _Wanted:
     op: Op
     text: str
     currency: bool = False
+
+    @property
+    def equal(self) -> bool:
+        return self.op is Op.EQ and not self.currency
 
     def sql(self, parameter: Parameter) -> str:
         if self.currency:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 LEAST_SCORE = 50
 MOST_SHOWN = 10
 _MOST_EQUAL, _MOST_ALIKE = 100, 40
-"""Candidates that one search brings: of a switchboard's number there may be thousands."""
+"""Candidates that one search brings, and of thousands (a switchboard's number) some of the sample: see `chassis.schema`."""
 _ALIKE = 75.0
 _WEIGHTS: Mapping[str, float] = {
     "TAX_NUMBER": 0.95, "EMAIL": 0.75, "ACCOUNT": 0.75, "PHONE": 0.65, "NAME": 0.85, "CORE_NAME": 0.7,
@@ -189,7 +189,7 @@ _SHORT_CORE = 2
 _FOUND = (
     "SELECT DISTINCT s.id FROM jsonb_to_recordset($1::jsonb) AS q(grams jsonb, words jsonb, phrase text, most int),"
     " LATERAL {table}_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
-    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, q.most) s"
+    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, NULL, q.most) s"
 )
 _CUSTOMERS = f"SELECT t.* FROM customers t WHERE t.deleted_at IS NULL AND t.id IN ({_FOUND.replace('{table}', 'customers')})"  # noqa: S608 (constants)
 # Namesakes are looked for among colleagues only.

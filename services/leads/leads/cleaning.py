@@ -153,7 +153,7 @@ _FOUND = (
     " UNION SELECT id FROM leads WHERE phone <> '' AND phone = $4 AND deleted_at IS NULL"
     " UNION SELECT s.id FROM jsonb_to_recordset($5::jsonb) AS q(grams jsonb, words jsonb, phrase text, most int),"
     " LATERAL leads_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
-    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, q.most) s) ORDER BY t.created_at, t.id LIMIT 200"
+    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, NULL, q.most) s) ORDER BY t.created_at, t.id LIMIT 200"
 )
 
 

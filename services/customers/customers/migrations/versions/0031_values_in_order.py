@@ -1,0 +1,16 @@
+"""Values of custom fields know when their records were made, so that lists of those with one value are read a page at a time."""
+
+from chassis.custom_fields.schema import order_values
+
+revision = "0031"
+down_revision = "0030"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    order_values("customers", "contacts")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
