@@ -2,8 +2,8 @@
 
 from chassis.schema import sample_search
 
-revision = "0021"
-down_revision = "0020"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 

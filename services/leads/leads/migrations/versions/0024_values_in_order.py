@@ -2,14 +2,14 @@
 
 from chassis.custom_fields.schema import order_values
 
-revision = "0031"
-down_revision = "0030"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    order_values("customers", "contacts")
+    order_values("leads")
 
 
 def downgrade() -> None:

@@ -2,8 +2,8 @@
 
 from chassis.exports.schema import extend_export_tables
 
-revision = "0030"
-down_revision = "0029"
+revision = "0033"
+down_revision = "0032"
 branch_labels = None
 depends_on = None
 

@@ -2,14 +2,14 @@
 
 from chassis.custom_fields.schema import order_values
 
-revision = "0016"
-down_revision = "0015"
+revision = "0037"
+down_revision = "0036"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    order_values("products", "opportunities")
+    order_values("customers", "contacts")
 
 
 def downgrade() -> None:

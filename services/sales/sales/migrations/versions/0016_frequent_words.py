@@ -2,14 +2,14 @@
 
 from chassis.schema import sample_search
 
-revision = "0008"
-down_revision = "0007"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    sample_search("tickets")
+    sample_search("products", "opportunities", "activities", "orders")
 
 
 def downgrade() -> None:

@@ -2,8 +2,8 @@
 
 from chassis.exports.schema import extend_export_tables, install_export_tables
 
-revision = "0008"
-down_revision = "0007"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

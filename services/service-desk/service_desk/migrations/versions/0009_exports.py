@@ -2,8 +2,8 @@
 
 from chassis.exports.schema import extend_export_tables, install_export_tables
 
-revision = "0005"
-down_revision = "0004"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

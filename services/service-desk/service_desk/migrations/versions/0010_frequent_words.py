@@ -2,14 +2,14 @@
 
 from chassis.schema import sample_search
 
-revision = "0015"
-down_revision = "0014"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    sample_search("products", "opportunities", "activities", "orders")
+    sample_search("tickets")
 
 
 def downgrade() -> None:

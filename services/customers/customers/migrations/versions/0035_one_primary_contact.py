@@ -5,8 +5,8 @@ from alembic import op
 
 from chassis.schema import owner_role
 
-revision = "0031"
-down_revision = "0030"
+revision = "0035"
+down_revision = "0034"
 branch_labels = None
 depends_on = None
 

@@ -2,14 +2,14 @@
 
 from chassis.custom_fields.schema import order_values
 
-revision = "0022"
-down_revision = "0021"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    order_values("leads")
+    order_values("products", "opportunities")
 
 
 def downgrade() -> None:

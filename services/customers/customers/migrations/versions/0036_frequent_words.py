@@ -2,14 +2,14 @@
 
 from chassis.schema import sample_search
 
-revision = "0005"
-down_revision = "0004"
+revision = "0036"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    sample_search("campaigns", "campaign_members", "web_forms")
+    sample_search("customers", "contacts", "competitors")
 
 
 def downgrade() -> None:

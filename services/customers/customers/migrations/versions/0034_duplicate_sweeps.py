@@ -1,9 +1,9 @@
-"""Sweeps for duplicates of all leads, and the pairs that they find."""
+"""Sweeps for duplicates of all customers and contacts, and the pairs that they find."""
 
 from chassis.duplicates.schema import install_duplicate_sweeps
 
-revision = "0021"
-down_revision = "0020"
+revision = "0034"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 

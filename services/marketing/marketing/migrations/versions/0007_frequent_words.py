@@ -2,14 +2,14 @@
 
 from chassis.schema import sample_search
 
-revision = "0030"
-down_revision = "0029"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    sample_search("customers", "contacts", "competitors")
+    sample_search("campaigns", "campaign_members", "web_forms")
 
 
 def downgrade() -> None:
