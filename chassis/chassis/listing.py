@@ -544,8 +544,8 @@ class Listing:
         return f"t.{declared.column} = ${len(args)}"
 
     def _lead(self, asked: "_Asked", keys: tuple[Key, ...]) -> Comparison | None:
-        """The comparison with a custom field by whose values the list is read, when they are kept in its order. What a filter with
-        moments means is settled once, where its rows are compared."""
+        """The comparison with a custom field by whose values the list is read, when they are kept in its order; not of a filter
+        with moments, which are settled but once."""
         if asked.custom is None or asked.ordered_by or not _alone(keys, "k") or names_moments(asked.filter):
             return None
         return leading(asked.custom, parse(asked.filter))

@@ -12,7 +12,6 @@ from marketing import attribution, audience, campaign, errors, facet, form, memb
 from marketing.listens import SUBSCRIPTIONS
 from marketing.privacy import PRIVACY
 from marketing.rpc import audiences, campaigns, members, submissions
-from marketing.rpc import campaigns, members, submissions
 from marketing.rpc.exports import EXPORTS
 
 SERVICE = Service(

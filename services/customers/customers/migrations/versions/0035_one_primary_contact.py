@@ -36,7 +36,7 @@ def upgrade() -> None:
         # One that was begun and not finished would count as made.
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS contacts_one_primary")
         op.execute(
-            "CREATE UNIQUE INDEX CONCURRENTLY contacts_one_primary ON contacts (tenant_id, customer_id)"
+            "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS contacts_one_primary ON contacts (tenant_id, customer_id)"
             ' WHERE "primary" AND deleted_at IS NULL'
         )
 
