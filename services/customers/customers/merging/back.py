@@ -96,18 +96,25 @@ async def contacts_back(tx: Transaction, kept: Mapping[str, Any]) -> list[Contac
     """Contacts are what they were. Answers with those that are there again."""
     back: list[Contact] = []
     again: list[Contact] = []
-    # Those that are there give up the mark of the primary contact before it comes back to another.
-    for id, changed in sorted(
-        kept.get("contact", {}).items(), key=lambda one: (_takes_the_mark(one[1]), one[0])
-    ):
+    found: list[tuple[Contact, list[str], bool]] = []
+    for id, changed in sorted(kept.get("contact", {}).items()):
         row = await any_row(tx, Contact, UUID(id))
         if row is None:
             continue
         by_survivors = await _by_survivors(tx, changed)
         with tx.session.no_autoflush:
             done = put_back(row, by_survivors)
+            # The mark of the primary contact comes back once those who have it meanwhile have given it up.
+            marked = row.primary and row.deleted_at is None and not {"primary", "deleted_at"}.isdisjoint(done)
+            row.primary = row.primary and not marked
+        await tx.session.flush()
+        found.append((row, done, marked))
+    for row, done, marked in found:
+        with tx.session.no_autoflush:
             if row.deleted_at is None:
                 done += await _stand_anew(tx, row)
+            if marked:
+                row.primary = True
                 done += await _one_primary(tx, row)
         await tx.session.flush()
         if not done:
@@ -176,10 +183,6 @@ async def _stand_anew(tx: Transaction, row: Contact) -> list[str]:
     for name in moved:
         setattr(row, name, now[name])
     return moved
-
-
-def _takes_the_mark(changed: Mapping[str, list[Any]]) -> bool:
-    return "deleted_at" in changed or bool(changed.get("primary", (False,))[0])
 
 
 async def _one_primary(tx: Transaction, row: Contact) -> list[str]:
