@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from datetime import datetime
@@ -38,6 +39,20 @@ SPECTRUM = sorted(
 
 def rows(sheet: Sheet) -> list[list[str]]:
     return [row.cells for row in unpack(sheet.packed)]
+
+
+def test_rows_that_are_all_alike_are_unpacked_a_few_at_a_time() -> None:
+    content = "Name,Notes\n" + ("Ann," + "x" * 1000 + "\n") * 20_000
+    sheet = read_csv(content.encode(), "", "")
+    del content
+    assert len(sheet.packed) < 500_000
+    tracemalloc.start()
+    try:
+        seen = sum(len(row.cells[1]) for row in unpack(sheet.packed))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == 20_000_000 and most < 3_000_000, most
 
 
 @pytest.mark.parametrize("name", SPECTRUM)

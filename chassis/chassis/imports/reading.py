@@ -25,6 +25,8 @@ MOST_CELL = 32_767
 """Characters in a cell: what spreadsheets allow."""
 _LEAST_HEAD = 3
 """Cells that a head has below a title."""
+_PIECE = 65_536
+"""Bytes that are unpacked at once."""
 MOST_CHARACTERS = 120_000_000
 """Characters of all cells: what one import may hold in memory at the most is a small part of it, see
 `Packer`."""
@@ -67,18 +69,31 @@ class Sheet:
 
 def unpack(packed: bytes, skip: int = 0) -> Iterator[Row]:
     """The rows of a sheet without the first `skip`, one by one, in bounded memory."""
-    unzip = zlib.decompressobj()
-    rest = b""
+    rest: list[bytes] = []
     count = 0
-    for start in range(0, len(packed), 65536):
-        piece = unzip.decompress(packed[start : start + 65536])
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop()
+    for piece in _unzipped(packed):
+        lines = piece.split(b"\n")
+        rest.append(lines.pop(0))
+        if not lines:
+            continue
+        lines.insert(0, b"".join(rest))
+        rest = [lines.pop()]
         for line in lines:
             count += 1
             if count > skip:
                 number, cells = orjson.loads(line)
                 yield Row(number, cells)
+
+
+def _unzipped(packed: bytes) -> Iterator[bytes]:
+    """What is packed, in pieces: rows that are all alike become a thousand times as long."""
+    unzip = zlib.decompressobj()
+    for start in range(0, len(packed), _PIECE):
+        left = packed[start : start + _PIECE]
+        while left:
+            yield unzip.decompress(left, _PIECE)
+            left = unzip.unconsumed_tail
+    yield unzip.flush()
 
 
 class Packer:
