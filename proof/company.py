@@ -50,7 +50,7 @@ _BY_PREFIX = {
     "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
     "/v1/customers/customFields/": "customer_custom_field_id", "/v1/leads/customFields/": "lead_custom_field_id",
     "/v1/sales/customFields/": "product_custom_field_id",
-    "/v1/customers/valueLists/": "customer_value_list_id",
+    "/v1/customers/valueLists/": "customer_value_list_id", "/v1/leads/valueLists/": "lead_value_list_id",
     "/v1/customers/bulkEdits/": "customer_bulk_edit_id", "/v1/leads/bulkEdits/": "lead_bulk_edit_id",
     "/v1/sales/bulkEdits/": "product_bulk_edit_id",
     **{
@@ -176,7 +176,8 @@ def furnished(owner: Any, mark: str = MARK) -> World:
             "sharing": "SAVED_VIEW_SHARING_EVERYONE",
         }
         make(f"{changing(domain)}_saved_view_id", f"/v1/{domain}/savedViews", shared)
-    ids["customer_value_list_id"] = owner.get("/v1/customers/valueLists")["valueLists"][0]["id"]
+    for kind in ("customer", "lead"):
+        ids[f"{kind}_value_list_id"] = owner.get(f"/v1/{kind}s/valueLists")["valueLists"][0]["id"]
     known = {"displayName": f"{mark} customer", "customFields": {"own": f"{mark} value"}}
     make("customer_id", "/v1/customers", known)
     customer = {"customerId": ids["customer_id"]}

@@ -232,6 +232,8 @@ SIGNED_IN: Mapping[str, Callable[[Actor], Outcome]] = {
     },
     "kehu.customers.v1.ValueListService.GetValueList": _anybody,
     "kehu.customers.v1.ValueListService.ListValueLists": _anybody,
+    "kehu.leads.v1.ValueListService.GetValueList": _anybody,
+    "kehu.leads.v1.ValueListService.ListValueLists": _anybody,
     **{
         f"kehu.{domain}.v1.ExportService.ListExportColumns": _anybody
         for domain in ("customers", "leads", "sales", "marketing", "servicedesk")

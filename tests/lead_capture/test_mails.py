@@ -22,7 +22,7 @@ from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2, mail_capture_pb2, mail_capture_service_pb2
 from sqlalchemy import text
 
-from chassis.errors import Code
+from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
@@ -193,7 +193,11 @@ async def test_a_mail_becomes_a_lead(leads: Harness, post: Post) -> None:
     post.deliver(
         folder, mail("请联系我 13800138000", Subject="询价", From="=?gbk?B?1cXI/Q==?= <Zhang@Example.com>")
     )
-    source = await set_up(leads, boss, post, folder)
+    with pytest.raises(Problem) as unknown:
+        await set_up(leads, boss, post, folder, lead_source_key="nowhere")
+    assert unknown.value.reason == "VALUE_UNKNOWN"
+    source = await set_up(leads, boss, post, folder, lead_source_key="展会")
+    assert source.lead_source_key == "EXHIBITION"
 
     async def there() -> bool:
         return bool(await leads_of(leads, boss))
@@ -202,7 +206,7 @@ async def test_a_mail_becomes_a_lead(leads: Harness, post: Post) -> None:
     (lead,) = await leads_of(leads, boss)
     assert (lead.name, lead.email, lead.phone) == ("张三", "zhang@example.com", "+8613800138000")
     assert (lead.source, lead.source_detail, lead.owner_id) == (
-        lead_pb2.LEAD_SOURCE_EMAIL, "Sales box", str(boss.person_id),
+        lead_pb2.LEAD_SOURCE_EXHIBITION, "Sales box", str(boss.person_id),
     )  # fmt: skip
     assert lead.notes == "询价\n请联系我 13800138000"
     after = await read(leads, boss, source.id)

@@ -114,6 +114,11 @@ class OneList:
         return first or second or key
 
     @cached_property
+    def keys(self) -> frozenset[str]:
+        """Of all its values, retired ones among them."""
+        return frozenset(self._by_key)
+
+    @cached_property
     def _by_key(self) -> Mapping[str, Offered]:
         return {value.key: value for value in self.values}
 

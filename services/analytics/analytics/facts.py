@@ -55,7 +55,18 @@ def _upsert(table: str, columns: tuple[str, ...], json: tuple[str, ...]) -> Text
 
 
 LEADS = Fact(
-    "leads", "owner_id", "team_id", "source", "campaign_id", "status", "captured_at", "contacted", "qualified"
+    "leads",
+    "owner_id",
+    "team_id",
+    "source",
+    "campaign_id",
+    "status",
+    "captured_at",
+    "contacted",
+    "qualified",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
 )
 OPPORTUNITIES = Fact(
     "opportunities", "owner_id", "team_id", "product_id", "amount", "currency", "stage_id", "stage_name", "stage_position",

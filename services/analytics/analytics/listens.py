@@ -68,16 +68,20 @@ def _money(message: Any, name: str) -> Money | None:
 
 def _lead(event: Any) -> Values:
     lead: leads.LeadSnapshot = event.lead
-    source = lead.source or lead_pb2.LEAD_SOURCE_OTHER
+    known = lead_pb2.LeadSource.Name(lead.source or lead_pb2.LEAD_SOURCE_OTHER)
     converted = lead.status == lead_pb2.LEAD_STATUS_CONVERTED
     return {
         **_owner(event),
-        "source": lead_pb2.LeadSource.Name(source),
+        # One that only the tenant's list has is told by its key alone.
+        "source": lead.source_key if lead.source_key and not lead.source else known,
         "campaign_id": _id(lead.campaign_id),
         "status": lead_pb2.LeadStatus.Name(lead.status),
         "captured_at": to_datetime(lead.create_time),
         "contacted": lead.HasField("first_contact_time"),
         "qualified": lead.HasField("qualify_time") or converted,
+        "utm_source": lead.utm_source,
+        "utm_medium": lead.utm_medium,
+        "utm_campaign": lead.utm_campaign,
     }
 
 

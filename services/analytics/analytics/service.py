@@ -8,6 +8,7 @@ from analytics.rebuild import rebuild
 from analytics.rpc import (
     freshness,
     leads_by_source,
+    leads_by_utm,
     orders_by_product,
     pipeline_funnel,
     sales_by_person_and_month,
@@ -19,6 +20,7 @@ from chassis.service import Service
 
 REPORTS = (
     leads_by_source,
+    leads_by_utm,
     pipeline_funnel,
     sales_by_person_and_month,
     orders_by_product,

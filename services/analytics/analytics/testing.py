@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from google.protobuf.message import Message
@@ -131,6 +131,7 @@ def lead(
     contacted: bool = False,
     qualified: bool = False,
     campaign_id: str = "",
+    **more: Any,
 ) -> leads.LeadSnapshot:
     return leads.LeadSnapshot(
         name="Wang",
@@ -140,6 +141,7 @@ def lead(
         first_contact_time=moment(at) if contacted else None,
         qualify_time=moment(at) if qualified else None,
         campaign_id=campaign_id,
+        **more,
     )
 
 

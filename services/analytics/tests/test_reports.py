@@ -93,6 +93,65 @@ async def test_leads_by_source_with_what_was_won(house: House) -> None:
     assert report.as_of_time.ToDatetime(tzinfo=UTC) == datetime(2026, 3, 5, 12, tzinfo=UTC)
 
 
+async def test_leads_by_utm_with_what_was_won(house: House) -> None:
+    boss = boss_of_a_new_tenant()
+    own, new = lead_pb2.LEAD_SOURCE_UNSPECIFIED, lead_pb2.LEAD_STATUS_NEW
+    converted = str(new_id())
+    spring: dict[str, Any] = {"utm_source": "baidu", "utm_medium": "cpc", "utm_campaign": "spring"}
+    mailed: dict[str, Any] = {**spring, "utm_medium": "email"}
+    snapshots = {
+        converted: lead(lead_pb2.LEAD_STATUS_CONVERTED, own, contacted=True, source_key="douyin", **spring),
+        str(new_id()): lead(new, own, source_key="douyin", **spring),
+        str(new_id()): lead(new, source_key="WEB_FORM", **mailed),
+        str(new_id()): lead(new, utm_source="weixin"),
+        str(new_id()): lead(new),
+    }
+    for id, snapshot in snapshots.items():
+        await house.tell(boss, leads.LeadCreated(lead_id=id, lead=snapshot, **owned(boss.person_id)), id)
+    won = opportunity(
+        WON, cents(10_05), stage=(str(new_id()), "Won", 1), lead_id=converted, closed=date(2026, 4, 1)
+    )
+    id = str(new_id())
+    await house.tell(
+        boss, sales.OpportunityWon(opportunity_id=id, opportunity=won, **owned(boss.person_id)), id
+    )
+    await house.caught_up(boss)
+
+    async def report(who: Principal = boss, **asked: Any) -> pb.LeadsByUtm:
+        return await house.ask(who, "GetLeadsByUtm", pb.GetLeadsByUtmRequest(**asked), pb.LeadsByUtm)
+
+    def shown(found: pb.LeadsByUtm) -> list[tuple[str, str, str, int]]:
+        return [(row.utm_source, row.utm_medium, row.utm_campaign, row.lead_count) for row in found.rows]
+
+    whole = await report()
+    assert shown(whole) == [
+        ("baidu", "cpc", "spring", 2), ("", "", "", 1), ("baidu", "email", "spring", 1), ("weixin", "", "", 1),
+    ]  # fmt: skip
+    first = whole.rows[0]
+    assert (first.converted_count, first.conversion_percent, first.won_opportunity_count) == (1, "50.00", 1)
+    assert sums(first.won_amounts) == sums(whole.total.won_amounts) == {"CNY": (10, 50_000_000)}
+    assert (whole.total.lead_count, whole.HasField("rest")) == (5, False)
+    by_source = await report(by=[pb.UTM_PARAMETER_SOURCE])
+    assert shown(by_source) == [("baidu", "", "", 3), ("", "", "", 1), ("weixin", "", "", 1)]
+    least = await report(max_rows=1)
+    assert shown(least) == [("baidu", "cpc", "spring", 2)]
+    assert (least.rest.lead_count, least.rest.won_opportunity_count, least.total.lead_count) == (3, 0, 5)
+    assert shown(await report(utm_medium="cpc", by=[pb.UTM_PARAMETER_CAMPAIGN])) == [("", "", "spring", 2)]
+    assert shown(await report(first_day=day(date(2030, 1, 1)))) == []
+    assert shown(await report(boss_of_a_new_tenant())) == []
+    assert shown(await report(somebody(boss.tenant, rights={"reports": Rights(Reach.OWN)}))) == []
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", "", report(somebody(boss.tenant, rights={})))
+    for wrong in ([pb.UTM_PARAMETER_UNSPECIFIED], [pb.UTM_PARAMETER_SOURCE] * 2):
+        with pytest.raises(Problem) as caught:
+            await report(by=wrong)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+
+    by = await house.ask(boss, "GetLeadsBySource", pb.GetLeadsBySourceRequest(), pb.LeadsBySource)
+    assert [(row.source, row.source_key, row.lead_count) for row in by.rows] == [
+        ("LEAD_SOURCE_WEB_FORM", "WEB_FORM", 3), ("douyin", "douyin", 2),
+    ]  # fmt: skip
+
+
 async def test_a_period_is_counted_in_the_time_zone_asked_for_or_the_tenants(house: House) -> None:
     boss = boss_of_a_new_tenant()
     campaign = str(new_id())

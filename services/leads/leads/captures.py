@@ -25,6 +25,7 @@ from leads.assignment import JOB
 from leads.handling import Handling, settings_of
 from leads.lead import Lead, capture, kept, remind, said
 from leads.lead_events import LeadCaptured, LeadUpdated, tell, told
+from leads.value_lists import enum_view
 from leads.words import OPEN
 
 _TOLD = ("campaign_id", "form_id", "utm", "referrer", "landing_page", "click_id")
@@ -78,7 +79,8 @@ async def note_capture(
     lead.last_source = capture.source
     lead.last_campaign_id = capture.campaign_id or lead.last_campaign_id
     tell(
-        tx, lead, handling, LeadCaptured, capture_id=capture.id, repeated=repeated, source=capture.source,
+        tx, lead, handling, LeadCaptured, capture_id=capture.id, repeated=repeated, source=enum_view(capture.source),
+        source_key=capture.source,
         source_detail=capture.source_detail, campaign_id=capture.campaign_id, form_id=capture.form_id,
         utm_source=capture.utm.get("source", ""), utm_medium=capture.utm.get("medium", ""),
         utm_campaign=capture.utm.get("campaign", ""), capture_time=tx.now,

@@ -17,7 +17,8 @@ from chassis.errors import Invalid, Precondition
 from chassis.fields import Field, Kind, Sql, Test, at_hand, predicate
 from chassis.filters import Comparison, parse
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS
-from leads.words import ACCEPTANCES, CHANNELS, SOURCES, STATUSES
+from leads.value_lists import SOURCES
+from leads.words import ACCEPTANCES, CHANNELS, STATUSES
 
 LISTED: Mapping[str, Field] = {
     **RECORD_FIELDS,
@@ -26,6 +27,7 @@ LISTED: Mapping[str, Field] = {
     "companyName": Field("company_name", Kind.TEXT, sortable=True),
     "status": Field("status", Kind.ENUM, values=STATUSES, prefix="LEAD_STATUS_"),
     "source": Field("source", Kind.ENUM, values=SOURCES, prefix="LEAD_SOURCE_"),
+    "sourceKey": Field("source", Kind.TEXT),
     "campaignId": Field("campaign_id", Kind.UUID, nullable=True),
     "formId": Field("form_id", Kind.UUID, nullable=True),
     "industry": Field("industry", Kind.TEXT),
@@ -51,6 +53,7 @@ LISTED: Mapping[str, Field] = {
     "captureCount": Field("capture_count", Kind.INTEGER),
     "lastCaptureTime": Field("last_capture_time", Kind.TIMESTAMP, nullable=True),
     "lastSource": Field("last_source", Kind.ENUM, values=SOURCES, prefix="LEAD_SOURCE_"),
+    "lastSourceKey": Field("last_source", Kind.TEXT),
     "lastCampaignId": Field("last_campaign_id", Kind.UUID, nullable=True),
     "duplicateOfLeadId": Field("duplicate_of_lead_id", Kind.UUID, nullable=True),
     "duplicateOfCustomerId": Field("duplicate_of_customer_id", Kind.UUID, nullable=True),

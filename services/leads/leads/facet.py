@@ -11,6 +11,7 @@ from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
 from leads.rpc.messages import TOUCH, capture_message, lead_message
+from leads.value_lists import enum_view
 
 face = Face("kehu.leads.v1.CustomerFacetService")
 
@@ -58,8 +59,9 @@ async def get_customer_facet(request: pb.GetCustomerFacetRequest, call: Call) ->
 
 def _came(facet: pb.CustomerFacet, first: Any, last: Any) -> None:
     facet.first_source, facet.last_source = _source(first), _source(last)
+    facet.first_source_key, facet.last_source_key = first["source"], last["source"]
     facet.first_campaign_id, facet.last_campaign_id = (str(row["campaign_id"] or "") for row in (first, last))
 
 
 def _source(row: Any) -> lead_pb2.LeadSource.ValueType:
-    return lead_pb2.LeadSource.Value(f"LEAD_SOURCE_{row['source']}")
+    return lead_pb2.LeadSource.Value(f"LEAD_SOURCE_{enum_view(row['source']) or 'UNSPECIFIED'}")

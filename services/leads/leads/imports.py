@@ -28,7 +28,7 @@ from chassis.imports.owners import OWNER, owners_under
 from chassis.imports.people import FIRST_NAME, LAST_NAME, whole_name
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
-from chassis.imports.values import Amount, Choice, Email, Moment, Phone, Tags, Text
+from chassis.imports.values import Amount, Choice, Email, Listed, Moment, Phone, Tags, Text
 from chassis.papers import papers_on
 from leads.assignment import JOB
 from leads.captures import note_first, tells_origin
@@ -37,9 +37,10 @@ from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotA
 from leads.handling import Handling, hold
 from leads.lead import Lead, assign_lead, capture, change_lead, remind
 from leads.lead_events import LeadDeleted, LeadDisqualified, LeadQualified, tell, told
+from leads.value_lists import VALUE_LISTS
 from leads.words import CONTACTED, DISQUALIFIED, DUPLICATE, NEW, OPEN, QUALIFIED
 
-_SOURCE = Choice({
+_SOURCE = Listed("source", {
     "WEB_FORM": ("web", "website", "网站", "web form"), "PHONE": ("call", "电话"), "EMAIL": ("mail", "邮件"),
     "REFERRAL": ("推荐", "转介绍"), "ADVERTISEMENT": ("ad", "ads", "广告"), "SEARCH": ("搜索", "百度"),
     "SOCIAL_MEDIA": ("social", "微信", "社交媒体"), "EXHIBITION": ("fair", "展会"), "PARTNER": ("渠道", "伙伴"),
@@ -263,5 +264,6 @@ LEADS = Importer(
     undo=Undo(Lead, _remove, _change, _dealt_with),
     progressed=ImportProgressed,
     country=home_country_of,
+    value_lists=VALUE_LISTS,
 )
 IMPORTS = Imports(LEADS)

@@ -24,6 +24,7 @@ from leads.handling import Automatic, Handling, Step, bounded
 from leads.lead_events import LeadAssigned, LeadCreated, LeadReturned, LeadUpdated, tell, told
 from leads.lists import by_lists
 from leads.tidying import tidied
+from leads.value_lists import sourced
 from leads.words import (
     ACCEPTED,
     BY_HAND,
@@ -294,7 +295,7 @@ def said(text: str, most: int = _LONGEST_SAID) -> str:
 async def kept(tx: Transaction, values: Mapping[str, Any], present: Lead | None = None) -> dict[str, Any]:
     """The columns as they are kept of what was written. Raises Invalid (VALUE_UNKNOWN, VALUE_RETIRED)."""
     country = await home_country(tx) if dialled_at_home(values.get("phone") or "") else DEFAULT_COUNTRY
-    tidy = by_lists(tx, tidied(values, country), present)
+    tidy = by_lists(tx, tidied(await sourced(tx, values, present), country), present)
     if "utm" in tidy:
         tidy |= {f"utm_{name}": tidy["utm"].get(name, "") for name in ("source", "medium", "campaign")}
     return tidy

@@ -10,6 +10,7 @@ from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.money import Money
 from leads.handling import Handling
+from leads.value_lists import enum_view
 
 if TYPE_CHECKING:
     from leads.lead import Lead
@@ -58,6 +59,8 @@ class LeadSnapshot:
     duplicate_of_lead_id: UUID | None
     duplicate_of_customer_id: UUID | None
     duplicate_of_contact_id: UUID | None
+    source_key: str
+    last_source_key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,8 @@ class LeadConverted(LeadEvent):
 class LeadCaptured(LeadEvent):
     capture_id: UUID
     repeated: bool
-    source: str
+    source: str | None
+    source_key: str
     source_detail: str
     campaign_id: UUID | None
     form_id: UUID | None
@@ -190,7 +194,7 @@ def told(lead: "Lead") -> dict[str, Any]:
         "owner_id": lead.owner_id,
         "team_id": lead.team_id,
         "lead": LeadSnapshot(
-            name=lead.name, company_name=lead.company_name, source=lead.source or None, campaign_id=lead.campaign_id,
+            name=lead.name, company_name=lead.company_name, source=enum_view(lead.source), campaign_id=lead.campaign_id,
             form_id=lead.form_id, status=lead.status, disqualify_reason=lead.disqualify_reason or None, score=lead.score,
             estimated_amount=amount, create_time=lead.created_at, assign_time=lead.assign_time,
             first_contact_time=lead.first_contact_time, last_contact_time=lead.last_contact_time,
@@ -203,10 +207,10 @@ def told(lead: "Lead") -> dict[str, Any]:
             cadence_step=lead.cadence_step, next_contact_time=lead.next_contact_time,
             next_contact_channel=lead.next_contact_channel or None, utm_source=lead.utm_source,
             utm_medium=lead.utm_medium, utm_campaign=lead.utm_campaign, capture_count=lead.capture_count,
-            last_capture_time=lead.last_capture_time, last_source=lead.last_source or None,
+            last_capture_time=lead.last_capture_time, last_source=enum_view(lead.last_source),
             last_campaign_id=lead.last_campaign_id, duplicate_of_lead_id=lead.duplicate_of_lead_id,
             duplicate_of_customer_id=lead.duplicate_of_customer_id,
-            duplicate_of_contact_id=lead.duplicate_of_contact_id,
+            duplicate_of_contact_id=lead.duplicate_of_contact_id, source_key=lead.source, last_source_key=lead.last_source,
         ),
     }  # fmt: skip
 

@@ -69,6 +69,7 @@ class MailCapture(Record, table=True):
     lead_owner_id: UUID
     lead_team_id: UUID | None = None
     campaign_id: UUID | None = None
+    lead_source_key: str = ""
     from_beginning: bool = False
     uid_validity: int = Field(default=0, sa_type=BigInteger)
     last_uid: int = Field(default=0, sa_type=BigInteger)
@@ -262,7 +263,8 @@ async def _keep_answer(
 
 def _values(source: MailCapture, mail: Mail) -> dict[str, Any]:
     return {
-        "name": mail.name, "email": mail.sender, "phone": mail.phone, "source": "EMAIL", "source_detail": source.name[:200],
+        "name": mail.name, "email": mail.sender, "phone": mail.phone,
+        "source": source.lead_source_key or "EMAIL", "source_detail": source.name[:200],
         "notes": "\n".join(part for part in (mail.subject, mail.text) if part)[:_MOST_NOTES], "campaign_id": source.campaign_id,
     }  # fmt: skip
 

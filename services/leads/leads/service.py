@@ -29,6 +29,8 @@ from chassis.saved_views.view import (
     name_taken,
 )
 from chassis.service import Service
+from chassis.value_lists.rpc import value_lists_face
+from chassis.value_lists.value_list import ValueList, ValueListUpdated
 from leads import conversion, errors, facet, lead, lead_events, listens, mail_capture, merged, merging
 from leads.absence import Absence
 from leads.assignment import AssignmentRule
@@ -46,6 +48,7 @@ from leads.rpc.jobs import JOBS
 from leads.rpc.papers import SUBJECTS
 from leads.rpc.saved_views import SAVED_VIEWS
 from leads.score import ScoreRule
+from leads.value_lists import VALUE_LISTS
 
 SERVICE = Service(
     name="leads",
@@ -82,9 +85,11 @@ SERVICE = Service(
                 "note": notes_kept(SUBJECTS),
                 "attachment": attachments_kept(SUBJECTS),
                 "custom_field": Kept(CustomField, None),
+                "value_list": Kept(ValueList, None),
             },
         ),
         custom_fields_face("kehu.leads.v1.CustomFieldService", CUSTOM_FIELDS),
+        value_lists_face("kehu.leads.v1.ValueListService", VALUE_LISTS),
         privacy_face("kehu.leads.v1.PrivacyService", PRIVACY),
     ],
     migrations=Path(__file__).parent / "migrations",
@@ -123,6 +128,7 @@ SERVICE = Service(
         SavedViewUpdated: events.SavedViewUpdated,
         SavedViewDeleted: events.SavedViewDeleted,
         ImportProgressed: events.ImportProgressed,
+        ValueListUpdated: events.ValueListUpdated,
     },
     subscriptions=listens.SUBSCRIPTIONS,
     jobs={

@@ -2,13 +2,17 @@
 
 import socket
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.exports.v1 import exports_pb2
 from kehu.imports.v1 import imports_pb2
-from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
+from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2, score_pb2, score_service_pb2
+from kehu.valuelists.v1 import value_lists_pb2
 
 from chassis.errors import Code
 from chassis.principal import Principal, Reach, Rights
@@ -18,6 +22,7 @@ from leads.service import SERVICE
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LEADS = "kehu.leads.v1.LeadService/"
 IMPORTS = "kehu.leads.v1.ImportService/"
+LISTS = "kehu.leads.v1.ValueListService/"
 BOSS = somebody("acme")
 
 
@@ -172,18 +177,118 @@ async def test_import_of_gb18030_adds_up(service: Harness) -> None:
     assert [(lead.name, lead.source) for lead in page.leads] == [("王五", lead_pb2.LEAD_SOURCE_EXHIBITION)]
 
 
-async def imported(service: Harness, text: str, **options: Any) -> imports_pb2.Import:
+async def offer(
+    service: Harness, who: Principal, *values: value_lists_pb2.ListedValue, drop: str = ""
+) -> value_lists_pb2.ValueList:
+    """The list of sources with these values behind what there is, but for one."""
+    asked: Any = value_lists_pb2.ListValueListsRequest()
+    lists = await service.ask(who, LISTS + "ListValueLists", asked, value_lists_pb2.ListValueListsResponse)
+    (sources,) = lists.value_lists
+    assert sources.key == "source"
+    stay = [one for one in sources.values if one.key not in {drop, *(value.key for value in values)}]
+    changed = value_lists_pb2.UpdateValueListRequest(
+        value_list=value_lists_pb2.ValueList(id=sources.id, etag=sources.etag, values=[*stay, *values])
+    )
+    changed.update_mask.paths.append("values")
+    return await service.ask(who, LISTS + "UpdateValueList", changed, value_lists_pb2.ValueList)
+
+
+async def test_sources_are_the_tenants_own(service: Harness) -> None:
+    boss = somebody("own-sources")
+    plain = await create(service, boss, name="早", source=lead_pb2.LEAD_SOURCE_PHONE)
+    assert plain.source_key == "PHONE"
+    douyin = value_lists_pb2.ListedValue(key="douyin", name_zh="抖音直播", name_en="Douyin live")
+    await offer(service, boss, douyin)
+    lead = await create(
+        service, boss, name="张三", source_key=" 抖音直播 ", utm=lead_pb2.UtmParameters(source="dy")
+    )
+    assert (lead.source, lead.source_key) == (lead_pb2.LEAD_SOURCE_UNSPECIFIED, "douyin")
+    assert (lead.last_source, lead.last_source_key) == (lead_pb2.LEAD_SOURCE_UNSPECIFIED, "douyin")
+    assert (
+        await create(service, boss, name="李四", source_key="exhibition")
+    ).source == lead_pb2.LEAD_SOURCE_EXHIBITION
+
+    async def update(**fields: Any) -> lead_pb2.Lead:
+        request = lead_service_pb2.UpdateLeadRequest(lead=lead_pb2.Lead(id=lead.id, **fields))
+        request.update_mask.paths.extend(fields)
+        return await service.ask(boss, LEADS + "UpdateLead", request, lead_pb2.Lead)
+
+    # A client from before sends back what it was told; one that writes the enum means it.
+    whole = lead_service_pb2.UpdateLeadRequest(lead=lead)
+    whole.update_mask.paths.extend(["title", "source", "source_key"])
+    whole.lead.title = "经理"
+    kept = await service.ask(boss, LEADS + "UpdateLead", whole, lead_pb2.Lead)
+    assert (kept.title, kept.source_key) == ("经理", "douyin")
+    assert (await update(source=lead_pb2.LEAD_SOURCE_PARTNER)).source_key == "PARTNER"
+    assert (await update(source_key="Douyin live")).source_key == "douyin"
+    for wrong, reason in (
+        ({"source_key": "kuaishou"}, "VALUE_UNKNOWN"),
+        ({"source_key": "WEB_FORM", "source": lead_pb2.LEAD_SOURCE_EMAIL}, "VALUE_MISMATCH"),
+    ):
+        await refused(Code.INVALID_ARGUMENT, reason, update(**wrong))
+    elsewhere = somebody("other-sources")
+    await refused(
+        Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", create(service, elsewhere, name="x", source_key="douyin")
+    )
+
+    # Lists, rules and files know it.
+    async def found(filter: str) -> list[str]:
+        request = lead_service_pb2.ListLeadsRequest(filter=filter, order_by="createTime")
+        answer = await service.ask(boss, LEADS + "ListLeads", request, lead_service_pb2.ListLeadsResponse)
+        return [one.name for one in answer.leads]
+
+    assert await found('sourceKey = "douyin"') == ["张三"]
+    assert await found("source = PHONE") == await found('sourceKey = "PHONE"') == ["早"]
+    rule = score_pb2.ScoreRule(name="抖音", condition='sourceKey = "douyin"', points=30, active=True)
+    await service.ask(
+        boss, "kehu.leads.v1.ScoreService/CreateScoreRule", score_service_pb2.CreateScoreRuleRequest(rule=rule),
+        score_pb2.ScoreRule,
+    )  # fmt: skip
+    assert (await create(service, boss, name="王五", source_key="douyin")).score == 30
+    done = await imported(service, "Name,Source\n赵六,抖音直播\n钱七,快手\n", who=boss)
+    assert (done.created_rows, done.refused_rows) == (1, 1)
+    assert await found('sourceKey = "douyin"') == ["张三", "王五", "赵六"]
+    request = exports_pb2.CreateExportRequest(
+        record_type="lead", format=exports_pb2.EXPORT_FORMAT_CSV, columns=["name", "source"], order_by="createTime",
+        language_code="zh", time_zone="UTC", filter='sourceKey = "douyin" OR source = PHONE',
+    )  # fmt: skip
+    parts = await service.parts(
+        boss, "kehu.leads.v1.ExportService/CreateExport", request, exports_pb2.ExportPart
+    )
+    text = b"".join(part.content for part in parts).decode("utf-8-sig")
+    assert text.splitlines() == ["姓名,来源", "早,电话", "张三,抖音直播", "王五,抖音直播", "赵六,抖音直播"]
+    rows = await service.running.database.read(
+        boss, "SELECT convert_from(data, 'UTF8')::jsonb AS data FROM outbox WHERE record_id = $1 ORDER BY seq LIMIT 1",
+        UUID(lead.id),
+    )  # fmt: skip
+    told = rows[0]["data"]["lead"]
+    assert (told.get("source"), told["sourceKey"]) == (None, "douyin")
+
+    # What is held cannot go, only be retired: then it stays where it is and nobody chooses it any more.
+    await refused(Code.FAILED_PRECONDITION, "VALUE_IN_USE", offer(service, boss, drop="douyin"))
+    await refused(Code.FAILED_PRECONDITION, "VALUE_BUILT_IN", offer(service, boss, drop="WEB_FORM"))
+    member = replace(boss, rights={"leads": Rights(Reach.ALL, Reach.ALL)})
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", offer(service, member, douyin))
+    douyin.retired = True
+    await offer(service, boss, douyin)
+    assert (await update(title="总监")).source_key == "douyin"
+    await refused(
+        Code.INVALID_ARGUMENT, "VALUE_RETIRED", create(service, boss, name="y", source_key="douyin")
+    )
+
+
+async def imported(service: Harness, text: str, who: Principal = BOSS, **options: Any) -> imports_pb2.Import:
     request = imports_pb2.CreateImportRequest(
         record_type="lead", filename="a.csv", content=text.encode(), encoding="utf-8", delimiter=","
     )
-    ready = await service.ask(BOSS, IMPORTS + "CreateImport", request, imports_pb2.Import)
+    ready = await service.ask(who, IMPORTS + "CreateImport", request, imports_pb2.Import)
     start = imports_pb2.StartImportRequest(id=ready.id, **options)
-    await service.ask(BOSS, IMPORTS + "StartImport", start, imports_pb2.Import)
+    await service.ask(who, IMPORTS + "StartImport", start, imports_pb2.Import)
     done = imports_pb2.Import()
 
     async def ended() -> bool:
         get = imports_pb2.GetImportRequest(id=ready.id)
-        done.CopyFrom(await service.ask(BOSS, IMPORTS + "GetImport", get, imports_pb2.Import))
+        done.CopyFrom(await service.ask(who, IMPORTS + "GetImport", get, imports_pb2.Import))
         return done.state == imports_pb2.IMPORT_STATE_SUCCEEDED
 
     await eventually(ended)

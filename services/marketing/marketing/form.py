@@ -70,6 +70,7 @@ class WebForm(Owned, Searchable, table=True):
     status: str = OPEN
     submission_count: int = 0
     last_submission_time: datetime | None = None
+    lead_source_key: str = ""
 
     def findable(self) -> None:
         """Keeps the words for searching true to the name."""

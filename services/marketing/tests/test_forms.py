@@ -16,6 +16,7 @@ from kehu.marketing.v1 import campaign_member_pb2, campaign_pb2, campaign_servic
 from kehu.marketing.v1 import campaign_member_service_pb2 as members
 from kehu.marketing.v1 import web_form_pb2 as pb
 from kehu.marketing.v1 import web_form_service_pb2 as forms
+from kehu.valuelists.v1 import value_lists_pb2
 
 from chassis.errors import Code
 from chassis.ids import new_id
@@ -130,6 +131,25 @@ async def test_a_stranger_becomes_a_lead_of_the_forms_owner_and_campaign(suite: 
     assert [row["subject"] for row in rows] == [
         "kehu.acme.marketing.form.created", "kehu.acme.marketing.form.submitted",
     ]  # fmt: skip
+
+
+async def test_leads_of_a_form_come_from_where_it_says(suite: Any) -> None:
+    lists = await suite.leads.ask(
+        BOSS, "kehu.leads.v1.ValueListService/ListValueLists", value_lists_pb2.ListValueListsRequest(),
+        value_lists_pb2.ListValueListsResponse,
+    )  # fmt: skip
+    own = value_lists_pb2.ListedValue(key="douyin", name_zh="抖音直播")
+    changed = value_lists_pb2.UpdateValueListRequest()
+    changed.value_list.id = lists.value_lists[0].id
+    changed.value_list.values.extend([*lists.value_lists[0].values, own])
+    method = "kehu.leads.v1.ValueListService/UpdateValueList"
+    await suite.leads.ask(BOSS, method, changed, value_lists_pb2.ValueList)
+    for said, key in (("抖音直播", "douyin"), ("gone by now", "WEB_FORM"), ("", "WEB_FORM")):
+        form = await put_up(suite, lead_source_key=said)
+        assert form.lead_source_key == said
+        await send(suite, form)
+        (lead,) = await leads_of(suite, form)
+        assert lead.source_key == key, said
 
 
 async def test_the_same_submission_makes_one_lead(suite: Any) -> None:

@@ -1,6 +1,7 @@
 """Where leads come from, and what has become of them."""
 
 from collections import Counter, defaultdict
+from typing import Any
 
 from kehu.analytics.v1 import report_service_pb2 as pb
 
@@ -9,7 +10,7 @@ from analytics.rpc.face import face, moments_of, put_as_of, put_money
 from analytics.scope import Scope
 from chassis.rpc import Call
 
-_COUNTS = (
+COUNTS = (
     "lead_count", "contacted_count", "qualified_count", "converted_count", "disqualified_count", "won_opportunity_count",
 )  # fmt: skip
 # One statement, so that leads and what was won with them are of one moment.
@@ -49,7 +50,7 @@ async def get_leads_by_source(request: pb.GetLeadsBySourceRequest, call: Call) -
     amounts: defaultdict[str, Amounts] = defaultdict(Amounts)
     for row in rows:
         for source in (row["source"], ""):  # the empty source is all together
-            for name in _COUNTS:
+            for name in COUNTS:
                 counts[source][name] += row[name]
             amounts[source].add(row["won_amount"], row["currency"])
     answer.total.CopyFrom(_row("", counts[""], amounts[""]))
@@ -59,17 +60,16 @@ async def get_leads_by_source(request: pb.GetLeadsBySourceRequest, call: Call) -
     return answer
 
 
-def _row(source: str, counts: Counter[str], amounts: Amounts) -> pb.LeadsBySourceRow:
-    row = pb.LeadsBySourceRow(
-        source=source,
-        lead_count=counts["lead_count"],
-        contacted_count=counts["contacted_count"],
-        qualified_count=counts["qualified_count"],
-        converted_count=counts["converted_count"],
-        disqualified_count=counts["disqualified_count"],
-        open_count=counts["lead_count"] - counts["converted_count"] - counts["disqualified_count"],
-        conversion_percent=percent(counts["converted_count"], counts["lead_count"]),
-        won_opportunity_count=counts["won_opportunity_count"],
-    )
+def put_counts(row: Any, counts: Counter[str], amounts: Amounts) -> None:
+    """How many leads there are and what has become of them."""
+    for name in COUNTS:
+        setattr(row, name, counts[name])
+    row.open_count = counts["lead_count"] - counts["converted_count"] - counts["disqualified_count"]
+    row.conversion_percent = percent(counts["converted_count"], counts["lead_count"])
     put_money(row.won_amounts, amounts)
+
+
+def _row(source: str, counts: Counter[str], amounts: Amounts) -> pb.LeadsBySourceRow:
+    row = pb.LeadsBySourceRow(source=source, source_key=source.removeprefix("LEAD_SOURCE_"))
+    put_counts(row, counts, amounts)
     return row

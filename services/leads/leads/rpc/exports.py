@@ -5,7 +5,7 @@ from typing import Any
 
 from kehu.exports.v1 import exports_pb2 as pb
 
-from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Derived, Reference
+from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Derived, Listed, Reference
 from chassis.exports.rpc import Exporter, Exports, chosen
 from chassis.listing import Listing
 from chassis.rpc import Call
@@ -14,19 +14,12 @@ from leads.rpc.absences import ABSENCES
 from leads.rpc.cadences import TOUCHES
 from leads.rpc.leads import CAPTURES, LEADS
 from leads.rpc.pool import POOL, STILL_OPEN
+from leads.value_lists import VALUE_LISTS
 
 _STATUSES = {
     "NEW": ("New", "新线索"), "CONTACTED": ("Contacted", "已联系"), "QUALIFIED": ("Qualified", "已确认"),
     "CONVERTING": ("Converting", "转化中"), "CONVERTED": ("Converted", "已转化"), "DISQUALIFIED": ("Disqualified", "无效"),
 }  # fmt: skip
-_SOURCES = {
-    "WEB_FORM": ("Web form", "网站"), "PHONE": ("Phone", "电话"), "EMAIL": ("E-mail", "邮件"), "REFERRAL": ("Referral", "转介绍"),
-    "ADVERTISEMENT": ("Advertisement", "广告"), "SEARCH": ("Search", "搜索"), "SOCIAL_MEDIA": ("Social media", "社交媒体"),
-    "EXHIBITION": ("Exhibition", "展会"), "PARTNER": ("Partner", "伙伴"), "COLD_CALL": ("Cold call", "陌拜"),
-    "PURCHASED_LIST": ("Purchased list", "购买名单"), "OTHER": ("Other", "其他"), "SURVEY": ("Survey", "问卷"),
-    "BUSINESS_CARD": ("Business card", "名片"),
-}  # fmt: skip
-
 _CHANNELS = {
     "EMAIL": ("E-mail", "邮件"), "SMS": ("Text message", "短信"), "IM": ("Messenger", "即时通讯"), "PHONE": ("Phone", "电话"),
     "VISIT": ("Visit", "拜访"),
@@ -72,7 +65,7 @@ _LEAD = (
     Column("industry", "Industry", "行业", "industry"),
     Column("region", "Region", "地区", "region"),
     Column("address", "Address", "地址", "address"),
-    Choice("source", "Source", "来源", "source", _SOURCES),
+    Listed("source", "Source", "来源", "source", "source"),
     Column("sourceDetail", "Source detail", "来源说明", "source_detail"),
     Choice("status", "Status", "状态", "status", _STATUSES),
     Column("score", "Score", "评分", "score"),
@@ -99,13 +92,14 @@ _IN_POOL = (
 )
 
 EXPORTS = Exports(
-    Exporter(LEADS, "Leads", "线索", _LEAD, importer=IMPORTER),
+    Exporter(LEADS, "Leads", "线索", _LEAD, importer=IMPORTER, value_lists=VALUE_LISTS),
     Exporter(
         POOL,
         "Lead pool",
         "线索公海",
         _IN_POOL,
         importer=IMPORTER,
+        value_lists=VALUE_LISTS,
         kind="pool_lead",
         right="leads",
         rows=_pool,
@@ -117,7 +111,7 @@ EXPORTS = Exports(
         "获取记录",
         (
             CREATE_TIME,
-            Choice("source", "Source", "来源", "source", _SOURCES),
+            Listed("source", "Source", "来源", "source", "source"),
             Column("sourceDetail", "Source detail", "来源说明", "source_detail"),
             Column("repeated", "Came again", "再次到访", "repeated"),
             Derived("utmSource", "UTM source", "UTM 来源", "utm", _utm("source")),
@@ -134,6 +128,7 @@ EXPORTS = Exports(
             Column("formId", "Form id", "表单标识", "form_id"),
             RECORD_ID,
         ),
+        value_lists=VALUE_LISTS,
         kind="lead_capture",
         right="leads",
         of="lead",

@@ -38,6 +38,7 @@ from leads.mail_capture import (
 )
 from leads.mail_reading import MOST_BYTES, key_of, read
 from leads.rpc.jobs import by_itself
+from leads.value_lists import source_key
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ async def _owner_of_new(request: service_pb.CreateMailCaptureRequest, call: Call
 async def create_source(
     request: service_pb.CreateMailCaptureRequest, tx: Transaction, owner: Owner
 ) -> pb.MailCapture:
-    values = SOURCE.values(request.mail_capture)
+    values = await _sourced(tx, SOURCE.values(request.mail_capture), "")
     values |= {"lead_owner_id": owner.person_id, "lead_team_id": owner.team_id}
     source = MailCapture(**values, id=new_id())
     await set_up(tx, source)
@@ -105,6 +106,7 @@ async def update_source(
 ) -> pb.MailCapture:
     source = await _source(tx, request.mail_capture.id, request.mail_capture.etag, "mailCapture.id")
     values = SOURCE.values(request.mail_capture, request.update_mask)
+    values = await _sourced(tx, values, source.lead_source_key)
     if values.pop("lead_owner_id", None) is not None and owner is not None:
         values |= {"lead_owner_id": owner.person_id, "lead_team_id": owner.team_id}
     await change_source(tx, source, values)
@@ -132,6 +134,14 @@ async def set_password(
     await tx.session.flush()
     await wake(tx, source)
     return message(source)
+
+
+async def _sourced(tx: Transaction, values: dict[str, Any], held: str) -> dict[str, Any]:
+    """The columns, with the source of leads as a key. Raises Invalid (VALUE_UNKNOWN, VALUE_RETIRED)."""
+    name = "lead_source_key"
+    if name not in values:
+        return values
+    return {**values, name: await source_key(tx, values[name] or "", held, "mailCapture.leadSourceKey")}
 
 
 async def _source(tx: Transaction, id: str, etag: str, field: str = "id") -> MailCapture:

@@ -10,8 +10,10 @@ from chassis.mapping import Mapping
 from leads.cadence import kept
 from leads.handling import Step
 
-LEAD = Mapping(lead_pb2.Lead, skip=["utm"])
-CAPTURE = Mapping(lead_pb2.LeadCapture, skip=["utm", "answers"])
+LEAD = Mapping(
+    lead_pb2.Lead, skip=["utm", "source_key", "last_source_key"], open_enums=["source", "last_source"]
+)
+CAPTURE = Mapping(lead_pb2.LeadCapture, skip=["utm", "answers", "source_key"], open_enums=["source"])
 CONVERSION = Mapping(conversion_pb2.Conversion)
 RULE = Mapping(assignment_pb2.AssignmentRule)
 ABSENCE = Mapping(assignment_pb2.Absence)
@@ -25,7 +27,9 @@ _UTM = [field.name for field in lead_pb2.UtmParameters.DESCRIPTOR.fields]
 def lead_message(row: Any) -> lead_pb2.Lead:
     """A lead; `row` is a row object or a row of the read path."""
     message = LEAD.message(row)
-    utm = row["utm"] if hasattr(row, "keys") else row.utm
+    read: Any = row.__getitem__ if hasattr(row, "keys") else row.__getattribute__
+    message.source_key, message.last_source_key = read("source"), read("last_source")
+    utm = read("utm")
     if utm:
         message.utm.CopyFrom(lead_pb2.UtmParameters(**utm))
     return message
@@ -59,15 +63,23 @@ def lead_values(message: lead_pb2.Lead, mask: FieldMask | None = None) -> dict[s
     """Column → value of what a client writes. Raises Invalid (FIELD_NOT_WRITABLE)."""
     if mask is None:
         utm = {name: getattr(message.utm, name).strip() for name in _UTM}
-        return {**LEAD.values(message), "utm": {name: value for name, value in utm.items() if value}}
+        own = {
+            "source_key": message.source_key.strip(),
+            "utm": {name: value for name, value in utm.items() if value},
+        }
+        return {**LEAD.values(message), **own}
     if any(path.split(".")[0] == "utm" for path in mask.paths):
         raise Invalid("utm", "cannot be changed here", reason="FIELD_NOT_WRITABLE")
-    return LEAD.values(message, mask)
+    values, named = _but(LEAD, message, mask, "source_key")
+    if named:
+        values["source_key"] = message.source_key.strip()
+    return values
 
 
 def capture_message(row: Any) -> lead_pb2.LeadCapture:
     """A capture; `row` is a row of the read path."""
     message = CAPTURE.message(row)
+    message.source_key = row["source"]
     if row["utm"]:
         message.utm.CopyFrom(lead_pb2.UtmParameters(**row["utm"]))
     for one in row["answers"]:

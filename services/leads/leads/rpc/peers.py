@@ -21,6 +21,7 @@ from chassis.money import Money
 from chassis.rpc import Call
 from chassis.wire import from_dict
 from leads.conversion import Conversion
+from leads.value_lists import VALUE_LISTS, enum_view
 
 _CUSTOMERS = "kehu.customers.v1.CustomerService/"
 _CONTACTS = "kehu.customers.v1.ContactService/"
@@ -95,10 +96,11 @@ class Suite:
             kind=customer_pb2.CUSTOMER_KIND_COMPANY if company else customer_pb2.CUSTOMER_KIND_PERSON,
             display_name=plan["company_name"] or plan["name"], industry=plan["industry"], region=plan["region"],
             phone=plan["phone"] if not company else "", email=plan["email"] if not company else "", website=plan["website"],
-            source=_source(plan["source"]), notes=plan["notes"],
+            notes=plan["notes"],
             tags=plan["tags"], owner_id=plan["owner_id"], origin_lead_id=plan["lead_id"],
             stage=customer_pb2.CUSTOMER_STAGE_PROSPECT,
         )  # fmt: skip
+        await _put_source(self._call, customer, plan["source"])
         if plan["address"]:
             customer.address.street = plan["address"][:300]
         request = customer_service_pb2.CreateCustomerRequest(
@@ -200,10 +202,17 @@ class Suite:
 _SOURCES = frozenset(value.name for value in customer_pb2.CustomerSource.DESCRIPTOR.values)
 
 
-def _source(name: str) -> customer_pb2.CustomerSource.ValueType:
-    """The customers' source of that name; OTHER for one that only leads have."""
-    known = f"CUSTOMER_SOURCE_{name}"
-    return customer_pb2.CustomerSource.Value(known if known in _SOURCES else "CUSTOMER_SOURCE_OTHER")
+async def _put_source(call: Call, customer: customer_pb2.Customer, key: str) -> None:
+    """Says the customers' source of that name; OTHER for one that only the contract of leads has. For the tenant's own it is the
+    name that people give it: customers keep it, and know it where their list has it, too."""
+    known = f"CUSTOMER_SOURCE_{key}"
+    if enum_view(key) is not None or not key:
+        customer.source = customer_pb2.CustomerSource.Value(
+            known if known in _SOURCES else "CUSTOMER_SOURCE_OTHER"
+        )
+    else:
+        lists = await VALUE_LISTS.now(call.database, call.who)
+        customer.source_key = lists.by_key["source"].name(key, chinese=True)
 
 
 def _left_out(record: Any, problem: Problem) -> bool:

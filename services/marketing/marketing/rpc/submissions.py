@@ -107,7 +107,8 @@ async def _capture(call: Call, form: Any, sent: Sent, same: Identity) -> UUID | 
     when leads does not answer; a repeat goes on from there."""
     lead = lead_pb2.Lead(
         source=lead_pb2.LEAD_SOURCE_WEB_FORM, source_detail=form["name"], form_id=str(form["id"]),
-        owner_id=str(form["owner_id"]), landing_page=sent.landing_page, referrer=sent.referrer, click_id=sent.click_id,
+        source_key=form["lead_source_key"], owner_id=str(form["owner_id"]), landing_page=sent.landing_page,
+        referrer=sent.referrer, click_id=sent.click_id,
     )  # fmt: skip
     for name, value in sent.lead.items():
         setattr(lead, name, value)

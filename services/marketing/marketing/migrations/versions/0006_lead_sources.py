@@ -1,0 +1,16 @@
+"""The source of the leads of a form."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE web_forms ADD COLUMN lead_source_key text NOT NULL DEFAULT ''")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
