@@ -57,7 +57,7 @@ _COUNTS = (
 
 
 class DuplicateSweeps:
-    """What one service sweeps, by record type."""
+    """What one service sweeps, by record type; the first is the one after which the service is named."""
 
     def __init__(self, *swept: Swept) -> None:
         self._swept: Mapping[str, Swept] = {one.kind: one for one in swept}
@@ -150,7 +150,7 @@ class DuplicateSweeps:
         self, request: pb.ListDuplicatePairsRequest, call: Call
     ) -> pb.ListDuplicatePairsResponse:
         """Pairs both of whose records the caller may read."""
-        swept = self.of(request.record_type)
+        swept = self.of(request.record_type or next(iter(self._swept)))
         state = pb.DuplicatePairState.Name(request.state or pb.DUPLICATE_PAIR_STATE_OPEN)
         such: dict[str, Any] = {
             "recordType": swept.kind,

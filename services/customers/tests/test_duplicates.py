@@ -471,6 +471,7 @@ async def test_a_sweep_tells_as_pairs_what_is_found_of_each(company: Company) ->
     )
     assert twos(await pairs(company, filter="score >= 99")) == {frozenset((named, same))}
     assert twos(await pairs(company, filter="reasons:EMAIL")) == {frozenset((mail, also))}
+    assert await pairs(company, kind="") == found
     assert twos(await pairs(company, record_id=slip)) == {frozenset((named, slip)), frozenset((same, slip))}
     assert [one.score for one in await pairs(company, order_by="score")] == [one.score for one in found][::-1]
     # Nothing is new to a second sweep; what is alike no more is gone after it, what is deleted at once.
