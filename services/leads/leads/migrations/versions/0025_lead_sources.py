@@ -4,8 +4,8 @@ from alembic import op
 
 from chassis.value_lists.schema import install_value_lists
 
-revision = "0022"
-down_revision = "0021"
+revision = "0025"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
 
