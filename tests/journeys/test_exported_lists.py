@@ -79,6 +79,9 @@ STAYS: Mapping[str, str] = {
     "ListCustomersByContact": "customers by what is planned this week: a list to call by; nextContactTime filters as well",
     "ListCustomerValueHistory": "the curve of one customer's value, read with it",
     "ListDueLeads": "leads filtered by nextContactTime, which go out as such",
+    "ListDuplicatePairs": "what is to be told apart or merged now, gone when it is",
+    "ListDuplicateSweeps": _LOG,
+    "ListCampaignAudiences": "how the members of one campaign came about, who go out themselves",
     "ListCleaningFindings": "what is to be tidied now, gone when it is",
 }
 """Why a list does not go out, by its name."""
