@@ -49,7 +49,7 @@ _DIGITS = 5
 _TAIL = 4
 """Grams asked for a long number: many begin alike, so its end tells it apart."""
 _EVERYWHERE = frozenset(("有限", "限公", "公司", "股份", "份有", "集团", "责任", "限责", "任公"))
-"""Grams of most companies' names: they narrow nothing, and are asked for only where the query has no others."""
+"""Grams of most companies' names: they narrow nothing, and one is asked for only where the query has no others."""
 _MOST_TEXT = 400
 """Characters of one text that are indexed."""
 
@@ -277,7 +277,7 @@ def query(text: str, field: str = "query") -> Query | None:
     if not words:
         return None
     grams = list(dict.fromkeys(gram for word in words for gram in _query_grams(word)))
-    telling = [gram for gram in grams if gram not in _EVERYWHERE] or grams
+    telling = [gram for gram in grams if gram not in _EVERYWHERE] or grams[:1]
     phrase = " ".join(words)
     return Query(tuple(words), tuple(_hashes[gram] for gram in telling), phrase, _hashes[f"={phrase}"])
 
@@ -325,6 +325,6 @@ def holding(parts: Iterable[str]) -> Query | None:
     )
     if not grams:
         return None
-    telling = [gram for gram in grams if gram not in _EVERYWHERE] or grams
+    telling = [gram for gram in grams if gram not in _EVERYWHERE] or grams[:1]
     phrase = " ".join(words)
     return Query(words, tuple(_hashes[gram] for gram in telling), phrase, _hashes[f"={phrase}"])
