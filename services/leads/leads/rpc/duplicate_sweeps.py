@@ -16,12 +16,18 @@ from chassis.principal import Principal
 from leads.cleaning import LEAST_SCORE, keys, likeness
 from leads.lead import Lead
 from leads.rpc.leads import LEADS
+from leads.words import OPEN
 
-_COMPARED = ("name", "company_name", "phone", "email")
+_COMPARED = ("name", "company_name", "phone", "email", "status")
 
 
 def _compared_by(read: Callable[[str], Any]) -> Any:
     return SimpleNamespace(**{name: read(name) for name in _COMPARED})
+
+
+def _compare(one: Any, other: Any) -> tuple[int, Sequence[str]]:
+    """Of two on whom nobody works any more nothing is left to be done."""
+    return likeness(one, other) if {one.status, other.status} & {*OPEN} else (0, ())
 
 
 async def _lead(tx: Transaction, id: UUID) -> Any:
@@ -40,7 +46,7 @@ async def _cards(database: Database, who: Principal, rows: Sequence[Any]) -> lis
 # Who is disqualified is nobody's work any more, those that went into another among them.
 DUPLICATES = DuplicateSweeps(
     Swept(
-        LEADS, _compared_by, keys, likeness, writable=_lead, cards=_cards, such="t.status <> 'DISQUALIFIED'",
+        LEADS, _compared_by, keys, _compare, writable=_lead, cards=_cards, such="t.status <> 'DISQUALIFIED'",
         least=LEAST_SCORE, progressed=DuplicateSweepProgressed,
     )
 )  # fmt: skip
