@@ -11,9 +11,10 @@ from typing import Any
 from kehu_local.composition import Member
 
 PERSONAL = re.compile(
-    r"(^|_)(names?|phones?|mobile|emails?|mail|address(es)?|birthday|im_account|accounts?|requester|street)(_|$)"
+    r"(^|_)(names?|phones?|mobile|emails?|mail|address(es)?|birthday|im_account|accounts?|requester|street"
+    r"|notes?|remarks?|comments?|reasons?|descriptions?|messages?|body)(_|$)|^text$"
 )
-"""Names of columns that look as if they told of somebody."""
+"""Names of columns that look as if they told of somebody, or as if anything could be written there."""
 OUR_OWN = {
     "identity": "the people who work with the suite, whose employer answers for them",
 }
@@ -25,6 +26,10 @@ OF_THE_CHASSIS = {
     "import_runs": "who began it, and a file's name; samples of the file are swept",
     "custom_fields": "names of fields",
     "value_lists": "names of lists",
+    "bulk_edits": "why one failed, in our own words, which are swept",
+    "bulk_edit_records": "why a record was left, in our own words, which are swept",
+    "import_effects": "why a line was refused; what it said of a person is swept",
+    "dead_letters": "why an event was refused; the event is swept",
     "merged_records": "swept: the name that a record had when it was merged",
 }
 """Tables that every service may have, and why nothing of them is declared."""

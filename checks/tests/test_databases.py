@@ -128,6 +128,8 @@ def test_a_view_that_reads_as_its_reader_passes(database: tuple[str, str]) -> No
             "leads.home_addresses looks",
         ),
         (f"CREATE TABLE planted ({_HELD}, names text[])", "planted.names looks personal"),
+        ("ALTER TABLE leads ADD COLUMN visit_note text", "leads.visit_note looks personal"),
+        (f"CREATE TABLE planted ({_HELD}, reason text)", "planted.reason looks personal"),
         # A number tells of nobody, and of this table it is said that it does not.
         ("ALTER TABLE leads ADD COLUMN phone_count integer", ""),
         ("ALTER TABLE cadences ADD COLUMN channel_name text", ""),

@@ -81,6 +81,14 @@ class House:
                 await database.close()
             await broker.close()
 
+    async def written(self, service: str, statement: str, *values: Any) -> None:
+        """Writes into a service's database past it."""
+        database = await asyncpg.connect(self.databases[service])
+        try:
+            await database.execute(statement, *values)
+        finally:
+            await database.close()
+
     async def places(self, words: list[str]) -> list[str]:
         """Every table of every database in which one of these words stands, in rows of this tenant, with the word."""
         return await places(self.databases, self.who.tenant_id, words)

@@ -25,6 +25,13 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 ALL = {"contact": "contactId", "lead": "leadId", "customer": "customerId"}
 
 
+_MANY_TOUCHES = (
+    "INSERT INTO lead_touches SELECT made.* FROM (SELECT * FROM lead_touches WHERE lead_id = $1 LIMIT 1) t,"
+    " generate_series(1, $2) n, jsonb_populate_record(NULL::lead_touches, to_jsonb(t)"
+    " || jsonb_build_object('id', gen_random_uuid(), 'note', '', 'step', n)) made"
+)
+
+
 class Somebody:
     """Who they are: unlike anybody else."""
 
@@ -37,6 +44,10 @@ class Somebody:
         self.street = f"幸福路{number}号"
         self.notes = f"likes tea number {number}"
         self.title = f"Head of {number}"
+        self.told = [
+            f"{what} {number}"
+            for what in ("his wife is ill", "barred since", "thanks for the vase", "cousin of")
+        ]
 
     @property
     def words(self) -> list[str]:
@@ -44,7 +55,7 @@ class Somebody:
         digits = self.phone.removeprefix("+86")
         return [
             self.name, digits, f"{digits[:3]}-{digits[3:7]}-{digits[7:]}", self.email, self.wechat, self.street, self.notes,
-            self.title,
+            self.title, *self.told,
         ]  # fmt: skip
 
 
@@ -58,6 +69,13 @@ async def _known(house: House, it: Somebody) -> dict[str, str]:
     ids["lead"] = (await house.ask("leads.LeadService/CreateLead", {"lead": lead, "requestId": uuid4().hex}))[
         "id"
     ]
+    step = {"channel": "CONTACT_CHANNEL_PHONE"}
+    cadence = {"cadence": {"name": "First", "active": True, "steps": [step, step]}}
+    begun = await house.ask("leads.CadenceService/CreateCadence", cadence)
+    await house.ask("leads.LeadService/StartLeadCadence", {"id": ids["lead"], "cadenceId": begun["id"]})
+    for note in (it.told[0], "no answer"):
+        reported = {"id": ids["lead"], "outcome": "CADENCE_OUTCOME_REACHED", "note": note}
+        await house.ask("leads.LeadService/ReportCadenceStep", reported)
     campaign = {"campaign": {"name": "Spring", "channel": "CAMPAIGN_CHANNEL_EMAIL"}}
     ids["campaign"] = (await house.ask("marketing.CampaignService/CreateCampaign", campaign))["id"]
     member = {"campaignId": ids["campaign"], "leadId": ids["lead"], "note": f"{it.name} wants to know more"}
@@ -131,11 +149,23 @@ async def _known(house: House, it: Somebody) -> dict[str, str]:
     ids["bought"] = (await house.ask("sales.OrderService/CreateOrder", {"order": bought, "place": True}))[
         "id"
     ]
+    card = {"card": {"customerId": ids["consumer"]}}
+    ids["card"] = (await house.ask("customers.MembershipService/CreateMembershipCard", card))["id"]
+    given = {"id": ids["card"], "points": "5", "reason": it.told[2], "requestId": uuid4().hex}
+    await house.ask("customers.PointsService/AdjustPoints", given)
+    await house.ask(
+        "customers.MembershipService/BlockMembershipCard", {"id": ids["card"], "reason": it.told[1]}
+    )
     # A company of one, under the same number.
     company = {"displayName": "One-man company", "phones": [{"number": "010-87654321"}, {"number": it.phone}]}
     ids["company"] = (await house.ask("customers.CustomerService/CreateCustomer", {"customer": company}))[
         "id"
     ]
+    related = {
+        "type": "RELATION_TYPE_PARTNER", "fromCustomerId": ids["consumer"], "toCustomerId": ids["company"], "notes": it.told[3],
+    }  # fmt: skip
+    relation = await house.ask("customers.RelationService/CreateCustomerRelation", {"relation": related})
+    ids["relation"] = relation["id"]
     file = f"Name,Phone,Email\n{it.name},{it.phone},not an address\n".encode()
     sent = {"recordType": "lead", "filename": "a.csv", "content": file}
     for start in (True, False):
@@ -188,6 +218,8 @@ async def test_nothing_of_a_person_is_found_after_their_erasure(house: House) ->
     ids = await _known(house, it)
     others = await _known(house, other)
     await house.at_rest()
+    # More than are read at once, and than are told at once where all are.
+    await house.written("leads", _MANY_TOUCHES, UUID(ids["lead"]), 1_100)
     before = await house.places(it.words)
     assert len({place.partition(":")[0] for place in before}) > 20, before
 
@@ -207,6 +239,14 @@ async def test_nothing_of_a_person_is_found_after_their_erasure(house: House) ->
     told = json.dumps(files, ensure_ascii=False)
     assert all(word in told for word in (it.name, it.phone, it.email, it.wechat, it.street, it.notes))
     assert not any(word in told for word in other.words)
+    assert len(held["leads/lead_touches.json"]) == 1_102
+    assert held["customers/card.json"] == {ids["card"]} and held["customers/relation.json"] == {
+        ids["relation"]
+    }
+    assert [(row["member"], row["reason"]) for row in files["customers/points_transactions.json"]] == [
+        (5, it.told[2])
+    ]
+    assert files["customers/customer.json"][0]["value"]["now"]["order_count"] == 1
     history = files["customers/contact.json"][0]["history"]
     assert history
 

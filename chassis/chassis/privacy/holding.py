@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic_core import PydanticUndefined
-from sqlalchemy import ColumnElement, and_, false, func, or_
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Uuid, and_, any_, bindparam, false, func, or_
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlmodel import Field, SQLModel
 
 from chassis.history import plain
 from chassis.privacy.person import GONE, Person, RecordName
@@ -15,6 +16,17 @@ from chassis.records import Customized, Record
 
 Hook = Callable[[Any, Any], Awaitable[None]]
 """`async (tx, row)`: what else there is to do with a row that has been emptied."""
+Beside = Callable[[Any, Any], Awaitable[dict[str, Any]]]
+"""`async (tx, row)`: what is handed out with a row because it follows from it alone. No text stands in it."""
+
+
+class Fact(SQLModel):
+    """A row that is no record but has an id, as a posting of a ledger. It is mapped only to be handed out and emptied."""
+
+    record_type: ClassVar[str] = ""
+
+    tenant_id: UUID = Field(primary_key=True)
+    id: UUID = Field(primary_key=True)
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Holding:
     ids of further records that are.
     """
 
-    table: type[Record]
+    table: type[Record] | type[Fact]
     about: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict[str, str | tuple[str, ...]])
     names: tuple[str, ...] = ()
     phones: tuple[str, ...] = ()
@@ -52,6 +64,7 @@ class Holding:
     notices: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict[str, Callable[[Any], bool]])
     """What is to be told of a row before it is emptied."""
     after: Hook | None = None
+    beside: Beside | None = None
 
     @property
     def record_type(self) -> str:
@@ -94,7 +107,8 @@ class Holding:
         for name, kinds in (*self.about.items(), *(self.ties.items() if ties else ())):
             ids = _ids(kinds, person, linked)
             if ids:
-                parts.append(columns[name].in_(sorted(ids)))
+                # One array, however many they are: parameters are counted.
+                parts.append(columns[name] == any_(bindparam(None, sorted(ids), type_=ARRAY(Uuid()))))
         for specs, values in ((self.phones, person.phones), (self.emails, person.emails)):
             for spec in specs if values else ():
                 name, _, key = spec.partition(".")

@@ -12,15 +12,16 @@ from sqlmodel import col
 from chassis.custom_fields.given import COLUMN as CUSTOM
 from chassis.database import Transaction
 from chassis.errors import Invalid
-from chassis.privacy.holding import Holding, findable
+from chassis.ids import parse_id
+from chassis.privacy.holding import Fact, Holding, findable
 from chassis.privacy.person import Marks, Person
 from chassis.privacy.sweep import drop_waiting_files, sweep, swept_tables
 from chassis.records import Customized, Record
 
 MOST = 1_000
-"""Records of one kind that are told of one person."""
+"""Records of one kind that are told of one person where all are told at once. Handing out and erasing go on behind them."""
 AT_ONCE = 100
-"""Records that are emptied in one transaction."""
+"""Records that are read at once when they are handed out, and emptied in one transaction."""
 _MOST_LINKED = 500
 COPIES = "COPY"
 """What is said of rows that hold copies: history, events, free text."""
@@ -43,12 +44,12 @@ _COUNTED = text(
 )
 
 
-def _place(cursor: str) -> tuple[int, list[str]]:
+def _place(cursor: str, field: str) -> tuple[int, list[str]]:
     try:
         place: list[Any] = orjson.loads(cursor) if cursor else [0, []]
         return int(place[0]), [str(one) for one in place[1]]
     except (ValueError, TypeError, LookupError):
-        raise Invalid("cursor", "is none that was given here") from None
+        raise Invalid(field, "is none that was given here") from None
 
 
 @dataclass(frozen=True)
@@ -88,25 +89,38 @@ class Privacy:
         return out
 
     async def export(
-        self, tx: Transaction, person: Person
-    ) -> AsyncGenerator[tuple[str, UUID, dict[str, Any]]]:
-        """Record type, id and the whole of each row that is about the person, with its history."""
-        for one in await self.find(tx, person):
-            told = one.holding.shown(one.row)
-            if one.holding.table.record_type:
-                of = {"type": one.holding.record_type, "id": one.row.id}
-                told["history"] = [
-                    {**change, "at": change["at"].isoformat()}
-                    for change in (await tx.session.execute(_HISTORY_OF, of)).mappings()
-                ]
-            yield one.holding.record_type, one.row.id, told
+        self, tx: Transaction, person: Person, token: str = ""
+    ) -> AsyncGenerator[tuple[str, str, UUID, dict[str, Any]]]:
+        """The token behind it, record type, id and the whole of each row that is about the person, with its history: all that
+        there are, or those behind the token.
+
+        Raises Invalid for a token that was not given here.
+        """
+        stage, after = _place(token, "pageToken")
+        linked = await self._linked(tx, person, stage, ties=True)
+        for number, holding in enumerate(self.holdings[stage:], stage):
+            last = parse_id(after[0], "pageToken") if after else None
+            after = []
+            while rows := await _rows(tx, holding, person, linked, AT_ONCE, last, ties=True):
+                last = rows[-1].id
+                for row in rows:
+                    if (holding.record_type, row.id) not in person.excluded:
+                        yield (
+                            _cursor(number, [str(row.id)]),
+                            holding.record_type,
+                            row.id,
+                            await _told(tx, holding, row),
+                        )
+                if len(rows) < AT_ONCE:
+                    break
+            linked |= await _ids(tx, holding, person, linked, ties=True)
 
     async def erase(self, tx: Transaction, erasure_id: UUID, person: Person, cursor: str) -> str:
         """Takes the person out of the next part of what is held. Answers with the cursor of the part behind, "" at the end.
 
         Raises Invalid for a cursor that was not given here.
         """
-        stage, after = _place(cursor)
+        stage, after = _place(cursor, "cursor")
         if stage < len(self.holdings):
             return await self._empty(tx, erasure_id, person, stage, after)
         tables = await swept_tables(tx, self._left)
@@ -128,6 +142,15 @@ class Privacy:
         rows = (await tx.session.execute(_COUNTED, {"erasure": erasure_id})).all()
         return [(row.record_type, row.kept_for, row.erased, row.kept) for row in rows]
 
+    async def _linked(
+        self, tx: Transaction, person: Person, stage: int, *, ties: bool
+    ) -> dict[str, set[UUID]]:
+        """The ids of what the holdings before that one find."""
+        linked: dict[str, set[UUID]] = {}
+        for holding in self.holdings[:stage]:
+            linked |= await _ids(tx, holding, person, linked, ties=ties)
+        return linked
+
     async def _marks(self, tx: Transaction, person: Person) -> Marks:
         linked = [one.row.id for one in await self.find(tx, person)]
         return Marks(person, frozenset(linked[:_MOST_LINKED]))
@@ -136,12 +159,8 @@ class Privacy:
         self, tx: Transaction, erasure_id: UUID, person: Person, stage: int, after: Sequence[str]
     ) -> str:
         holding = self.holdings[stage]
-        linked: dict[str, set[UUID]] = {}
-        for before in self.holdings[:stage]:
-            rows = await _rows(tx, before, person, linked, MOST)
-            excluded = {id for kind, id in person.excluded if kind == before.record_type}
-            linked[before.record_type] = {row.id for row in rows} - excluded
-        last = UUID(after[0]) if after else UUID(int=0)
+        linked = await self._linked(tx, person, stage, ties=False)
+        last = parse_id(after[0], "cursor") if after else UUID(int=0)
         rows = await _rows(tx, holding, person, linked, AT_ONCE, last, lock=True)
         mine = [row for row in rows if (holding.record_type, row.id) not in person.excluded]
         changed = 0
@@ -177,6 +196,31 @@ async def _rows(
     return found.scalars().all()
 
 
+async def _ids(
+    tx: Transaction, holding: Holding, person: Person, linked: Mapping[str, set[UUID]], *, ties: bool
+) -> dict[str, set[UUID]]:
+    """The ids of all rows that `_rows` finds, under their record type, but for those that are excluded."""
+    found = await tx.session.execute(
+        select(col(holding.table.id)).where(holding.wanted(person, linked, ties=ties))
+    )
+    excluded = {id for kind, id in person.excluded if kind == holding.record_type}
+    return {holding.record_type: set(found.scalars()) - excluded}
+
+
+async def _told(tx: Transaction, holding: Holding, row: Any) -> dict[str, Any]:
+    """The whole of a row, with what follows from it and its history."""
+    told = holding.shown(row)
+    if holding.beside is not None:
+        told |= await holding.beside(tx, row)
+    if holding.table.record_type:
+        of = {"type": holding.record_type, "id": row.id}
+        told["history"] = [
+            {**change, "at": change["at"].isoformat()}
+            for change in (await tx.session.execute(_HISTORY_OF, of)).mappings()
+        ]
+    return told
+
+
 async def _emptied(tx: Transaction, holding: Holding, row: Any) -> int:
     """Empties the row past the session, for its history would keep what is taken out. 1 when there was something to empty."""
     empty = holding.empty()
@@ -190,10 +234,13 @@ async def _emptied(tx: Transaction, holding: Holding, row: Any) -> int:
     findable(row)
     derived = {name: getattr(row, name) for name in ("search", "search_text") if hasattr(row, name)}
     kind: Any = holding.table
+    written: dict[str, Any] = {}
+    if issubclass(holding.table, Record):
+        written = {"version": kind.version + 1, "updated_at": tx.now, "updated_by": tx.who.person_id}
     await tx.session.execute(
         update(kind.__table__)
         .where(kind.tenant_id == tx.who.tenant_id, kind.id == row.id)
-        .values(**empty, **derived, version=kind.version + 1, updated_at=tx.now, updated_by=tx.who.person_id)
+        .values(**empty, **derived, **written)
     )
     if issubclass(holding.table, Customized):
         await tx.session.execute(_FORGET_VALUES, {"id": row.id})
@@ -244,4 +291,4 @@ def _classes() -> dict[str, type[Record]]:
 
 _known: dict[str, type[Record]] = {}
 
-__all__ = ["COPIES", "Found", "Holding", "Privacy"]
+__all__ = ["COPIES", "Fact", "Found", "Holding", "Privacy"]

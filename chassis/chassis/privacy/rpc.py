@@ -8,7 +8,6 @@ from uuid import UUID
 import orjson
 from kehu.privacy.v1 import privacy_pb2 as pb
 
-from chassis.errors import Invalid
 from chassis.ids import parse_id
 from chassis.privacy.person import Person, RecordName
 from chassis.privacy.privacy import Privacy
@@ -73,7 +72,8 @@ async def found(privacy: Privacy, person: Person, call: Call) -> pb.FindPersonRe
         for one in await privacy.find(tx, person):
             holding, row = one.holding, one.row
             answer.records.add(
-                record_type=holding.record_type, record_id=str(row.id), etag=etag(row.version), kept_for=holding.keeps,
+                record_type=holding.record_type, record_id=str(row.id), etag=etag(getattr(row, "version", 1)),
+                kept_for=holding.keeps,
                 match=pb.PersonMatch.Value(f"PERSON_MATCH_{one.match or 'ID'}"), identity=holding.identity and bool(one.match),
                 notices=[notice for notice, holds in holding.notices.items() if row.deleted_at is None and holds(row)],
                 person=person_message(holding.told(row)) if one.match else pb.Person(),
@@ -82,21 +82,16 @@ async def found(privacy: Privacy, person: Person, call: Call) -> pb.FindPersonRe
 
 
 async def exported(privacy: Privacy, person: Person, token: str, call: Call) -> pb.ExportPersonalDataResponse:
-    """The next part of what is held about the person. The token counts the records that were handed out."""
-    if token and not token.isdecimal():
-        raise Invalid("pageToken", "is none that this method gave")
-    first, size, place = int(token or 0), 0, 0
+    """The next part of what is held about the person. Raises Invalid for a token that was not given here."""
+    size = 0
     answer = pb.ExportPersonalDataResponse()
     async with call.database.transaction(call.who, origin=ORIGIN) as tx:
-        async for kind, id, told in privacy.export(tx, person):
-            place += 1
-            if place <= first:
-                continue
+        async for behind, kind, id, told in privacy.export(tx, person, token):
             if size > _MOST_BYTES:
-                answer.next_page_token = str(place - 1)
+                answer.next_page_token = token
                 break
             held = orjson.dumps(told, default=str).decode()
-            size += len(held)
+            size, token = size + len(held), behind
             answer.records.add(record_type=kind, record_id=str(id), json=held)
     return answer
 

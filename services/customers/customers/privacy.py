@@ -13,7 +13,11 @@ from customers.affiliation import dismiss
 from customers.contact import Contact
 from customers.customer import Customer
 from customers.partner import Partner
+from customers.points.cards import Card
+from customers.points.ledger import Entry
+from customers.relation import CustomerRelation
 from customers.trash import trash_customer
+from customers.value.worth import value_of
 
 HELD = ("legal_hold", "法律保全")
 """Labels that say somebody may yet ask for what is kept of a customer."""
@@ -77,10 +81,12 @@ PRIVACY = Privacy(
         accounts=("accounts.account",),
         texts=(
             "website", "address", "other_addresses", "tax_number", "registration_number", "needs", "notes", "external_key",
+            "return_reason",
         ),
         cleared=("tags", "phone_label", "email_label", "address_label"),
         reveals={"origin_lead_id": "lead", "merged_into_id": "customer"},
         notices={"LEGAL_HOLD": lambda row: bool(set(row.tags) & set(HELD))}, after=_customer_gone,
+        beside=value_of,
     ),
     Holding(
         Contact, about={"id": "contact", "merged_into_id": "contact"}, identity=True, names=("display_name",),
@@ -90,6 +96,11 @@ PRIVACY = Privacy(
         reveals={"origin_lead_id": "lead", "merged_into_id": "contact"}, after=_contact_gone,
     ),
     *papers_of("customer", "contact"),
+    Holding(Card, about={"customer_id": "customer"}, texts=("block_reason",), keeps="ACCOUNTING_DUTY"),
+    Holding(Entry, about={"card_id": "card"}, texts=("reason",), keeps="ACCOUNTING_DUTY"),
+    Holding(
+        CustomerRelation, about={"from_customer_id": "customer", "to_customer_id": "customer"}, texts=("notes",)
+    ),
     Holding(Partner, about={"customer_id": "customer"}, texts=("notes",), keeps="BUSINESS_RECORD"),
     others={
         "segments": "names of segments, and rules", "saved_views": "names of lists",

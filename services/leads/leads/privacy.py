@@ -5,6 +5,7 @@ from chassis.duplicates.pair import pairs_erased
 from chassis.privacy.holding import Holding
 from chassis.privacy.papers import papers_of
 from chassis.privacy.privacy import Privacy
+from leads.cadence import LeadTouch
 from leads.captures import LeadCapture
 from leads.conversion import Conversion
 from leads.lead import Lead
@@ -27,16 +28,23 @@ PRIVACY = Privacy(
     Holding(
         Lead, about={"id": "lead", "contact_id": "contact", "customer_id": "customer"}, identity=True,
         names=("name",), phones=("phone",), emails=("email",), accounts=("im_account",),
-        texts=("title", "department", "address", "website", "notes", "external_key", "disqualify_note", "source_detail"),
-        cleared=("tags", "utm"), swept=("company_name", "assignment_rule_name"),
+        texts=(
+            "title", "department", "address", "website", "notes", "external_key", "disqualify_note", "source_detail",
+            "return_reason",
+        ),
+        cleared=("tags", "utm"), swept=("company_name", "assignment_rule_name", "disqualify_reason"),
         reveals={"contact_id": "contact", "customer_id": "customer"}, keeps="STATISTICS", after=_no_longer_worked_on,
     ),
     *papers_of("lead"),
+    Holding(LeadTouch, about={"lead_id": "lead"}, texts=("note",), keeps="STATISTICS"),
     Holding(
         LeadCapture, about={"lead_id": "lead"}, texts=("source_detail", "message", "answers", "click_id"),
         swept=("referrer", "landing_page"), cleared=("utm",), keeps="STATISTICS",
     ),
-    Holding(Conversion, about={"lead_id": "lead"}, texts=("failure_message",), swept=("plan",), keeps="BUSINESS_RECORD"),
+    Holding(
+        Conversion, about={"lead_id": "lead"}, texts=("failure_message",), swept=("plan", "failure_reason"),
+        keeps="BUSINESS_RECORD",
+    ),
     others={
         "assignment_rules": "names of rules", "cadences": "names of cadences", "score_rules": "names of rules",
         "absences": "of our own people", "saved_views": "names of lists", "mail_captures": "mailboxes of our own",

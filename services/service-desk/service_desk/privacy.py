@@ -10,7 +10,7 @@ PRIVACY = Privacy(
     Holding(
         Ticket, about={"customer_id": "customer", "contact_id": "contact"}, names=("requester_name", "contact_name"),
         phones=("requester_phone",), emails=("requester_email",),
-        texts=("description", "resolution", "rating_comment", "external_key"),
+        texts=("description", "resolution", "pend_reason", "rating_comment", "external_key"),
         swept=("subject", "customer_name"), keeps="BUSINESS_RECORD",
         notices={"OPEN_TICKET": lambda row: row.status in UNRESOLVED},
     ),

@@ -18,11 +18,13 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import BigInteger, Date, text
+from sqlmodel import Field
 
 from chassis.database import Transaction
 from chassis.ids import new_id
 from chassis.money import Money
+from chassis.privacy.holding import Fact
 from customers.errors import PointsInsufficient, PointsTooMany
 from customers.points.cards import Card, CardEvent, told
 from customers.points.programme import MOST_POINTS
@@ -31,6 +33,25 @@ EARN, REDEEM, EXPIRE, ADJUST = "EARN", "REDEEM", "EXPIRE", "ADJUST"
 TAKE_BACK, GIVE_BACK = "TAKE_BACK", "GIVE_BACK"
 ACCOUNTS = ("issued", "member", "redeemed", "expired", "adjusted", "owing")
 """The columns of the accounts."""
+
+
+class Entry(Fact, table=True):
+    """A posting as it stands in the ledger, for whoever asks what is held about a member. It is made by `_post` alone."""
+
+    __tablename__ = "points_transactions"  # pyright: ignore[reportAssignmentType]
+
+    card_id: UUID
+    sequence: int = Field(sa_type=BigInteger)
+    kind: str
+    member: int = Field(sa_type=BigInteger)
+    balance: int = Field(sa_type=BigInteger)
+    owed: int = Field(sa_type=BigInteger)
+    order_id: UUID | None
+    order_number: str
+    reason: str = ""
+    expire_date: date | None = Field(sa_type=Date)
+    created_at: datetime
+    created_by: UUID
 
 
 @dataclass(frozen=True, kw_only=True)

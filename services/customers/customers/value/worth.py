@@ -4,12 +4,15 @@ Derived from the facts of that customer whenever one of them changes, in the sam
 are never added. Scores are another matter, for they depend on all customers: see `review`.
 """
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from chassis.database import Transaction
 from chassis.events.event import Envelope
+from customers.customer import Customer
 from customers.value.arrears import all_owe_anew, owe_anew
 from customers.value.satisfaction import derive_satisfaction
 from customers.value.shown import hold_customers, show
@@ -68,6 +71,20 @@ async def revalue(tx: Transaction, customer_id: UUID) -> None:
 async def forget_worthless(tx: Transaction, customer_id: UUID) -> None:
     """Removes the value of a customer of whom no order, no opportunity and no rating is known."""
     await tx.session.execute(_NOTHING, {"customer": customer_id})
+
+
+_HELD = text(
+    "SELECT (SELECT to_jsonb(v) - ARRAY['tenant_id', 'customer_id'] FROM customer_values v WHERE v.customer_id = :customer)"
+    " AS now, (SELECT jsonb_agg(to_jsonb(a) - ARRAY['tenant_id', 'customer_id'] ORDER BY a.currency) FROM customer_amounts a"
+    " WHERE a.customer_id = :customer) AS amounts, (SELECT jsonb_agg(to_jsonb(m) - ARRAY['tenant_id', 'customer_id']"
+    " ORDER BY m.month) FROM customer_value_months m WHERE m.customer_id = :customer) AS months"
+).columns(now=JSONB, amounts=JSONB, months=JSONB)
+
+
+async def value_of(tx: Transaction, customer: Customer) -> dict[str, Any]:
+    """All that is derived of the customer's value, for whoever asks what is held about them. Amounts are in minor units."""
+    held = (await tx.session.execute(_HELD, {"customer": customer.id})).mappings().one()
+    return {"value": dict(held)}
 
 
 async def keep_main_currency(tx: Transaction, currency: str, envelope: Envelope) -> None:
