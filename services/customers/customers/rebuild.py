@@ -16,16 +16,18 @@ import asyncpg
 from chassis.events.rebuild import Beside, StreamsIncomplete, beside
 from chassis.events.subscriptions import Arrival, Poison
 from customers.listens import TOUCHING, told_of
-from customers.touches import KINDS, ActivityFact
+from customers.touches import ActivityFact
 
 _AT_ONCE = 5000
+_KINDS = ("deal", "service")
+"""The touches that are told one by one; contacts follow from the activities."""
 _TABLES = (
     "CREATE TEMPORARY TABLE told_activities (tenant_id uuid, id uuid, version integer, event_id uuid, customer_id uuid,"
     " state text, at timestamptz, PRIMARY KEY (tenant_id, id))",
     "CREATE TEMPORARY TABLE told_touches (tenant_id uuid, customer_id uuid, kind text, at timestamptz,"
     " PRIMARY KEY (tenant_id, customer_id, kind))",
 )
-# Of each activity its newest event counts, of each kind of touch the last.
+# Of each activity its newest event counts, of each other kind of touch the last.
 _NOTE_ACTIVITY = (
     "INSERT INTO told_activities AS t VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant_id, id) DO UPDATE"
     " SET version = excluded.version, event_id = excluded.event_id, customer_id = excluded.customer_id, state = excluded.state,"
@@ -62,16 +64,19 @@ _SURVIVORS = (
     " UNION SELECT g.former, c.id, c.merged_into_id FROM gone g JOIN customers c ON c.id = g.merged_into_id)"
     " SELECT former, id FROM gone WHERE merged_into_id IS NULL"
 )
-_NEXT = "SELECT customer_id, min(at) FILTER (WHERE state = 'PLANNED') AS at FROM customer_activities GROUP BY customer_id"
+_MET = (
+    "SELECT customer_id, max(at) FILTER (WHERE state = 'COMPLETED') AS last, min(at) FILTER (WHERE state = 'PLANNED') AS next"
+    " FROM customer_activities GROUP BY customer_id"
+)
 # Whoever was in touch with a customer later than was known keeps it from going back to the pool, as ever.
 _PLACE = (
-    "WITH told AS (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[])"  # noqa: S608 (a constant)
-    f" AS t(id, contact, deal, service)), planned AS ({_NEXT}),"
-    " anew AS (SELECT c.id, CASE WHEN $5 THEN greatest(c.last_contact_time, t.contact) ELSE t.contact END AS contact,"
-    " CASE WHEN $5 THEN greatest(c.last_deal_time, t.deal) ELSE t.deal END AS deal,"
-    " CASE WHEN $5 THEN greatest(c.last_service_time, t.service) ELSE t.service END AS service,"
-    " CASE WHEN $5 AND p.customer_id IS NULL THEN c.next_contact_time ELSE p.at END AS next"
-    " FROM customers c LEFT JOIN told t ON t.id = c.id LEFT JOIN planned p ON p.customer_id = c.id)"
+    "WITH told AS (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS t(id, deal, service)),"  # noqa: S608 (a constant)
+    f" met AS ({_MET}),"
+    " anew AS (SELECT c.id, CASE WHEN $4 THEN greatest(c.last_contact_time, m.last) ELSE m.last END AS contact,"
+    " CASE WHEN $4 THEN greatest(c.last_deal_time, t.deal) ELSE t.deal END AS deal,"
+    " CASE WHEN $4 THEN greatest(c.last_service_time, t.service) ELSE t.service END AS service,"
+    " CASE WHEN $4 AND m.customer_id IS NULL THEN c.next_contact_time ELSE m.next END AS next"
+    " FROM customers c LEFT JOIN told t ON t.id = c.id LEFT JOIN met m ON m.customer_id = c.id)"
     " UPDATE customers c SET last_contact_time = a.contact, last_deal_time = a.deal, last_service_time = a.service,"
     " next_contact_time = a.next, return_time = CASE WHEN greatest(a.contact, a.deal, a.service) > greatest(c.created_at,"
     " c.assign_time, c.last_contact_time, c.last_deal_time, c.last_service_time) THEN NULL ELSE c.return_time END"
@@ -127,9 +132,8 @@ async def _note(aside: Any, arrivals: Iterable[Arrival]) -> None:
             activities.append((
                 envelope.tenant_id, told.id, envelope.version, envelope.event_id, told.customer_id, told.state, told.at,
             ))  # fmt: skip
-        touch = told.touch if isinstance(told, ActivityFact) else told
-        if touch is not None:
-            touches.append((envelope.tenant_id, touch.customer_id, touch.kind, touch.at))
+        elif told is not None:
+            touches.append((envelope.tenant_id, told.customer_id, told.kind, told.at))
     await aside.executemany(_NOTE_ACTIVITY, activities)
     await aside.executemany(_NOTE_TOUCH, touches)
 
@@ -149,8 +153,8 @@ async def _put_in_place(aside: Any, service: Any, tenant_id: UUID, *, keep: bool
     told: dict[UUID, list[Any]] = {}
     for row in await aside.fetch(_TOUCHES, tenant_id):
         named: UUID = row["customer_id"]
-        times = told.setdefault(survivors.get(named, named), [None] * len(KINDS))
-        place = KINDS.index(row["kind"])
+        times = told.setdefault(survivors.get(named, named), [None] * len(_KINDS))
+        place = _KINDS.index(row["kind"])
         times[place] = row["at"] if times[place] is None else max(row["at"], times[place])
-    columns = [[times[place] for times in told.values()] for place in range(len(KINDS))]
+    columns = [[times[place] for times in told.values()] for place in range(len(_KINDS))]
     await service.execute(_PLACE, list(told), *columns, keep)

@@ -1,8 +1,9 @@
 """When we last spoke with a customer, last sold to it and last served it, and when we are to speak with it next: kept by the
 events of the services where it happens.
 
-The last times only ever move forward, and of each activity its newest event counts, so repeats and disorder of events, and
-a replay of all of them, come to the same end. They are no edit: they change neither the version nor the history of the
+Of each activity its newest event counts: what it said before of a customer with whom it was not, in the end, is taken back. Other
+last times only ever move forward. So repeats and disorder of events, and a replay of all of them, come to the same end. They are
+no edit: they change neither the version nor the history of the
 customer, and nobody's etag goes stale by them.
 """
 
@@ -52,21 +53,19 @@ class ActivityFact:
     state: str
     at: datetime
 
-    @property
-    def touch(self) -> Touch | None:
-        """That somebody was in touch with the customer, if it says so."""
-        if self.state != COMPLETED or self.customer_id is None:
-            return None
-        return Touch(kind="contact", customer_id=self.customer_id, at=self.at)
 
-
-_CUSTOMER_OF = text("SELECT customer_id FROM customer_activities WHERE id = :id")
+_BEFORE = text("SELECT customer_id, state, at FROM customer_activities WHERE id = :id")
 _KEEP = text(
     "INSERT INTO customer_activities AS t (tenant_id, id, version, event_id, customer_id, state, at)"
     " VALUES (:tenant, :id, :version, :event, :customer_id, :state, :at)"
     " ON CONFLICT (tenant_id, id) DO UPDATE SET version = excluded.version, event_id = excluded.event_id,"
     " customer_id = excluded.customer_id, state = excluded.state, at = excluded.at"
-    " WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id)"
+    " WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id) RETURNING id"
+)
+# A time that another activity has given, or one of before activities were kept, stays.
+_TAKE_BACK = text(
+    "UPDATE customers SET last_contact_time = (SELECT max(a.at) FROM customer_activities a WHERE a.customer_id = customers.id"
+    " AND a.state = 'COMPLETED') WHERE id = :id AND last_contact_time = :at"
 )
 _NEXT = text(
     "UPDATE customers SET next_contact_time = (SELECT min(a.at) FROM customer_activities a WHERE a.customer_id = customers.id"
@@ -76,14 +75,17 @@ _NEXT = text(
 
 async def keep_activity(tx: Transaction, fact: ActivityFact, envelope: Envelope) -> None:
     """Keeps what the event says, unless a newer one has spoken, and what follows for the customers it concerns."""
-    before = (await tx.session.execute(_CUSTOMER_OF, {"id": fact.id})).scalars().all()
+    before = (await tx.session.execute(_BEFORE, {"id": fact.id})).one_or_none()
     told = {
         **vars(fact), "tenant": envelope.tenant_id, "version": envelope.version, "event": envelope.event_id,
     }  # fmt: skip
-    await tx.session.execute(_KEEP, told)
-    concerned = {id for id in (fact.customer_id, *before) if id is not None}
+    if (await tx.session.execute(_KEEP, told)).one_or_none() is None:
+        return
+    former = before.customer_id if before is not None else None
     # Rows are locked in one order, whoever comes first.
-    for id in sorted(concerned):
+    for id in sorted({id for id in (fact.customer_id, former) if id is not None}):
         await tx.session.execute(_NEXT, {"ids": [id]})
-    if fact.touch is not None:
-        await touch(tx, "contact", fact.touch.customer_id, fact.at)
+    if before is not None and former is not None and before.state == COMPLETED:
+        await tx.session.execute(_TAKE_BACK, {"id": former, "at": before.at})
+    if fact.state == COMPLETED and fact.customer_id is not None:
+        await touch(tx, "contact", fact.customer_id, fact.at)

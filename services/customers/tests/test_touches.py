@@ -272,33 +272,59 @@ async def test_a_rebuild_shows_nothing_half_done_and_does_nothing_else(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_a_merge_took_is_rebuilt_with_the_survivor(company: Company, nats_url: str) -> None:
+async def test_what_a_merge_took_is_rebuilt_with_the_survivor_and_its_undoing_gives_it_back(
+    company: Company, nats_url: str
+) -> None:
     survivor, loser, record = await company.customer(), await company.customer(), str(uuid4())
-    client = await streams.connect(Settings(nats_url=nats_url), "told-by-tests")
-    try:
-        done = activity("ActivityCompleted", record, loser, NOW, NOW - timedelta(days=4))
-        await publish(client.jetstream(timeout=5), company, done, record, 1, NOW)
-    finally:
-        await streams.close(client)
+    earlier, later = NOW - timedelta(days=9), NOW - timedelta(days=4)
 
-    async def taken() -> bool:
-        return (await times(company, loser))[0] is not None
+    async def tell(kind: str, customer: str, record: str, version: int, at: datetime) -> None:
+        """Tells it, and waits until it is heard."""
+        client = await streams.connect(Settings(nats_url=nats_url), "told-by-tests")
+        try:
+            done = activity(kind, record, customer, NOW, at)
+            await publish(client.jetstream(timeout=5), company, done, record, version, NOW)
+        finally:
+            await streams.close(client)
+        heard = "SELECT 1 FROM customer_activities WHERE id = $1::uuid AND version = $2"
 
-    await eventually(taken, 60)
+        async def taken() -> bool:
+            return bool(await company.service.running.database.read(company.who, heard, record, version))
+
+        await eventually(taken, 60)
+
+    async def rebuilt() -> None:
+        command = Running(SERVICE, company.service.running.settings)
+        try:
+            await rebuild_touches(command, [])
+        finally:
+            await command.clients.close()
+            await command.database.close()
+
+    await tell("ActivityCompleted", survivor, str(uuid4()), 1, earlier)
+    await tell("ActivityCompleted", loser, record, 1, later)
     request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=[loser])
-    await company.service.ask(
+    merge = await company.service.ask(
         company.who, "kehu.customers.v1.MergeService/MergeCustomers", request, merge_pb2.Merge
     )
     async with company.service.running.database.transaction(company.who) as tx:
         await tx.session.execute(text("UPDATE customers SET last_contact_time = NULL"))
-    command = Running(SERVICE, company.service.running.settings)
-    try:
-        await rebuild_touches(command, [])
-    finally:
-        await command.clients.close()
-        await command.database.close()
-    assert await times(company, survivor) == [NOW - timedelta(days=4), None, None, None]
+    await rebuilt()
+    assert await times(company, survivor) == [later, None, None, None]
     assert await times(company, loser) == [None] * 4
+    # The activity follows its customer there and back, and leaves nothing behind.
+    await tell("ActivityUpdated", survivor, record, 2, later)
+    assert await times(company, survivor) == [later, None, None, None]
+    undo = merge_service_pb2.UndoMergeRequest(id=merge.id)
+    await company.service.ask(company.who, "kehu.customers.v1.MergeService/UndoMerge", undo, merge_pb2.Merge)
+    await tell("ActivityUpdated", loser, record, 3, later)
+    for _ in range(2):
+        assert [(await times(company, one))[0] for one in (survivor, loser)] == [earlier, later]
+        await rebuilt()
+    # So does one of a lead that was attached to a customer by mistake, and one that is deleted.
+    await tell("ActivityCompleted", survivor, record, 4, later)
+    await company.hear(activity("ActivityUpdated", record, "", NOW, later), 5)
+    assert [(await times(company, one))[0] for one in (survivor, loser)] == [earlier, None]
 
 
 def test_the_command_takes_nothing_else(tmp_path: Any) -> None:
