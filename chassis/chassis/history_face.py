@@ -19,7 +19,7 @@ from chassis.mapping import to_datetime, to_timestamp
 from chassis.principal import NOBODY, Act
 from chassis.records import Owned, Record, Shareable
 from chassis.rpc import Call, Face
-from chassis.visibility import Shares, visible_text
+from chassis.visibility import Shares, seen_also, visible_text
 from chassis.wire import camel
 
 
@@ -32,6 +32,8 @@ class Kept:
     right: str | None
     shares: Shares | None = None
     """By which shares they are read, too; those of a Shareable table are its own."""
+    through: tuple[str, str] | None = None
+    """A table by whose rows they are read, too, and its column with the record's id, as a Listing has it."""
     seen: Callable[[Call, UUID], Awaitable[None]] | None = None
     """`async (call, id)`, which raises NotFound for whoever may not read the record: for records that are read by rules of
     their own."""
@@ -109,7 +111,8 @@ def _rule(call: Call, kept: Kept) -> tuple[str, list[object]]:
         return "true", []
     columns = ("owner_id", "team_id") if issubclass(kept.table, Owned) else (None, None)
     own = Shares(kept.table.record_type) if issubclass(kept.table, Shareable) else None
-    return visible_text(call.who, kept.right, Act.READ, *columns, first=2, shares=kept.shares or own)
+    rule, values = visible_text(call.who, kept.right, Act.READ, *columns, first=2, shares=kept.shares or own)
+    return (rule if kept.through is None else seen_also(rule, *kept.through)), values
 
 
 _LATEST = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))

@@ -342,8 +342,19 @@ async def test_history_and_events_tell_of_it(people: People) -> None:
         (f"affiliations.{bank}", "", "董事, DECIDER")
     ]
     assert len(changes.changes) == 2  # a repeat changes nothing
+    who, mine = await seller(people)
+    asked = history_pb2.ListChangesRequest(record_type="contact", record_id=zhang)
+
+    def read() -> Any:
+        return people.service.ask(
+            who, "kehu.customers.v1.HistoryService/ListChanges", asked, history_pb2.ListChangesResponse
+        )
+
+    await refused(Code.NOT_FOUND, "NOT_FOUND", read())
     rows = await people.service.running.database.read(
         people.who, "SELECT data FROM outbox WHERE type = 'kehu.customers.v1.ContactUpdated' ORDER BY seq"
     )
+    await people.join(zhang, mine)
+    assert len((await read()).changes) == 3, "who sees a contact by any of its customers reads its history"
     assert len(rows) == 1
     assert b'"affiliations":[{"customerId":"' + bank.encode() + b'","title":"' in rows[0]["data"]

@@ -242,6 +242,24 @@ async def seller(market: Market, read: Reach = Reach.OWN) -> tuple[Principal, st
     return who, await Market(market.service, who).customer("自己的")
 
 
+async def test_its_history_is_read_by_those_who_see_both(market: Market) -> None:
+    who, mine = await seller(market)
+    sees = Market(market.service, who)
+    theirs, other = await sees.customer("也是我的"), await market.customer("别人的")
+    shown, hidden = await market.relate(PARTNER, mine, theirs), await market.relate(PARTNER, mine, other)
+
+    def history(id: str) -> Any:
+        return market.service.ask(
+            who, "kehu.customers.v1.HistoryService/ListChanges",
+            history_pb2.ListChangesRequest(record_type="relation", record_id=id), history_pb2.ListChangesResponse,
+        )  # fmt: skip
+
+    assert len((await history(shown.id)).changes) == 1
+    await refused(Code.NOT_FOUND, "NOT_FOUND", history(hidden.id))
+    await market.end(shown.id)
+    assert len((await history(shown.id)).changes) == 2, "also when it has ended"
+
+
 async def test_a_relation_is_seen_by_those_who_see_both(market: Market) -> None:
     secret, other = await market.customer("机密客户"), await market.customer("别的")
     who, mine = await seller(market)

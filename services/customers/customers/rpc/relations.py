@@ -117,6 +117,19 @@ async def get_relation(request: service_pb.GetCustomerRelationRequest, call: Cal
     return relation_message(rows[0])
 
 
+_ENDS_OF = (
+    "SELECT FROM customer_relations r JOIN customers f ON f.id = r.from_customer_id JOIN customers t ON t.id = r.to_customer_id"
+    " WHERE r.id = $1 AND {both}"
+)
+
+
+async def check_history(call: Call, id: UUID) -> None:
+    """Raises NotFound for whoever may not see both customers of a relation. It and they may be deleted."""
+    both, values = _both(call, 2)
+    if not await call.database.read(call.who, _ENDS_OF.replace("{both}", both), id, *values):
+        raise NotFound("relation", id)
+
+
 @face.read("ListCustomerRelations")
 async def list_relations(
     request: service_pb.ListCustomerRelationsRequest, call: Call
