@@ -386,6 +386,12 @@ async def test_a_lead_with_notes_or_files_stays(service: Harness) -> None:
         row = kept[leads[name].id]
         assert row["Reason"] == "LEAD_TOUCHED" and row["Message"].endswith(f"it has {words}.")
     assert set(await listed(service, boss)) == {"Note", "File"}
+    # Who deletes a lead deletes what is on it: nothing brings either back.
+    for name in ("Note", "File"):
+        delete = lead_service_pb2.DeleteLeadRequest(id=leads[name].id)
+        await service.ask(boss, "kehu.leads.v1.LeadService/DeleteLead", delete, Empty)
+    for held in ("SELECT 1 FROM notes", "SELECT 1 FROM attachments"):
+        assert not await service.running.database.read(boss, held)
 
 
 async def test_what_somebody_changed_between_two_rows_of_an_import_stays(service: Harness) -> None:

@@ -14,6 +14,7 @@ from chassis.ids import parse_id
 from chassis.listing import RECORD_FIELDS, Listing
 from chassis.mapping import to_datetime
 from chassis.owners import Owner, owner_for
+from chassis.papers import drop_papers
 from chassis.rpc import Call, Face
 from leads.assignment import watch_acceptance
 from leads.captures import LeadCapture, follow, note_first, take_in, tells_origin
@@ -135,6 +136,8 @@ async def update(request: service_pb.UpdateLeadRequest, tx: Transaction, known: 
 async def delete(request: service_pb.DeleteLeadRequest, tx: Transaction) -> Empty:
     lead, _ = await locked(tx, request.id, request.etag)
     lead.check_editable()
+    # Nothing brings a lead back, and nobody would find what was on it.
+    await drop_papers(tx, Lead.record_type, [lead.id])
     tx.delete(lead)
     tx.record(LeadDeleted(**told(lead)), on=lead)
     return Empty()
