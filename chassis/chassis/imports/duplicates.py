@@ -11,7 +11,9 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import column as sql_column
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import col
 
 from chassis.custom_fields.given import COLUMN, Given
@@ -26,18 +28,29 @@ _SOFT = ("email", "phone")
 """Fields by which a row seems to be a record's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Further:
+    """Where further values of a field stand: in which field of a row, in which column of a record, and under which key of the
+    entries of both."""
+
+    field: str
+    column: str
+    key: str
+
+
 @dataclass
 class Twins:
     """Records by the values that rows may share with them; those that rows have made or met are added."""
 
+    further: Mapping[str, Further] = field(default_factory=dict[str, Further])
     by: dict[str, dict[str, UUID]] = field(default_factory=dict[str, dict[str, UUID]])
     """Field → value → the record's id."""
 
     def note(self, values: Mapping[str, Any], id: UUID) -> None:
         """A row has made that record, or was taken for it."""
         for name in ("externalKey", *_SOFT):
-            if values.get(name):
-                self.by.setdefault(name, {}).setdefault(str(values[name]), id)
+            for value in said(values, name, self.further):
+                self.by.setdefault(name, {}).setdefault(value, id)
 
     def keyed(self, values: Mapping[str, Any]) -> UUID | None:
         """The record that has the row's key."""
@@ -46,20 +59,29 @@ class Twins:
     def alike(self, values: Mapping[str, Any]) -> tuple[UUID, str] | None:
         """A record that has the row's e-mail address or phone, and which of them."""
         for name in _SOFT:
-            found = self.by.get(name, {}).get(str(values.get(name, "")))
-            if found is not None:
-                return found, name
+            by = self.by.get(name, {})
+            for value in said(values, name, self.further):
+                if value in by:
+                    return by[value], name
         return None
 
 
+def said(values: Mapping[str, Any], name: str, further: Mapping[str, Further]) -> list[str]:
+    """All values of that field that a row has."""
+    said = [str(values[name])] if values.get(name) else []
+    more = further.get(name)
+    return said + [str(entry[more.key]) for entry in values.get(more.field, ())] if more else said
+
+
 async def twins(
-    tx: Transaction, table: type[Owned], right: str, rows: Iterable[ImportRow], options: Options
-) -> Twins:
+    tx: Transaction, table: type[Owned], right: str, rows: Iterable[ImportRow], options: Options,
+    further: Mapping[str, Further] | None = None,
+) -> Twins:  # fmt: skip
     """The records whose keys, and, where the policy asks for it, e-mail addresses and phones, these rows have. The table has
-    the columns external_key, email and phone."""
+    the columns external_key, email and phone, and those that `further` tells for these two."""
     columns: Any = table
-    found = Twins()
-    keys = _wanted(rows, "externalKey")
+    found = Twins(further or {})
+    keys = _wanted(rows, "externalKey", {})
     if keys:
         # Whoever's: a key is there once.
         read = await tx.session.execute(
@@ -71,25 +93,31 @@ async def twins(
     if options.duplicates not in (SKIP, MERGE):
         return found
     for name in _SOFT:
-        wanted = _wanted(rows, name)
+        wanted = _wanted(rows, name, found.further)
         if not wanted:
             continue
         column = getattr(columns, name)
-        read = await tx.session.execute(
-            select(columns.id, column.label("value"))
-            .where(
-                column.in_(wanted), col(table.deleted_at).is_(None), visible(table, tx.who, right, Act.READ)
+        places = [(column, column.in_(wanted))]
+        if (more := found.further.get(name)) is not None:
+            entry = func.jsonb_array_elements(getattr(columns, more.column)).table_valued(
+                sql_column("value", JSONB), joins_implicitly=True
             )
-            .order_by(columns.id)
-        )
+            value = entry.c.value[more.key].astext
+            places.append((value, value.in_(wanted)))
         by = found.by.setdefault(name, {})
-        for row in read:
-            by.setdefault(row.value, row.id)  # of several the oldest
+        for place, holds in places:
+            read = await tx.session.execute(
+                select(columns.id, place.label("value"))
+                .where(holds, col(table.deleted_at).is_(None), visible(table, tx.who, right, Act.READ))
+                .order_by(columns.id)
+            )
+            for row in read:
+                by.setdefault(row.value, row.id)  # of several the oldest
     return found
 
 
-def _wanted(rows: Iterable[ImportRow], name: str) -> list[str]:
-    return sorted({str(row.values[name]) for row in rows if row.values.get(name)})
+def _wanted(rows: Iterable[ImportRow], name: str, further: Mapping[str, Further]) -> list[str]:
+    return sorted({value for row in rows for value in said(row.values, name, further)})
 
 
 class Do(Enum):

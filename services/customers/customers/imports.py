@@ -15,7 +15,7 @@ from chassis.database import Database, Transaction, shared_only
 from chassis.errors import Denied, Invalid, Problem
 from chassis.home import home_country_of
 from chassis.imports.custom import refused_by
-from chassis.imports.duplicates import Do, decided, lacking, twins
+from chassis.imports.duplicates import Do, Further, decided, lacking, said, twins
 from chassis.imports.importer import (
     Found,
     Importer,
@@ -105,9 +105,15 @@ _ROLE = Choice({
 })  # fmt: skip
 
 
+_FURTHER = {
+    "phone": Further("otherPhones", "other_phones", "number"),
+    "email": Further("otherEmails", "other_emails", "address"),
+}
+
+
 async def save_customers(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
     """New customers, or changes of those that are there already, as mode and duplicate policy say."""
-    found = await twins(tx, Customer, "customers", rows, options)
+    found = await twins(tx, Customer, "customers", rows, options, _FURTHER)
     out: list[Outcome] = []
     # What is changed may have been made by a row above.
     async with nullcontext() if options.changes else tx.in_bulk():
@@ -245,9 +251,10 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
         customer_id: UUID = values["customer"]
         alike = next(
             (
-                (there[key], name)
+                (there[customer_id, value], name)
                 for name in ("email", "phone")
-                if (key := (customer_id, str(values.get(name, "")))) in there
+                for value in said(values, name, _FURTHER)
+                if (customer_id, value) in there
             ),
             None,
         )
@@ -261,7 +268,7 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
         if todo[1] is not None:
             out.append(await _changed_contact(tx, todo[1], values, fill=todo[0] is Do.FILL))
             belonging.append((place, todo[1], values))
-            there |= {(customer_id, values[name]): todo[1] for name in ("email", "phone") if values.get(name)}
+            there |= {(customer_id, value): todo[1] for value in _ways_in(values)}
             continue
         customer = await tx.get(Customer, customer_id, right="customers")
         try:
@@ -271,7 +278,7 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
             out.append(refused_by(problem))
             continue
         found.note(values, contact.id)
-        there |= {(customer_id, values[name]): contact.id for name in ("email", "phone") if values.get(name)}
+        there |= {(customer_id, value): contact.id for value in _ways_in(values)}
         out.append(created(contact.id))
         belonging.append((place, contact.id, values))
     # Whom they report to may stand in a row below them.
@@ -279,6 +286,10 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
         if out[place].kind != "refused" and values.keys() & {"reportsTo", "affiliations"}:
             out[place] = await _placed(tx, out[place], id, values)
     return out
+
+
+def _ways_in(values: dict[str, Any]) -> list[str]:
+    return [value for name in ("email", "phone") for value in said(values, name, _FURTHER)]
 
 
 async def _placed(tx: Transaction, outcome: Outcome, id: UUID, values: dict[str, Any]) -> Outcome:

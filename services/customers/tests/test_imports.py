@@ -325,6 +325,9 @@ async def test_what_a_row_says_of_ways_to_reach_somebody_joins_what_is_known(com
     found = (await customers(company))["甲"]
     assert [(one.number[-1], one.label) for one in found.phones] == [("4", ""), ("1", "公司")]
     assert (found.address.city, len(found.accounts)) == ("上海", 2), "what the row does not say stays"
+    alike = "Name,Phone,Further phones\n乙,13800000001,\n丙,13800000077,手机: 13800000004\n丁,13800000078,13800000079\n"
+    again = await imported(company, "customer", alike, duplicates=SKIP)
+    assert (again.skipped_rows, again.created_rows) == (2, 1), "all numbers are compared, on both sides"
     run = await imported(
         company, "contact",
         "Customer,Name,Reports to,Further customers,Further phones\n甲,一,二,,\n甲,二,三,无此客户 / 经理,\n甲,三,,,nonsense\n",
