@@ -127,6 +127,7 @@ SERVICE = Service(
                 "relation": Kept(relation.CustomerRelation, None, seen=relations.check_history),
                 "saved_view": Kept(SavedView, None, seen=SAVED_VIEWS.check_history),
                 "pool_rule": Kept(pool.PoolRule, "settings"),
+                "trash_rule": Kept(trash.TrashRule, "settings"),
                 "duplicate_rule": Kept(duplicate_rule.DuplicateRule, "customers"),
                 "note": notes_kept(SUBJECTS),
                 "attachment": attachments_kept(SUBJECTS),

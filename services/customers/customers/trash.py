@@ -7,7 +7,7 @@ Emptying leaves the rows, for ledgers and orders refer to them, and takes everyt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid5
 
 from sqlalchemy import select, text
@@ -56,6 +56,7 @@ class TrashRule(Record, table=True):
     """A tenant's rule; there is none until somebody makes one."""
 
     __tablename__ = "trash_rules"  # pyright: ignore[reportAssignmentType]
+    record_type: ClassVar[str] = "trash_rule"
 
     keep_days: int = 0
 

@@ -25,7 +25,7 @@ from chassis.errors import Code, Problem
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import refused, somebody
 from customers.testing import Company
-from customers.trash import PURGE
+from customers.trash import PURGE, rule_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 API = "kehu.customers.v1."
@@ -403,3 +403,12 @@ async def test_the_trash_is_emptied_by_the_rule(bin: Bin) -> None:
         "TrashService/GetTrashRule", trash_service_pb2.GetTrashRuleRequest(), trash_pb2.TrashRule
     )
     assert rule.keep_days == 7
+    # Who had everything destroyed after so many days stands in the history.
+    await bin.rule(7)
+    changes = await bin.ask(
+        "HistoryService/ListChanges",
+        history_pb2.ListChangesRequest(record_type="trash_rule", record_id=str(rule_id(bin.who.tenant_id))),
+        history_pb2.ListChangesResponse,
+    )
+    assert [(f.field, f.new_value) for f in changes.changes[0].fields] == [("keepDays", "7")]
+    assert changes.changes[0].actor_id == str(bin.who.person_id)
