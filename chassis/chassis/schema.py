@@ -370,6 +370,15 @@ def install_following_tables() -> None:
     protect("moved_references")
 
 
+def install_latest_heard() -> None:
+    """What `chassis.latest` keeps: the version of the last event that was heard of a record."""
+    op.execute(
+        "CREATE TABLE latest_heard (tenant_id uuid NOT NULL, matter text NOT NULL, record_id uuid NOT NULL,"
+        " version integer NOT NULL, PRIMARY KEY (tenant_id, matter, record_id))"
+    )
+    protect("latest_heard")
+
+
 def install_shares(*tables: str) -> None:
     """What `chassis.shares` keeps: the index of shares, and the column of each of these tables that holds them."""
     op.execute(

@@ -352,6 +352,12 @@ async def test_a_lead_is_attached_to_a_customer_and_taken_back(suite: Any) -> No
     )  # fmt: skip
     assert any("duplicateOfCustomerId" in str(change) for change in changes.changes)
 
+    async def leaves() -> bool:
+        (one,) = await suite.members(boss, campaign.id)
+        return (one.lead_id, one.customer_id, one.contact_id) == (lead.id, "", "")
+
+    await eventually(leaves)
+
 
 async def test_nothing_is_attached_to_what_one_may_not_read(suite: Any) -> None:
     boss = somebody("strangers")

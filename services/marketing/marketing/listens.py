@@ -9,11 +9,13 @@ from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
 from chassis.following import Target, hear_merges
+from chassis.latest import latest
 from marketing import member, merged
 from marketing.attribution import Capture, LeadState, attribute, note_lead
 from marketing.submission import Captured, note
 
 SUBSCRIPTIONS = Subscriptions()
+_CUSTOMER = "the lead's customer"
 
 
 def _id(text: str) -> UUID | None:
@@ -60,9 +62,26 @@ async def lead_unmerged(event: leads.LeadUnmerged, tx: Transaction, envelope: En
 @SUBSCRIPTIONS.on(leads.LeadDisqualified, when=lambda event: bool(event.lead.duplicate_of_customer_id))
 async def lead_attached(event: leads.LeadDisqualified, tx: Transaction, envelope: Envelope) -> None:
     """It is a customer already: where it is a member, that customer is one from now on."""
-    customer_id = UUID(event.lead.duplicate_of_customer_id)
-    await member.follow_lead(tx, UUID(event.lead_id), customer_id, _id(event.lead.duplicate_of_contact_id))
-    await merged.CUSTOMERS.follow(tx, [customer_id])
+    customer_id, contact_id = (
+        UUID(event.lead.duplicate_of_customer_id),
+        _id(event.lead.duplicate_of_contact_id),
+    )
+    await _follow_lead(tx, UUID(event.lead_id), envelope.version, customer_id, contact_id)
+
+
+async def _follow_lead(
+    tx: Transaction, lead_id: UUID, version: int, customer_id: UUID, contact_id: UUID | None
+) -> None:
+    if await latest(tx, _CUSTOMER, lead_id, version):
+        await member.follow_lead(tx, lead_id, customer_id, contact_id)
+        await merged.CUSTOMERS.follow(tx, [customer_id])
+
+
+@SUBSCRIPTIONS.on(leads.LeadReopened)
+async def lead_reopened(event: leads.LeadReopened, tx: Transaction, envelope: Envelope) -> None:
+    """It is no customer, or is not known to be one, after all."""
+    if await latest(tx, _CUSTOMER, UUID(event.lead_id), envelope.version):
+        await member.leave_customer(tx, UUID(event.lead_id))
 
 
 @SUBSCRIPTIONS.on(leads.LeadUpdated)
@@ -79,8 +98,7 @@ async def lead_updated(event: leads.LeadUpdated, tx: Transaction, envelope: Enve
 async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: Envelope) -> None:
     lead, id = event.lead, UUID(event.lead_id)
     await note_lead(tx, LeadState(id, envelope.version, _id(lead.campaign_id), converted=True))
-    await member.follow_lead(tx, id, UUID(lead.customer_id), _id(lead.contact_id))
-    await merged.CUSTOMERS.follow(tx, [UUID(lead.customer_id)])
+    await _follow_lead(tx, id, envelope.version, UUID(lead.customer_id), _id(lead.contact_id))
 
 
 @SUBSCRIPTIONS.on(leads.LeadDeleted)

@@ -210,6 +210,14 @@ async def follow_lead(tx: Transaction, lead_id: UUID, customer_id: UUID, contact
             tx.record(MemberResponded(**told(member)), on=member)
 
 
+async def leave_customer(tx: Transaction, lead_id: UUID) -> None:
+    """The lead is not the customer after all: where it is a member, it is one as the lead alone."""
+    for member in await _members(tx, col(CampaignMember.lead_id) == lead_id):
+        if member.customer_id is not None:
+            member.customer_id = member.contact_id = None
+            tx.record(MemberResponded(**told(member)), on=member)
+
+
 async def rename_lead(tx: Transaction, lead_id: UUID, name: str) -> None:
     """The lead has another name."""
     await _rename(tx, col(CampaignMember.lead_id) == lead_id, name)

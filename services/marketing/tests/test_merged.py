@@ -1,6 +1,8 @@
 """Customers that were merged, heard over the bus: members of campaigns follow, once in each campaign, and go back."""
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -11,12 +13,17 @@ from kehu.customers.v1 import (
     trash_pb2,
     trash_service_pb2,
 )
+from kehu.leads.v1 import events_pb2 as leads
 from kehu.marketing.v1 import campaign_member_pb2 as members_pb
 from kehu.marketing.v1 import campaign_member_service_pb2 as members
 from kehu.marketing.v1 import campaign_pb2 as pb
 from kehu.marketing.v1 import campaign_service_pb2 as campaigns
 
+from chassis.events.event import Envelope
+from chassis.events.subscriptions import Arrival, take_in
+from chassis.ids import new_id
 from chassis.testing import eventually, somebody
+from marketing.listens import SUBSCRIPTIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BOSS = somebody("merging")
@@ -86,3 +93,30 @@ async def test_members_come_back_with_their_customer(suite: Any) -> None:
         return await _members(suite, campaign) == {(one, "One")}
 
     await eventually(there)
+
+
+async def test_an_attaching_that_is_heard_behind_its_taking_back_does_not_stick(suite: Any) -> None:
+    lead, customer = await suite.lead(BOSS, name="A"), (await suite.customer(BOSS, "One")).id
+    campaign = await _campaign(suite)
+    joining = members.CreateCampaignMemberRequest(
+        campaign_member=members_pb.CampaignMember(campaign_id=campaign, lead_id=lead.id)
+    )
+    await suite.ask(BOSS, "CampaignMemberService/CreateCampaignMember", joining, members_pb.CampaignMember)
+
+    async def hear(event: Any, version: int) -> set[tuple[str, str]]:
+        listener = SUBSCRIPTIONS.listener(event.DESCRIPTOR.full_name)
+        assert listener is not None
+        envelope = Envelope(
+            event_id=new_id(), type=event.DESCRIPTOR.full_name, source=listener.domain, subject="",
+            tenant_id=BOSS.tenant_id, tenant=BOSS.tenant, record_id=UUID(lead.id), version=version, time=datetime.now(UTC),
+            person_id=BOSS.person_id, person_name="", traceparent="",
+        )  # fmt: skip
+        await take_in(suite.marketing.running.database, "marketing", [Arrival(listener, envelope, event)])
+        return await _members(suite, campaign)
+
+    attached = leads.LeadDisqualified(
+        lead_id=lead.id, lead=leads.LeadSnapshot(duplicate_of_customer_id=customer)
+    )
+    assert await hear(attached, 13) == {(customer, "A")}
+    assert await hear(leads.LeadReopened(lead_id=lead.id), 14) == {("", "A")}
+    assert await hear(attached, 13) == {("", "A")}

@@ -12,6 +12,7 @@ from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
 from chassis.following import Target, hear_merges
+from chassis.latest import latest
 from chassis.owners import Owner
 from chassis.rpc import Call
 from sales import merged
@@ -23,22 +24,25 @@ from sales.rpc.peers import customer_known
 NAMING = "customer name"
 """The kind of the job that asks for a customer's name."""
 SUBSCRIPTIONS = Subscriptions()
+_CUSTOMER = "the lead's customer"
 
 
 @SUBSCRIPTIONS.on(leads.LeadConverted)
 async def lead_converted(event: leads.LeadConverted, tx: Transaction, envelope: Envelope) -> None:
     lead = event.lead
     name = "" if event.customer_existed else lead.company_name or lead.name
-    await _follow_lead(tx, event.lead_id, lead.customer_id, name)
+    await _follow_lead(tx, event.lead_id, envelope.version, lead.customer_id, name)
 
 
 @SUBSCRIPTIONS.on(leads.LeadDisqualified, when=lambda event: bool(event.lead.duplicate_of_customer_id))
 async def lead_attached(event: leads.LeadDisqualified, tx: Transaction, envelope: Envelope) -> None:
     """It is a customer already."""
-    await _follow_lead(tx, event.lead_id, event.lead.duplicate_of_customer_id, "")
+    await _follow_lead(tx, event.lead_id, envelope.version, event.lead.duplicate_of_customer_id, "")
 
 
-async def _follow_lead(tx: Transaction, lead_id: str, customer: str, name: str) -> None:
+async def _follow_lead(tx: Transaction, lead_id: str, version: int, customer: str, name: str) -> None:
+    if not await latest(tx, _CUSTOMER, UUID(lead_id), version):
+        return
     customer_id = UUID(customer)
     followed = await follow_lead(tx, UUID(lead_id), customer_id, name)
     await merged.CUSTOMERS.follow(tx, [customer_id])
@@ -49,7 +53,8 @@ async def _follow_lead(tx: Transaction, lead_id: str, customer: str, name: str) 
 @SUBSCRIPTIONS.on(leads.LeadReopened)
 async def lead_reopened(event: leads.LeadReopened, tx: Transaction, envelope: Envelope) -> None:
     """It is no customer, or is not known to be one, after all."""
-    await leave_customer(tx, UUID(event.lead_id))
+    if await latest(tx, _CUSTOMER, UUID(event.lead_id), envelope.version):
+        await leave_customer(tx, UUID(event.lead_id))
 
 
 @SUBSCRIPTIONS.on(leads.LeadMerged)

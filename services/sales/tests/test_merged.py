@@ -29,14 +29,14 @@ from sales.listens import SUBSCRIPTIONS
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def hear(sales: Any, event: Any, times: int = 1) -> None:
+async def hear(sales: Any, event: Any, times: int = 1, version: int = 1) -> None:
     type_name = event.DESCRIPTOR.full_name
     listener = SUBSCRIPTIONS.listener(type_name)
     assert listener is not None
     who = sales.boss
     envelope = Envelope(
         event_id=new_id(), type=type_name, source=listener.domain, subject="", tenant_id=who.tenant_id, tenant=who.tenant,
-        record_id=uuid4(), version=1, time=datetime.now(UTC), person_id=who.person_id, person_name="", traceparent="",
+        record_id=uuid4(), version=version, time=datetime.now(UTC), person_id=who.person_id, person_name="", traceparent="",
     )  # fmt: skip
     for _ in range(times):
         await take_in(sales.harness.running.database, "sales", [Arrival(listener, envelope, event)])
@@ -121,6 +121,22 @@ async def test_what_comes_late_follows(sales: Any) -> None:
     assert (await sales.told(str(activity.id)))[-1]["activity"]["customerId"] == one
     await hear(sales, back(merge, one, Two=two))
     assert (await sales.opportunity_now(late.id)).customer_id == two
+
+
+async def test_an_attaching_that_is_heard_behind_its_taking_back_does_not_stick(sales: Any) -> None:
+    customer, lead, id = sales.names.customer("One"), str(uuid4()), new_id()
+    async with sales.harness.running.database.transaction(sales.boss) as tx:
+        tx.add(Activity(id=id, subject="call", kind="TASK", lead_id=UUID(lead), due_time=datetime.now(UTC)))
+    attached = leads.LeadDisqualified(
+        lead_id=lead, lead=leads.LeadSnapshot(duplicate_of_customer_id=customer)
+    )
+    await hear(sales, attached, version=3)
+    assert (await sales.told(str(id)))[-1]["activity"]["customerId"] == customer
+    await hear(sales, leads.LeadReopened(lead_id=lead), version=4)
+    told = await sales.told(str(id))
+    assert "customerId" not in told[-1]["activity"]
+    await hear(sales, attached, version=3)
+    assert await sales.told(str(id)) == told
 
 
 def _stories(one: str, two: str, three: str) -> tuple[list[Callable[[], Any]], list[Callable[[], Any]]]:
