@@ -4,9 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Value
 from google.type.money_pb2 import Money
+from kehu.bulkedits.v1 import bulk_edits_pb2
 from kehu.duplicates.v1 import duplicates_pb2 as pairs_pb2
 from kehu.history.v1 import history_pb2
+from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import (
     cleaning_service_pb2,
     customer_facet_pb2,
@@ -21,6 +24,7 @@ from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
+from chassis.wire import from_dict
 from leads import merging
 from leads.lists import remember
 
@@ -74,10 +78,9 @@ async def test_what_is_written_is_kept_in_one_way(suite: Any) -> None:
     assert (lead.industry, lead.region) == ("Manufacturing", "华东")
 
 
-async def test_a_closed_list_of_the_customers_holds_for_leads(suite: Any) -> None:
-    boss = somebody("closed")
+async def close_industries(suite: Any, who: Principal) -> None:
     lists = await suite.customers.ask(
-        boss, "kehu.customers.v1.ValueListService/ListValueLists", value_lists_pb2.ListValueListsRequest(),
+        who, "kehu.customers.v1.ValueListService/ListValueLists", value_lists_pb2.ListValueListsRequest(),
         value_lists_pb2.ListValueListsResponse,
     )  # fmt: skip
     industry = next(one for one in lists.value_lists if one.key == "industry")
@@ -85,8 +88,13 @@ async def test_a_closed_list_of_the_customers_holds_for_leads(suite: Any) -> Non
     changed.value_list.id = industry.id
     changed.update_mask.paths.append("accepts_others")
     await suite.customers.ask(
-        boss, "kehu.customers.v1.ValueListService/UpdateValueList", changed, value_lists_pb2.ValueList
+        who, "kehu.customers.v1.ValueListService/UpdateValueList", changed, value_lists_pb2.ValueList
     )
+
+
+async def test_a_closed_list_of_the_customers_holds_for_leads(suite: Any) -> None:
+    boss = somebody("closed")
+    await close_industries(suite, boss)
     await refused(
         Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", suite.lead(boss, name="A", industry="basket weaving")
     )
@@ -95,6 +103,52 @@ async def test_a_closed_list_of_the_customers_holds_for_leads(suite: Any) -> Non
     # While customers does not tell, nobody is kept from writing.
     remember(suite.leads.running.database, boss.tenant_id, {})
     assert (await suite.lead(boss, name="B", industry="basket weaving")).industry == "basket weaving"
+
+
+async def test_a_closed_list_that_nobody_has_asked_for_holds_for_files_and_bulk_edits(suite: Any) -> None:
+    boss, editor, reader = somebody("closed-files"), somebody("closed-edits"), somebody("closed-previews")
+    for one in (boss, editor, reader):
+        await close_industries(suite, one)
+    content = "Name,Industry\nM,制造业\nW,basket weaving\nO,odds".encode()
+    run = await suite.ask(
+        boss, "ImportService/CreateImport",
+        imports_pb2.CreateImportRequest(record_type="lead", filename="a.csv", content=content), imports_pb2.Import,
+    )  # fmt: skip
+    assert [one.text for one in run.unknown_values] == ["basket weaving", "odds"]
+    meant = imports_pb2.ValueMapping(field="industry", text="basket weaving", value="制造业")
+    starting = imports_pb2.StartImportRequest(id=run.id, values=[meant])
+    await suite.ask(boss, "ImportService/StartImport", starting, imports_pb2.Import)
+
+    async def ended() -> bool:
+        getting = imports_pb2.GetImportRequest(id=run.id)
+        run.CopyFrom(await suite.ask(boss, "ImportService/GetImport", getting, imports_pb2.Import))
+        return run.state == imports_pb2.IMPORT_STATE_SUCCEEDED
+
+    await eventually(ended)
+    assert (run.created_rows, run.refused_rows) == (2, 1)
+    there = {one.name: one.industry for one in await suite.leads_of(boss)}
+    assert there == {"M": "制造业", "W": "制造业"}
+    change = bulk_edits_pb2.BulkChange()
+    change.values.CopyFrom(from_dict(Value, {"industry": "basket weaving"}))
+    lead = await suite.lead(reader, name="A")
+    looking = bulk_edits_pb2.PreviewBulkEditRequest(record_type="lead", ids=[lead.id], change=change)
+    shown = await suite.ask(
+        reader, "BulkEditService/PreviewBulkEdit", looking, bulk_edits_pb2.PreviewBulkEditResponse
+    )
+    assert [one.reason for one in shown.records] == ["VALUE_UNKNOWN"]
+    lead = await suite.lead(editor, name="A")
+    editing = bulk_edits_pb2.CreateBulkEditRequest(record_type="lead", ids=[lead.id], change=change)
+    edit = await suite.ask(editor, "BulkEditService/CreateBulkEdit", editing, bulk_edits_pb2.BulkEdit)
+
+    async def edited() -> bool:
+        getting = bulk_edits_pb2.GetBulkEditRequest(id=edit.id)
+        edit.CopyFrom(
+            await suite.ask(editor, "BulkEditService/GetBulkEdit", getting, bulk_edits_pb2.BulkEdit)
+        )
+        return edit.state == bulk_edits_pb2.BULK_EDIT_STATE_SUCCEEDED
+
+    await eventually(edited)
+    assert (edit.changed_records, edit.refused_records) == (0, 1)
 
 
 async def test_findings_say_what_is_to_be_done(suite: Any) -> None:

@@ -25,6 +25,7 @@ from chassis.listing import Listing
 from chassis.owners import Owner
 from chassis.principal import NOBODY
 from chassis.records import Record
+from chassis.rpc.call import Call
 from chassis.rpc.face import messages_of
 from chassis.validation import check
 from chassis.validation.rules import DEFAULT_MAX_ITEMS, rules_of
@@ -81,6 +82,8 @@ class Editor:
     )
     custom_fields: CustomFields | None = None
     progressed: type[BulkEditProgressed] | None = None
+    learn: Callable[[Call], Awaitable[None]] | None = None
+    """Sees to it that what another service keeps, and the use cases go by, is known for a while; asked before each batch."""
 
     def __post_init__(self) -> None:
         request, answer = messages_of(self.method)

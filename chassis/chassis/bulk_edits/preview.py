@@ -47,6 +47,8 @@ async def preview(
     seen = frozenset[tuple[str, str]]()
     if editor.custom_fields is not None:
         seen = await editor.custom_fields.seen(call, plan.request)
+    if editor.learn is not None:
+        await editor.learn(call)
     shown = [await _one(editor, call, plan, id, seen) for id in ids]
     missing = (
         [id for id in sorted(chosen.ids) if id not in ids][: SHOWN - len(shown)] if len(ids) < SHOWN else []

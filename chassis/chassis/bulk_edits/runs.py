@@ -160,6 +160,8 @@ class Running:
             self._seen = await self._editor.custom_fields.seen(as_them, plan.request)
         try:
             while rows := await self._next():
+                if self._editor.learn is not None:
+                    await self._editor.learn(self._call)
                 await self._batch(rows, plan)
             await self._end()
         except Overtaken:

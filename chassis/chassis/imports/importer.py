@@ -71,6 +71,7 @@ from chassis.imports.values import (
 from chassis.owners import Owner
 from chassis.principal import Principal
 from chassis.records import Record
+from chassis.value_lists.kinds import OneList
 from chassis.value_lists.value_list import ValueLists
 
 
@@ -204,6 +205,8 @@ class Importer:
     would write them, and `chassis.custom_fields.definitions.taken` says whether they are fit."""
     value_lists: ValueLists | None = None
     """For records with listed values: where the values of targets that are `Listed` come from."""
+    known_lists: Callable[[Database, UUID], Mapping[str, OneList] | None] | None = None
+    """The same where another service keeps the lists: what is known of a tenant's (see `Imports`)."""
     country: Callable[[Database, Principal], Awaitable[str]] | None = None
     """By whose rules telephone numbers without a country code are read; None means those of China."""
     undo: Undo | None = None
@@ -221,7 +224,8 @@ class Importer:
                     f"{self.record_type}.{target.field}: there is no resolver '{target.value.resolver}'"
                 )
             if isinstance(target.value, Listed) and (
-                self.value_lists is None or target.value.list_key not in self.value_lists.by_key
+                self.known_lists is None
+                and (self.value_lists is None or target.value.list_key not in self.value_lists.by_key)
             ):
                 raise ValueError(f"{self.record_type}.{target.field}: no list '{target.value.list_key}'")
 

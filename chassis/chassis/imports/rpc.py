@@ -33,6 +33,7 @@ from chassis.imports.runs import (
     EXPIRY,
     JOB,
     ImportNotReady,
+    Learn,
     Run,
     cancel,
     expire,
@@ -116,11 +117,13 @@ _WHOLE = Listing(
 
 
 class Imports:
-    """The importers of one service, by record type, each under a right of its own."""
+    """The importers of one service, by record type, each under a right of its own. `learn` sees to it that the lists of another
+    service are known, where that service answers."""
 
-    def __init__(self, *importers: Importer) -> None:
+    def __init__(self, *importers: Importer, learn: Learn | None = None) -> None:
         if not importers:
             raise ValueError("a service that imports has an importer")
+        self._learn = learn
         self._importers: Mapping[str, Importer] = {importer.record_type: importer for importer in importers}
 
     @property
@@ -137,7 +140,8 @@ class Imports:
         rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
         if rows:
             importer = await self._whole_importer(call, rows[0]["kind"])
-            await Run(importer, call.database, call.who, id, lambda who: replace(call, who=who)).carry_on()
+            run = Run(importer, call.database, call.who, id, lambda who: replace(call, who=who), self._learn)
+            await run.carry_on()
 
     async def _expire(self, payload: Mapping[str, Any], call: Call) -> None:
         async with call.database.transaction(call.who, origin="job") as tx:
@@ -183,6 +187,8 @@ class Imports:
         run = await self._seen(call, parse_id(request.id, "id"))
         right = self._importers[run["kind"]].right
         need(call.who, right, Act.WRITE)
+        if self._learn is not None:
+            await self._learn(call)
         return await owner_for(call, request.owner_id, right, "ownerId")
 
     async def start(self, request: pb.StartImportRequest, tx: Transaction, owner: Owner) -> pb.Import:
@@ -296,16 +302,22 @@ class Imports:
     async def _whole_importer(self, call: Call, kind: str) -> Importer:
         """The importer with the tenant's own country, values and fields."""
         importer = await self._at_home(call.database, call.who, kind)
+        if self._learn is not None:
+            await self._learn(call)
+        lists = _lists_of_others(importer, call.database, call.who)
         if importer.value_lists is not None:
-            importer = with_value_lists(importer, await importer.value_lists.now(call.database, call.who))
+            lists |= (await importer.value_lists.now(call.database, call.who)).by_key
+        importer = with_value_lists(importer, lists)
         if importer.custom_fields is None:
             return importer
         return with_custom_fields(importer, await definitions_now(call.database, call.who, kind))
 
     async def _importer_in(self, tx: Transaction, kind: str) -> Importer:
         importer = await self._at_home(tx.database, tx.who, kind)
+        lists = _lists_of_others(importer, tx.database, tx.who)
         if importer.value_lists is not None:
-            importer = with_value_lists(importer, await importer.value_lists.within(tx))
+            lists |= (await importer.value_lists.within(tx)).by_key
+        importer = with_value_lists(importer, lists)
         if importer.custom_fields is None:
             return importer
         return with_custom_fields(importer, await definitions(tx, kind))
@@ -351,6 +363,10 @@ class Imports:
         if until is not None:
             message.undo_expire_time.FromDatetime(until)
         return message
+
+
+def _lists_of_others(importer: Importer, database: Database, who: Principal) -> dict[str, OneList]:
+    return dict(importer.known_lists(database, who.tenant_id) or {}) if importer.known_lists else {}
 
 
 def _brief(row: Any) -> pb.Import:

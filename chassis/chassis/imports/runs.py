@@ -9,7 +9,7 @@ took the job over stops at once, and a cancel takes effect between two batches.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -60,6 +60,8 @@ from chassis.imports.words import unknown, with_words
 from chassis.imports.workbook import read_workbook
 from chassis.principal import Act, Principal, Reach, Rights
 
+Learn = Callable[[Any], Awaitable[None]]
+"""`async (call) -> None`: sees to it that what another service keeps is known for a while."""
 JOB = "import"
 EXPIRY = "expire import"
 """The kind of the job that drops a file nobody has started to import. Its key is the run."""
@@ -329,15 +331,17 @@ class Run:
         who: Principal,
         id: UUID,
         call_for: Callable[[Principal], Any],
+        learn: Learn | None = None,
     ) -> None:
         """`who` is anybody of the tenant. Rows are made, and references found, as the person who started the
         import:
-        `call_for` makes what resolvers get."""
+        `call_for` makes what resolvers and `learn` get, which is asked before each batch."""
         self._importer = importer
         self._database = database
         self._who = who
         self._id = id
         self._call_for = call_for
+        self._learn = learn
 
     async def carry_on(self) -> None:
         """Takes the remaining rows. Returns when the run has ended, was cancelled, or is carried on by
@@ -367,6 +371,8 @@ class Run:
         call = self._call_for(self._who)
         try:
             while batch := await asyncio.to_thread(_take, rows, reader):
+                if self._learn is not None:
+                    await self._learn(call)
                 await resolve(self._importer, call, batch)
                 await self._batch(batch)
         except _Overtaken:

@@ -293,6 +293,8 @@ class Listed:
     ways: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     longest: int = 100
     """Characters of a text that is taken as it is, by a list that accepts others."""
+    named: bool = False
+    """Whether records hold the names of values as they are written, and not their keys."""
 
     @property
     def description(self) -> str:

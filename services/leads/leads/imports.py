@@ -27,7 +27,6 @@ from chassis.imports.mapping import Target
 from chassis.imports.owners import OWNER, owners_under
 from chassis.imports.people import FIRST_NAME, LAST_NAME, whole_name
 from chassis.imports.progress import ImportProgressed
-from chassis.imports.rpc import Imports
 from chassis.imports.values import Amount, Choice, Email, Listed, Moment, Phone, Tags, Text
 from chassis.papers import papers_on
 from leads.assignment import JOB
@@ -37,6 +36,7 @@ from leads.errors import ImportGaveAway, LeadConverted, LeadConverting, LeadNotA
 from leads.handling import Handling, hold
 from leads.lead import Lead, assign_lead, capture, change_lead, remind
 from leads.lead_events import LeadDeleted, LeadDisqualified, LeadQualified, tell, told
+from leads.lists import remembered
 from leads.value_lists import VALUE_LISTS
 from leads.words import CONTACTED, DISQUALIFIED, DUPLICATE, NEW, OPEN, QUALIFIED
 
@@ -222,8 +222,8 @@ LEADS = Importer(
             aliases=("即时通讯账号", "微信", "wechat", "qq", "im account"),
         ),
         Target("website", "Website", Text(2048), aliases=("网站", "网址", "url", "domain name")),
-        Target("industry", "Industry", Text(100), aliases=("行业", "sector")),
-        Target("region", "Region", Text(100), aliases=("地区", "省份", "区域")),
+        Target("industry", "Industry", Listed("industry", named=True), aliases=("行业", "sector")),
+        Target("region", "Region", Listed("region", named=True), aliases=("地区", "省份", "区域")),
         Target("address", "Address", Text(500), aliases=("地址",)),
         Target("source", "Source", _SOURCE, aliases=("来源", "线索来源", "lead source")),
         OWNER,
@@ -265,5 +265,5 @@ LEADS = Importer(
     progressed=ImportProgressed,
     country=home_country_of,
     value_lists=VALUE_LISTS,
+    known_lists=remembered,
 )
-IMPORTS = Imports(LEADS)

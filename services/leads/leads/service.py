@@ -37,13 +37,13 @@ from leads.assignment import AssignmentRule
 from leads.cadence import Cadence
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import LeadHandling, LeadHandlingUpdated
-from leads.imports import IMPORTS
 from leads.privacy import PRIVACY
 from leads.rpc import absences, assignments, cadences, cleaning, mail_captures, pool, scores, searches
 from leads.rpc.bulk_edits import BULK_EDITS
 from leads.rpc.conversions import conversion_job
 from leads.rpc.duplicate_sweeps import DUPLICATES
 from leads.rpc.exports import EXPORTS
+from leads.rpc.imports import IMPORTS
 from leads.rpc.jobs import JOBS
 from leads.rpc.papers import SUBJECTS
 from leads.rpc.saved_views import SAVED_VIEWS

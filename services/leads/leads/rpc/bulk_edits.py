@@ -12,6 +12,7 @@ from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import hold
 from leads.lead import Lead, assign_lead, change_lead, release_lead
 from leads.rpc.leads import LEADS
+from leads.rpc.lists import learn
 from leads.rpc.messages import lead_values
 
 
@@ -47,5 +48,6 @@ BULK_EDITS = BulkEdits(
         }),
         custom_fields=CUSTOM_FIELDS,
         progressed=BulkEditProgressed,
+        learn=learn,
     )
 )  # fmt: skip
