@@ -209,6 +209,8 @@ class Importer:
     """The same where another service keeps the lists: what is known of a tenant's (see `Imports`)."""
     country: Callable[[Database, Principal], Awaitable[str]] | None = None
     """By whose rules telephone numbers without a country code are read; None means those of China."""
+    keys: tuple[str, ...] = ("externalKey",)
+    """Fields of which each says which record a row is: all that a row needs which makes none."""
     undo: Undo | None = None
     """Without it, imports cannot be undone."""
     progressed: type[ImportProgressed] | None = None
@@ -284,7 +286,10 @@ class RowReader:
         columns: int,
         orders: Mapping[str, str],
         currency: str = "",
+        *,
+        creates: bool = True,
     ) -> None:
+        """What makes no records may leave out what a new one needs."""
         by_name = {target.field: target for target in importer.targets}
         self._columns = columns
         self._mapped = [
@@ -297,7 +302,7 @@ class RowReader:
             )
             for column, name in mapping.items()
         ]
-        self._required = [(t.field, t.label) for t in importer.targets if t.required]
+        self._required = [(t.field, t.label) for t in importer.targets if t.required and creates]
 
     @staticmethod
     def _told(value: Any, order: str, currency: str) -> Any:

@@ -105,5 +105,13 @@ def checked(pairs: Sequence[tuple[int, str]], columns: int, targets: Sequence[Ta
     return out
 
 
+def check_keyed(mapping: Mapping[int, str], keys: Sequence[str]) -> None:
+    """Raises Invalid (MAPPING_INVALID) unless a column says which record a row is."""
+    if not set(keys) & set(mapping.values()):
+        raise _wrong(
+            "mapping", f"an update needs to know which record a row is: map a column to {' or '.join(keys)}"
+        )
+
+
 def _wrong(field: str, description: str) -> Invalid:
     return Invalid(field, description, reason="MAPPING_INVALID")

@@ -59,6 +59,7 @@ from chassis.record_types import for_type
 from chassis.records import etag
 from chassis.rpc.call import Call
 from chassis.rpc.face import Face, need
+from chassis.value_lists.kinds import OneList
 
 _STATES = ("READY", "RUNNING", "SUCCEEDED", "CANCELLED", "FAILED")
 _MOST_ANSWER = 24 * 1024 * 1024

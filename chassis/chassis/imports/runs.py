@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -37,7 +38,7 @@ from chassis.imports.importer import (
     orders_of,
     resolve,
 )
-from chassis.imports.mapping import checked, proposal
+from chassis.imports.mapping import check_keyed, checked, proposal
 from chassis.imports.reading import Row, Sheet, kind, read_csv, unpack
 from chassis.imports.refused import SKIPPED, Problem
 from chassis.imports.remembered import Words, remember
@@ -46,9 +47,11 @@ from chassis.imports.tables import (
     CREATE,
     FAILED,
     FILES,
+    MERGE,
     READY,
     REFUSED,
     RUNNING,
+    SKIP,
     SUCCEEDED,
     UPDATE,
     UPSERT,
@@ -273,11 +276,13 @@ async def start(
     """Confirms the mapping and lets the run begin. Raises ImportNotReady, and Invalid for a wrong mapping."""
     if run.state != READY:
         raise ImportNotReady(f"The import is {run.state}: only one that is READY can be started.")
-    mapping = checked(
-        pairs or [(int(c), str(f)) for c, f in run.proposed], len(run.columns), importer.targets
-    )
+    # Who makes nothing new leaves out what a new record needs.
+    targets = importer.targets if options.creates else [replace(t, required=False) for t in importer.targets]
+    mapping = checked(pairs or [(int(c), str(f)) for c, f in run.proposed], len(run.columns), targets)
     if not mapping:
         raise Invalid("mapping", "no column is mapped to a field", reason="MAPPING_INVALID")
+    if not options.creates and options.duplicates not in (SKIP, MERGE):
+        check_keyed(mapping, importer.keys)
     words = list(words) or [list(one) for one in run.proposed_words]
     with_words(importer, words)
     await remember(tx, run.kind, [str(column["name"]) for column in run.columns], mapping, words)
@@ -365,7 +370,10 @@ class Run:
             self._importer = fitting(self._importer, run.words)
             self._done = run.processed_rows
             mapping = {int(c): str(f) for c, f in run.mapping}
-            reader = RowReader(self._importer, mapping, len(run.columns), run.orders, run.currency_code)
+            reader = RowReader(
+                self._importer, mapping, len(run.columns), run.orders, run.currency_code,
+                creates=self._options.creates,
+            )  # fmt: skip
             packed = await _packed(tx, self._id)
         rows = unpack(packed, self._done)
         call = self._call_for(self._who)

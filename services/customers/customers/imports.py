@@ -248,13 +248,13 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
     belonging: list[tuple[int, UUID, dict[str, Any]]] = []
     for place, row in enumerate(rows):
         values = row.values
-        customer_id: UUID = values["customer"]
+        customer_id: UUID | None = values.get("customer")  # an update may leave it out
         alike = next(
             (
                 (there[customer_id, value], name)
                 for name in ("email", "phone")
                 for value in said(values, name, _FURTHER)
-                if (customer_id, value) in there
+                if customer_id and (customer_id, value) in there
             ),
             None,
         )
@@ -262,15 +262,18 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
         if isinstance(todo, Outcome):
             out.append(todo)
             continue
-        if not _name(values):
+        if not _name(values) and options.creates:
             out.append(refused("REQUIRED", "a contact needs a name", "displayName"))
             continue
         if todo[1] is not None:
-            out.append(await _changed_contact(tx, todo[1], values, fill=todo[0] is Do.FILL))
-            belonging.append((place, todo[1], values))
-            there |= {(customer_id, value): todo[1] for value in _ways_in(values)}
+            id = todo[1]
+            out.append(await _changed_contact(tx, id, values, fill=todo[0] is Do.FILL))
+            belonging.append((place, id, values))
+            if customer_id:
+                there |= {(customer_id, value): id for value in _ways_in(values)}
             continue
-        customer = await tx.get(Customer, customer_id, right="customers")
+        # Whoever makes new ones has said of which customer.
+        customer = await tx.get(Customer, values["customer"], right="customers")
         try:
             columns = _with_entries(None, CONTACT_WAYS, values, _contact_columns(values), fill=False)
             contact = await introduce(tx, customer, columns)
@@ -278,7 +281,7 @@ async def save_contacts(tx: Transaction, rows: list[ImportRow], options: Options
             out.append(refused_by(problem))
             continue
         found.note(values, contact.id)
-        there |= {(customer_id, value): contact.id for value in _ways_in(values)}
+        there |= {(customer.id, value): contact.id for value in _ways_in(values)}
         out.append(created(contact.id))
         belonging.append((place, contact.id, values))
     # Whom they report to may stand in a row below them.
@@ -355,7 +358,7 @@ async def _superior(tx: Transaction, customer_id: UUID, id: UUID, named: str) ->
 async def _reached_at(tx: Transaction, rows: list[ImportRow]) -> dict[tuple[UUID, str], UUID]:
     """The contacts of these customers by customer and each of their phones and e-mail addresses, as far as the person who
     imports may read them."""
-    ids = {row.values["customer"] for row in rows}
+    ids = {row.values["customer"] for row in rows if "customer" in row.values}
     read = await tx.session.execute(
         select(Contact)
         .where(
@@ -385,7 +388,11 @@ async def _changed_contact(tx: Transaction, id: UUID, values: dict[str, Any], *,
     except Invalid as problem:
         return refused_by(problem)
     await tx.session.flush()
-    return unchanged(id) if contact.version == version else updated(id)
+    outcome = unchanged(id) if contact.version == version else updated(id)
+    if values.get("customer", contact.customer_id) == contact.customer_id:
+        return outcome
+    said = "the contact stays with its customer: further ones stand in 'affiliations'"
+    return outcome.repaired("customer", said, "CUSTOMER_KEPT")
 
 
 def _name(values: dict[str, Any]) -> str:
@@ -393,7 +400,9 @@ def _name(values: dict[str, Any]) -> str:
 
 
 def _contact_columns(values: dict[str, Any]) -> dict[str, Any]:
-    columns: dict[str, Any] = {"display_name": _name(values)}
+    columns: dict[str, Any] = {}
+    if name := _name(values):
+        columns["display_name"] = name
     for name, column in (
         ("title", "title"),
         ("department", "department"),

@@ -32,6 +32,7 @@ from kehu.servicedesk.v1 import events_pb2 as desk
 from kehu.valuelists.v1 import value_lists_pb2 as lists_pb
 from sqlalchemy import select
 
+from chassis.errors import Problem
 from chassis.home import keep_home_country
 from chassis.ids import new_id
 from chassis.imports.importer import Importer
@@ -93,6 +94,29 @@ async def contacts(company: Company) -> dict[str, contact_pb2.Contact]:
         company.who, CONTACTS + "ListContacts", request, contact_service_pb2.ListContactsResponse
     )
     return {one.display_name: one for one in answer.contacts}
+
+
+async def test_an_update_needs_the_key_and_what_changes(company: Company) -> None:
+    await imported(company, "customer", "编号,Name,Level\nU1,更新甲,A\nU2,更新乙,A\n")
+    await imported(company, "contact", "编号,Name,Customer,Title\nP1,张三,更新甲,CTO\n")
+    update: dict[str, Any] = {"mode": pb.IMPORT_MODE_UPDATE}
+    run = await imported(company, "customer", "编号,Level\nU1,B\nU9,B\n", **update)
+    assert (run.updated_rows, run.refused_rows) == (1, 1)
+    run = await imported(company, "contact", "编号,Title\nP1,CEO\nP9,CEO\n", **update)
+    assert (run.updated_rows, run.refused_rows) == (1, 1)
+    # One that names another customer stays where it is, and the row says so.
+    run = await imported(company, "contact", "编号,Customer,Title\nP1,更新乙,CFO\n", **update)
+    assert (run.updated_rows, run.repaired_rows) == (1, 1)
+    there = await customers(company)
+    contact = (await contacts(company))["张三"]
+    assert (there["更新甲"].level, contact.title, contact.customer_id) == (
+        customer_pb2.CUSTOMER_LEVEL_B,
+        "CFO",
+        there["更新甲"].id,
+    )
+    with pytest.raises(Problem) as problem:
+        await imported(company, "customer", "Level\nB\n", **update)
+    assert problem.value.reason == "MAPPING_INVALID"
 
 
 async def test_customers_that_are_there_are_filled_up_and_taken_back(

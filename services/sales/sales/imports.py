@@ -77,7 +77,7 @@ async def save_products(tx: Transaction, rows: list[ImportRow], options: Options
     out: list[Outcome] = []
     for row in rows:
         values = row.values
-        name, sku = values["name"], values.get("sku", "")
+        name, sku = values.get("name", ""), values.get("sku", "")
         named, numbered = names.get(name.lower()), skus.get(sku)
         there = (numbered or named) if options.changes else None
         twin: UUID | None = numbered or named
@@ -214,7 +214,7 @@ async def _changed(
     except Invalid as problem:
         return refused_by(problem)
     try:
-        await change_opportunity(tx, opportunity, columns, values["customer"][1])
+        await change_opportunity(tx, opportunity, columns, values.get("customer", (None, None))[1])
     except OpportunityClosed:
         return refused("OPPORTUNITY_CLOSED", f"the opportunity is {opportunity.status} already")
     if "owner" in values:
@@ -273,12 +273,12 @@ _LONGEST_NAME = 200
 
 
 def _columns(values: dict[str, Any], status: str, today: date) -> dict[str, Any]:
-    customer_id, customer = values["customer"]
+    customer_id, customer = values.get("customer", (None, ""))
     product_id, product = values.get("product", (None, ""))
     name = values.get("name") or " - ".join(part for part in (customer, product) if part)
-    columns: dict[str, Any] = {
-        "name": name[:_LONGEST_NAME], "status": status, "customer_id": customer_id, "customer_name": customer,
-    }  # fmt: skip
+    columns: dict[str, Any] = {"name": name[:_LONGEST_NAME], "status": status}
+    if customer_id is not None:
+        columns["customer_id"], columns["customer_name"] = customer_id, customer
     if product_id is not None:
         columns["product_id"], columns["product_name"] = product_id, product
     columns |= {column: values[name] for name, column in _OPPORTUNITY_COLUMNS.items() if name in values}
@@ -318,6 +318,7 @@ PRODUCTS = Importer(
     ),
     save=save_products,
     custom_fields=CUSTOM_FIELDS,
+    keys=("sku", "name"),
     undo=Undo(Product, withdraw, _put_product_back),
     progressed=ProductImportProgressed,
 )

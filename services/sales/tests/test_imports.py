@@ -347,6 +347,10 @@ async def test_products_that_are_there_and_products_taken_back(sales: Any) -> No
         sales, "product", "a.csv", text_file(head, ["Nobody", "K-9", "", ""]), mode=pb.IMPORT_MODE_UPDATE
     )
     assert new.refused_rows == 1
+    # An update needs the key, and what is to change.
+    for head, row in ((["sku", "unit"], ["K-3", "box"]), (["name", "unit"], [known.name, "box"])):
+        one = await imported(sales, "product", "a.csv", text_file(head, row), mode=pb.IMPORT_MODE_UPDATE)
+        assert one.updated_rows == 1
 
     listed = await sales.ask(
         "ProductService/ListProducts", product_service_pb2.ListProductsRequest(filter='sku = "K-3"'),
@@ -363,6 +367,10 @@ async def test_products_that_are_there_and_products_taken_back(sales: Any) -> No
 async def test_opportunities_taken_back(sales: Any) -> None:
     head = ["name", "customer", "stage", "amount", "externalKey", "notes"]
     first = await imported(sales, "opportunity", "a.csv", text_file(head, ["One", "华为", "", "", "O-1", ""]))
+    await sales.opportunity("Keyed", external_key="O-3")
+    keyed = text_file(["externalKey", "notes"], ["O-3", "noted"], ["O-9", "noted"])
+    alone = await imported(sales, "opportunity", "a.csv", keyed, mode=pb.IMPORT_MODE_UPDATE)
+    assert (alone.updated_rows, alone.refused_rows) == (1, 1)
     await sales.opportunity("Two", external_key="O-2")
     moved = ["Two", "华为", "Won", "7", "O-2", ""]
     noted = ["One", "华为", "", "", "O-1", "noted"]
