@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
+
 from chassis.custom_fields.definitions import taken
 from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
@@ -173,7 +175,16 @@ async def _remove(tx: Transaction, lead: Lead) -> None:
 
 async def _dealt_with(tx: Transaction, ids: Sequence[UUID]) -> Mapping[UUID, Problem]:
     """Why those of the leads are kept that somebody has begun to work with."""
-    return {id: LeadTouched(what) for id, what in (await papers_on(tx, Lead.record_type, ids)).items()}
+    found = await papers_on(tx, Lead.record_type, ids)
+    for id in (await tx.session.execute(_TAKEN_IN_HAND, {"ids": list(ids)})).scalars():
+        found.setdefault(UUID(str(id)), []).append("activities")
+    return {id: LeadTouched(what) for id, what in found.items()}
+
+
+# Sales tells of activities, which change no version; to be given to somebody, or to nobody, is no work.
+_TAKEN_IN_HAND = text(
+    "SELECT id FROM leads WHERE id = ANY(:ids) AND touch_time > greatest(created_at, assign_time, pool_time)"
+)
 
 
 async def _change(tx: Transaction, lead: Lead, values: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
+from leads.pool import worked_on
 from leads.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -368,8 +369,10 @@ async def test_what_was_changed_since_stays_and_is_told(service: Harness) -> Non
 
 async def test_a_lead_with_notes_or_files_stays(service: Harness) -> None:
     boss = somebody("undo-papers")
-    run = await imported(service, boss, file("Note,,,,N,,", "File,,,,F,,", "Nothing,,,,X,,"))
+    run = await imported(service, boss, file("Note,,,,N,,", "File,,,,F,,", "Call,,,,C,,", "Nothing,,,,X,,"))
     leads = await listed(service, boss)
+    async with service.running.database.transaction(boss) as tx:
+        await worked_on(tx, UUID(leads["Call"].id), tx.now)  # as sales tells of an activity
     note = notes_pb2.Note(record_type="lead", record_id=leads["Note"].id, text="rang")
     await service.ask(
         boss, "kehu.leads.v1.NoteService/CreateNote", notes_pb2.CreateNoteRequest(note=note), notes_pb2.Note
@@ -380,12 +383,12 @@ async def test_a_lead_with_notes_or_files_stays(service: Harness) -> None:
     path = "kehu.leads.v1.AttachmentService/CreateAttachment"
     await service.upload(boss, path, [part], files_pb.Attachment)
     ended = await undone(service, boss, run.id)
-    assert (ended.undone_records, ended.kept_records) == (1, 2)
+    assert (ended.undone_records, ended.kept_records) == (1, 3)
     kept = {row["Record"]: row for row in await rows_of(service, boss, "GetKeptRecords", run.id)}
-    for name, words in (("Note", "notes"), ("File", "files")):
+    for name, words in (("Note", "notes"), ("File", "files"), ("Call", "activities")):
         row = kept[leads[name].id]
         assert row["Reason"] == "LEAD_TOUCHED" and row["Message"].endswith(f"it has {words}.")
-    assert set(await listed(service, boss)) == {"Note", "File"}
+    assert set(await listed(service, boss)) == {"Note", "File", "Call"}
     # Who deletes a lead deletes what is on it: nothing brings either back.
     for name in ("Note", "File"):
         delete = lead_service_pb2.DeleteLeadRequest(id=leads[name].id)

@@ -1,8 +1,9 @@
 """What sales refuses, by reason."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
-from chassis.errors import AlreadyExists, Invalid, Precondition
+from chassis.errors import AlreadyExists, Conflict, Invalid, Precondition
 from chassis.money import Money, digits
 
 
@@ -18,6 +19,15 @@ class OpportunityOpen(Precondition):
 
     def __init__(self) -> None:
         super().__init__("The opportunity is open already.")
+
+
+class OpportunityTouched(Conflict):
+    reason = "OPPORTUNITY_TOUCHED"
+
+    def __init__(self, what: Sequence[str]) -> None:
+        super().__init__(
+            f"Somebody has worked with the opportunity since it was created: it has {', '.join(what)}."
+        )
 
 
 class OpportunityHasOrders(Precondition):

@@ -1,6 +1,6 @@
 """Importing products and opportunities from files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import text
 from chassis.custom_fields.definitions import taken
 from chassis.custom_fields.given import COLUMN
 from chassis.database import Transaction
-from chassis.errors import Invalid
+from chassis.errors import Invalid, Problem
 from chassis.imports.custom import refused_by
 from chassis.imports.duplicates import Do, decided, lacking
 from chassis.imports.importer import (
@@ -34,9 +34,10 @@ from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
 from chassis.imports.tables import SKIP
 from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text
+from chassis.papers import papers_on
 from chassis.rpc import Call
 from sales.custom_fields import CUSTOM_FIELDS
-from sales.errors import ImportMovedOn, OpportunityClosed
+from sales.errors import ImportMovedOn, OpportunityClosed, OpportunityTouched
 from sales.opportunity import (
     LOST,
     OPEN,
@@ -260,6 +261,19 @@ async def _put_back(tx: Transaction, opportunity: Opportunity, columns: dict[str
     await change_opportunity(tx, opportunity, columns, columns.get("customer_name"))
 
 
+_ACTIVITIES = text(
+    "SELECT DISTINCT opportunity_id FROM activities WHERE opportunity_id = ANY(:ids) AND deleted_at IS NULL"
+)
+
+
+async def _dealt_with(tx: Transaction, ids: Sequence[UUID]) -> Mapping[UUID, Problem]:
+    """Why those of the opportunities are kept that somebody has begun to work with."""
+    found = await papers_on(tx, Opportunity.record_type, ids)
+    for id in (await tx.session.execute(_ACTIVITIES, {"ids": list(ids)})).scalars():
+        found.setdefault(UUID(str(id)), []).append("activities")
+    return {id: OpportunityTouched(what) for id, what in found.items()}
+
+
 async def _put_product_back(tx: Transaction, product: Product, columns: dict[str, Any]) -> None:
     await change_product(tx, product, columns)
 
@@ -350,7 +364,7 @@ OPPORTUNITIES = Importer(
     save=save_opportunities,
     custom_fields=CUSTOM_FIELDS,
     resolvers={"customer": find_customers, "product": find_products, **owners_under("opportunities")},
-    undo=Undo(Opportunity, drop, _put_back),
+    undo=Undo(Opportunity, drop, _put_back, _dealt_with),
     progressed=ImportProgressed,
 )
 IMPORTS = Imports(PRODUCTS, OPPORTUNITIES)

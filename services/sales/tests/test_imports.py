@@ -10,9 +10,10 @@ import xlsxwriter
 from google.type.date_pb2 import Date
 from google.type.money_pb2 import Money
 from kehu.imports.v1 import imports_pb2 as pb
+from kehu.notes.v1 import notes_pb2
+from kehu.sales.v1 import activity_pb2, activity_service_pb2, product_pb2, product_service_pb2
 from kehu.sales.v1 import opportunity_pb2 as opp
 from kehu.sales.v1 import opportunity_service_pb2 as opps
-from kehu.sales.v1 import product_pb2, product_service_pb2
 
 from chassis.errors import Code
 from chassis.ids import new_id
@@ -362,6 +363,25 @@ async def test_products_that_are_there_and_products_taken_back(sales: Any) -> No
     assert (await undone(sales, filling.id)).undone_records == 1
     product = await sales.ask("ProductService/GetProduct", request, product_pb2.Product)
     assert product.series == ""
+
+
+async def test_opportunities_that_somebody_works_with_stay(sales: Any) -> None:
+    rows = [["Noted", "华为", "W-1"], ["Planned", "华为", "W-2"], ["Nothing", "华为", "W-3"]]
+    made = await imported(
+        sales, "opportunity", "a.csv", text_file(["name", "customer", "externalKey"], *rows)
+    )
+    noted, planned = await by_key(sales, "W-1"), await by_key(sales, "W-2")
+    note = notes_pb2.Note(record_type="opportunity", record_id=noted.id, text="rang")
+    await sales.ask("NoteService/CreateNote", notes_pb2.CreateNoteRequest(note=note), notes_pb2.Note)
+    activity = activity_pb2.Activity(
+        subject="call", kind=activity_pb2.ACTIVITY_KIND_TASK, opportunity_id=planned.id, customer_id=planned.customer_id
+    )  # fmt: skip
+    activity.due_time.FromSeconds(1_800_000_000)
+    request = activity_service_pb2.CreateActivityRequest(activity=activity)
+    await sales.ask("ActivityService/CreateActivity", request, activity_pb2.Activity)
+    ended = await undone(sales, made.id)
+    assert (ended.undone_records, ended.kept_records) == (1, 2)
+    assert (await by_key(sales, "W-1")).id == noted.id and (await by_key(sales, "W-2")).id == planned.id
 
 
 async def test_opportunities_taken_back(sales: Any) -> None:
