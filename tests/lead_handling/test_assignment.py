@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
+from kehu.history.v1 import history_pb2
 from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import (
     absence_service_pb2,
@@ -78,6 +79,8 @@ async def test_what_is_captured_goes_in_turn_past_those_who_are_away(company: Ma
         back.id,
     )
     assert data["name"] == "Round"
+    given = next(one for one in await c.history(back.id) if any(f.field == "ownerId" for f in one.fields))
+    assert given.origin == history_pb2.CHANGE_ORIGIN_RULE
     changed = {field.field for change in await c.history(back.id) for field in change.fields}
     assert {"assignmentRuleName", "ownerId"} <= changed
     now = await c.ask(

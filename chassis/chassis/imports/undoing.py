@@ -35,7 +35,7 @@ KEPT_FOR = timedelta(days=7)
 BATCH = 200
 ORIGIN = "import"
 """Where changes come from, as their history says, that an import or its undoing has made."""
-_OWN_ORIGINS = ("event", "job", "command")
+_OWN_ORIGINS = ("event", "job", "rule", "command")
 """Where changes come from that nobody has made."""
 
 _log = logging.getLogger(__name__)

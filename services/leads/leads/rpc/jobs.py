@@ -22,6 +22,8 @@ from leads.rpc.roster import roster_of
 from leads.words import PASSED_ON, RETURNED, RULE
 
 _AT_ONCE = 100
+_BY_RULES = "rule"
+"""Where changes come from, as their history says, that the tenant's rules have made."""
 
 
 def by_itself(call: Call) -> Call:
@@ -36,7 +38,7 @@ async def assign(payload: Mapping[str, Any], call: Call) -> None:
     ids = [UUID(id) for id in payload["lead_ids"]]
     for first in range(0, len(ids), _AT_ONCE):
         roster = await roster_of(call)
-        async with call.database.transaction(call.who, origin="job") as tx:
+        async with call.database.transaction(call.who, origin=_BY_RULES) as tx:
             held = await hold(tx)
             leads = [
                 lead for lead in await lock_leads(tx, ids[first : first + _AT_ONCE]) if _waits(lead, cause)
@@ -55,7 +57,7 @@ async def expire_offer(payload: Mapping[str, Any], call: Call) -> None:
     """The time to accept a lead has passed."""
     call = by_itself(call)
     roster = await roster_of(call)
-    async with call.database.transaction(call.who, origin="job") as tx:
+    async with call.database.transaction(call.who, origin=_BY_RULES) as tx:
         held = await hold(tx)
         lead = await tx.find(Lead, UUID(payload["lead_id"]))
         if lead is not None:
@@ -65,11 +67,11 @@ async def expire_offer(payload: Mapping[str, Any], call: Call) -> None:
 Some = Callable[[Transaction, Handling], Awaitable[bool]]
 
 
-async def _batches(call: Call, some: Some) -> None:
+async def _batches(call: Call, some: Some, origin: str) -> None:
     """Works in transactions of their own until there is nothing left: what is done stays done when the process dies."""
     more = True
     while more:
-        async with call.database.transaction(call.who, origin="job") as tx:
+        async with call.database.transaction(call.who, origin=origin) as tx:
             more = await some(tx, await hold(tx))
 
 
@@ -77,7 +79,7 @@ async def reclaim(payload: Mapping[str, Any], call: Call) -> None:
     """Takes idle leads back, and comes again while the tenant wants it."""
     call = by_itself(call)
     for some in (reclaim_idle, forget_days, warn_idle):
-        await _batches(call, some)
+        await _batches(call, some, _BY_RULES)
     async with call.database.transaction(call.who, origin="job") as tx:
         if (await settings_of(tx)).reclaim_idle_days:
             due = datetime.now(UTC) + RECLAIM_EVERY
@@ -86,7 +88,7 @@ async def reclaim(payload: Mapping[str, Any], call: Call) -> None:
 
 async def rescore(payload: Mapping[str, Any], call: Call) -> None:
     """Counts all leads anew."""
-    await _batches(by_itself(call), score.count_some)
+    await _batches(by_itself(call), score.count_some, "job")
 
 
 async def contact_due(payload: Mapping[str, Any], call: Call) -> None:
