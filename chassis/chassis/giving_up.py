@@ -16,3 +16,10 @@ def one_too_many(work: Any, done: int, what: str) -> bool:
     work.failure_reason = "INTERNAL"
     work.failure_message = f"{what} because of a fault of the service."
     return True
+
+
+def begun_again(work: Any) -> None:
+    """The undoing of ended work begins: what failed before counts no more. Why the work itself has failed stays."""
+    work.failures, work.failed_at = 0, -1
+    if work.state != "FAILED":
+        work.failure_reason = work.failure_message = ""

@@ -346,6 +346,32 @@ async def test_a_fault_of_the_service_ends_the_import_after_some_tries(database:
     assert run["ended_at"] is not None
 
 
+async def test_a_fault_ends_an_undoing_after_some_tries_and_it_is_asked_for_again(
+    database: Database,
+) -> None:
+    async def broken(tx: Transaction, part: Part) -> None:
+        raise LookupError("a bug")
+
+    async def asked() -> None:
+        async with database.transaction(WHO) as tx:
+            await undo(tx, PARTS, await runs.own_run(tx, id, {"part": "parts"}))
+
+    id = await started(database, "code\nA1\n")
+    await carried_on(database, id)
+    await asked()
+    importer = replace(PARTS, undo=Undo(Part, broken, _put_back))
+    for _ in range(4):
+        with pytest.raises(LookupError):
+            await Undoing(importer, database, WHO, id).carry_on()
+    await Undoing(importer, database, WHO, id).carry_on()
+    run = await state(database, id)
+    assert (run["state"], run["undo_state"], run["failure_reason"]) == ("SUCCEEDED", "", "INTERNAL")
+    await asked()
+    await Undoing(PARTS, database, WHO, id).carry_on()
+    run = await state(database, id)
+    assert (run["undo_state"], run["undone_records"], run["failure_reason"]) == (UNDONE, 1, "")
+
+
 async def test_two_workers_at_once_take_each_row_once(database: Database) -> None:
     id = await started(database, "code\n" + "".join(f"A{n}\n" for n in range(2100)))
     await asyncio.gather(*(carried_on(database, id) for _ in range(3)))

@@ -19,6 +19,7 @@ from chassis.custom_fields.known import Definitions
 from chassis.database import Transaction
 from chassis.errors import Exhausted, NotFound, Precondition
 from chassis.events.event import OwnedEvent
+from chassis.giving_up import begun_again
 from chassis.listing import Listing
 from chassis.owners import Owner
 from chassis.principal import Act, Principal, Reach
@@ -274,6 +275,7 @@ async def undo(tx: Transaction, edit: BulkEdit) -> None:
     if until is None or until < tx.now:
         raise UndoExpired("A bulk edit can be undone for seven days after it has ended.")
     edit.undo_as, edit.undo_state = acting(tx.who), UNDOING
+    begun_again(edit)
     await tx.enqueue(UNDO_JOB, {"bulk_edit_id": str(edit.id)}, key=str(edit.id))
 
 

@@ -277,8 +277,6 @@ class Running:
     async def _given_up(self, error: Exception) -> bool:
         """Counts a failure that lies neither in a record nor in the moment; true when it was one too many."""
         _log.error("bulk edit %s, behind record %d: %r", self._id, self._done, error, exc_info=error)
-        if self.undoes:
-            return False
         async with self._database.transaction(self._who) as tx:
             edit = await tx.find(BulkEdit, self._id)
             if edit is None or edit.state != RUNNING:
@@ -331,6 +329,20 @@ class Undoing(Running):
         kept = sum(one.state == "KEPT" for one in said.values())
         edit.kept_records += kept
         edit.undone_records += len(said) - kept
+
+    async def _given_up(self, error: Exception) -> bool:
+        """The same of the undoing, which may be asked for again: what it has undone stays undone."""
+        _log.error("undoing of bulk edit %s: %r", self._id, error, exc_info=error)
+        async with self._database.transaction(self._who) as tx:
+            edit = await tx.find(BulkEdit, self._id)
+            if edit is None or edit.undo_state != UNDOING:
+                return True
+            done = edit.undone_records + edit.kept_records
+            if not one_too_many(edit, done, f"The undoing stopped behind {done} records"):
+                return False
+            edit.undo_state = ""
+            tell(tx, self._editor.progressed, edit)
+            return True
 
     async def _end(self) -> None:
         async with self._database.transaction(self._who, origin=ORIGIN) as tx:

@@ -23,7 +23,8 @@ from sqlmodel import col
 from chassis.acting import acting, actor
 from chassis.database import Database, Transaction
 from chassis.effects import differing, effects, former, passes
-from chassis.errors import Precondition, Problem
+from chassis.errors import Code, Precondition, Problem
+from chassis.giving_up import begun_again, one_too_many
 from chassis.imports.importer import Importer, Undo
 from chassis.imports.progress import Progress
 from chassis.imports.tables import EFFECTS, ENDED, READY, RUNNING, UNDOING, UNDONE, ImportRun
@@ -127,6 +128,7 @@ async def undo(tx: Transaction, importer: Importer, run: ImportRun) -> None:
     if until is None or until < tx.now:
         raise UndoExpired("An import can be undone for seven days after it has ended.")
     run.undo_as = acting(tx.who)
+    begun_again(run)
     run.undo_state = UNDOING
     await tx.enqueue(JOB, {"import_id": str(run.id)}, key=str(run.id))
 
@@ -150,13 +152,37 @@ class Undoing:
             if run is None or run.undo_state != UNDOING:
                 return
             self._who = actor(run.undo_as, self._who)
-        while ids := await self._left():
-            await self._batch(ids)
+        try:
+            while ids := await self._left():
+                await self._batch(ids)
+        except Problem as error:
+            if error.code is Code.INTERNAL and await self._given_up(error):
+                return
+            raise
+        except Exception as error:
+            if await self._given_up(error):
+                return
+            raise
         async with self._database.transaction(self._who, origin=ORIGIN) as tx:
             run = await tx.find(ImportRun, self._id)
             if run is not None and run.undo_state == UNDOING:
                 run.undo_state = UNDONE
                 tell(tx, self._importer, run)
+
+    async def _given_up(self, error: Exception) -> bool:
+        """Counts a failure that lies neither in a record nor in the moment; true when it was one too many: the undoing may be
+        asked for again, and what it has undone stays undone."""
+        _log.error("undoing of import %s: %r", self._id, error, exc_info=error)
+        async with self._database.transaction(self._who) as tx:
+            run = await tx.find(ImportRun, self._id)
+            if run is None or run.undo_state != UNDOING:
+                return True
+            done = run.undone_records + run.kept_records
+            if not one_too_many(run, done, f"The undoing stopped behind {done} records"):
+                return False
+            run.undo_state = ""
+            tell(tx, self._importer, run)
+            return True
 
     async def _left(self) -> list[UUID]:
         rows = await self._database.read(

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -29,7 +30,7 @@ from sqlalchemy import text
 
 from chassis.bulk_edits import edit as bulk_edit
 from chassis.bulk_edits import runs
-from chassis.bulk_edits.runs import Running
+from chassis.bulk_edits.runs import Running, Undoing
 from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
@@ -550,6 +551,33 @@ async def test_two_workers_change_nothing_twice(company: Company, monkeypatch: p
     done = await ended(company, edit.id)
     assert (done.changed_records, done.processed_records) == (20, 20)
     assert [len(await history(company, id)) for id in ids] == [2] * 20
+
+
+async def test_a_fault_ends_an_undoing_after_some_tries_and_it_is_asked_for_again(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> list[str]:
+        raise LookupError("a bug")
+
+    id = await customer(company, region="一区")
+    edit = await run(company, change({"region": "二区"}), ids=[id])
+    editor, call = (
+        BULK_EDITS.editor("customer"),
+        company.service.running.call(company.who.acting_as("customers")),
+    )
+    asking = pb.UndoBulkEditRequest(id=edit.id)
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "put_back", broken)
+        await company.service.ask(company.who, EDITS + "UndoBulkEdit", asking, pb.BulkEdit)
+        for _ in range(5):  # beside the service's own job
+            with suppress(LookupError):
+                await Undoing(editor, call, UUID(edit.id)).carry_on()
+        stopped = await get(company, edit.id)
+        assert (stopped.state, stopped.failure_reason) == (pb.BULK_EDIT_STATE_SUCCEEDED, "INTERNAL")
+    await company.service.ask(company.who, EDITS + "UndoBulkEdit", asking, pb.BulkEdit)
+    await Undoing(editor, call, UUID(edit.id)).carry_on()
+    again = await get(company, edit.id)
+    assert (again.state, again.undone_records, again.failure_reason) == (pb.BULK_EDIT_STATE_UNDONE, 1, "")
 
 
 async def test_a_cancelled_edit_keeps_what_it_did_and_can_be_undone(company: Company) -> None:
