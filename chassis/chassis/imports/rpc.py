@@ -231,8 +231,7 @@ class Imports:
         packed: bytes = found[0]["packed"]
 
         def look() -> tuple[list[dict[str, Any]], list[list[Any]]]:
-            first = [row for row, _ in zip(unpack(packed), range(20), strict=False)]
-            shown = previewed(taught, mapping, columns, first, request.currency_code)
+            shown = previewed(taught, mapping, columns, packed, request.currency_code)
             return shown, unknown(taught, mapping, unpack(packed))
 
         shown, strange = await asyncio.to_thread(look)

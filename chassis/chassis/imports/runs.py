@@ -164,7 +164,7 @@ def prepared(
         proposed=[[column, name] for column, name in sorted(proposed.items())],
         remembered=known is not None,
         proposed_words=words,
-        preview=previewed(taught, proposed, len(sheet.header), sheet.first),
+        preview=previewed(taught, proposed, len(sheet.header), sheet.packed),
         unknown=unknown(taught, proposed, unpack(sheet.packed)),
         total_rows=sheet.total,
     )
@@ -181,11 +181,11 @@ def fitting(importer: Importer, words: Words) -> Importer:
 
 
 def previewed(
-    importer: Importer, mapping: dict[int, str], columns: int, rows: Sequence[Row], currency: str = ""
+    importer: Importer, mapping: dict[int, str], columns: int, packed: bytes, currency: str = ""
 ) -> list[dict[str, Any]]:
-    """The first of these rows, with their problems."""
-    reader = RowReader(importer, mapping, columns, orders_of(importer, mapping, rows), currency)
-    return [_previewed(reader.read(row), mapping) for row in rows[:_PREVIEW]]
+    """The first rows of a file, with their problems. How short days are meant, the whole column says, as when it is run."""
+    reader = RowReader(importer, mapping, columns, orders_of(importer, mapping, unpack(packed)), currency)
+    return [_previewed(reader.read(row), mapping) for row in islice(unpack(packed), _PREVIEW)]
 
 
 def _previewed(draft: Draft, proposed: dict[int, str]) -> dict[str, Any]:
