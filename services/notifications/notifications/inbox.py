@@ -73,9 +73,9 @@ async def recount(tx: Transaction, inbox: Inbox) -> bool:
     return changed
 
 
-async def tell_changes(tx: Transaction, inbox: Inbox) -> None:
-    """Tells the person's screens how many are unread, if that is another number now."""
-    if await recount(tx, inbox):
+async def tell_changes(tx: Transaction, inbox: Inbox, *, anyway: bool = False) -> None:
+    """Tells the person's screens how many are unread, if that is another number now, or `anyway`."""
+    if await recount(tx, inbox) or anyway:
         told = InboxChanged(
             inbox_id=inbox.id, owner_id=inbox.id, team_id=None, unread_count=inbox.unread_count
         )

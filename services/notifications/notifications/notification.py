@@ -131,6 +131,8 @@ async def tell(tx: Transaction, cause: UUID, person_id: UUID, news: News) -> Not
         due_time=news.due_time,
     )  # fmt: skip
     if news.many and await _gathered(tx, made, news.many):
+        # The count stays, and what an open inbox shows does not.
+        await tell_changes(tx, inbox, anyway=True)
         return None
     tx.add(made)
     await recount(tx, inbox)

@@ -165,6 +165,9 @@ async def test_many_at_once_are_told_as_a_number(office: Office) -> None:
         "王经理还将另外 15 条线索分配给了你", 15, "",
     )  # fmt: skip
     assert await office.unread(office.ann) == 11
+    # Open screens hear of each, though the count of what is unread stays.
+    told = [data for type, _, data in await office.events() if data["ownerId"] == str(office.ann.person_id)]
+    assert len(told) == 25 and [one["unreadCount"] for one in told[11:]] == [11] * 14
     await office.hear(
         customers.CustomerAssigned(
             owner_id=str(office.ann.person_id), customer=customers.CustomerSnapshot(display_name="联想")
