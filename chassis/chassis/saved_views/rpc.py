@@ -45,10 +45,11 @@ VIEWS = Listing(
         "displayName": Field("display_name", Kind.TEXT, sortable=True),
     },
     default_order="position, displayName",
-    # Both are lists in one text: the caller and the teams, and the record types.
+    # All are lists in one text: the caller and the teams, the record types, and those of which the caller may change all.
     narrowings={
-        "seenBy": "(t.owner_id = split_part({}, ' ', 1)::uuid OR t.sharing = 'EVERYONE'"
-        " OR (t.sharing = 'TEAM' AND t.shared_team_id = ANY(string_to_array({}, ' ')::uuid[])))",
+        "seenBy": "(t.owner_id = split_part(split_part({}, ',', 1), ' ', 1)::uuid OR t.sharing = 'EVERYONE'"
+        " OR (t.sharing = 'TEAM' AND (t.shared_team_id = ANY(string_to_array(split_part({}, ',', 1), ' ')::uuid[])"
+        " OR t.of_type = ANY(string_to_array(split_part({}, ',', 2), ' ')))))",
         "types": "t.of_type = ANY(string_to_array({}, ' '))",
     },
 )
@@ -102,7 +103,8 @@ def saved_views_face(service: str, views: SavedViews) -> Face:
             views.of(request.record_type, "recordType")
             types = [name for name in types if name == request.record_type]
         teams = sorted(str(team) for team in teams_of(call.who))
-        where = {"seenBy": " ".join([str(call.who.person_id), *teams]), "types": " ".join(types)}
+        seen_by = " ".join([str(call.who.person_id), *teams]) + "," + " ".join(views.changeable(call.who))
+        where = {"seenBy": seen_by, "types": " ".join(types)}
         page = await VIEWS.page(call, request, where)
         return pb.ListSavedViewsResponse(
             saved_views=await messages(call, page.rows), next_page_token=page.next_page_token

@@ -109,6 +109,12 @@ class SavedViews:
             name for name, one in self._viewed.items() if who.reach(one.right, Act.READ) is not Reach.NONE
         ]
 
+    def changeable(self, who: Principal) -> Sequence[str]:
+        """The record types of which somebody may change all shared views."""
+        return [
+            name for name in self.readable(who) if who.reach(self._viewed[name].right, Act.WRITE) is Reach.ALL
+        ]
+
     def seen(self, who: Principal, view: Any) -> bool:
         """Whether somebody sees a view; `view` is a row object or a row of the read path."""
         found = self._viewed.get(view["of_type"] if hasattr(view, "keys") else view.of_type)

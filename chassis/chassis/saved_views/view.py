@@ -111,7 +111,10 @@ def sees(who: Principal, right: str, view: Any) -> bool:
         return False
     if read("owner_id") == who.person_id or read("sharing") == EVERYONE:
         return True
-    return read("sharing") == TEAM and read("shared_team_id") in teams_of(who)
+    # Whoever may change shared views finds those of all teams: the owner may have left.
+    return read("sharing") == TEAM and (
+        read("shared_team_id") in teams_of(who) or who.reach(right, Act.WRITE) is Reach.ALL
+    )
 
 
 def may_change(who: Principal, right: str, view: Any) -> bool:

@@ -270,6 +270,12 @@ async def test_who_may_share_with_whom(company: Company) -> None:
     assert {one.id for one in await listed(company, other)} == {everyone.id}
     await change(company, everyone.id, sharing=NOBODY)
     assert await listed(company, other) == []
+    # Also those of other teams, whose owner may have left.
+    assert {everyone.id, ours.id, theirs.id} <= {one.id for one in await listed(company)}
+    assert (await get(company, theirs.id)).changeable
+    elsewhere = replace(lead, person_id=new_id(), team_id=south, team_ids=frozenset({south}))
+    assert not {ours.id, theirs.id} & {one.id for one in await listed(company, elsewhere)}
+    await refused(Code.NOT_FOUND, "NOT_FOUND", get(company, theirs.id, elsewhere))
     shared = replace(boss, team_id=north, team_ids=frozenset({north}))
     changed = await change(company, ours.id, shared, filter="level = A")
     assert (changed.filter, changed.sharing, changed.owner_id) == ("level = A", TEAM, str(lead.person_id))
