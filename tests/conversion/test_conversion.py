@@ -56,6 +56,13 @@ async def test_a_lead_becomes_a_customer_and_a_contact_once(suites: Any) -> None
     await refused(Code.FAILED_PRECONDITION, "LEAD_NOT_CONVERTIBLE", suites.convert(suites.boss, lead.id))
 
 
+async def test_a_lead_without_company_becomes_a_consumer_with_its_account(suites: Any) -> None:
+    lead = await suites.lead(name="李四", im_account="wx-lisi")
+    done = await suites.convert(suites.boss, lead.id)
+    customer = await suites.customer(done.customer_id)
+    assert [one.account for one in customer.accounts] == ["wx-lisi"]
+
+
 async def test_a_request_id_is_not_used_for_something_else(suites: Any) -> None:
     lead = await suites.lead(name="Once", company_name="Once Ltd")
     await suites.convert(suites.boss, lead.id, request_id="once")

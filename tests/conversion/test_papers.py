@@ -170,6 +170,7 @@ def test_what_a_lead_tells_anew_reaches_what_was_there(boss: Any, eventually: An
     })  # fmt: skip
     lead = boss.post("/v1/leads", {
         "name": "王芳", "title": "CTO", "phone": "+8613900139002", "email": "fang@example.com", "notes": "asked for a demo",
+        "imAccount": "wx-fang",
     })  # fmt: skip
     cadence = boss.post("/v1/cadences", {
         "name": f"calls {uuid4()}", "active": True, "steps": [{"channel": "CONTACT_CHANNEL_PHONE", "delayDays": 1}],
@@ -193,7 +194,9 @@ def test_what_a_lead_tells_anew_reaches_what_was_there(boss: Any, eventually: An
         ("+8613800138001", True),
         ("+8613900139002", False),
     ]
+    eventually(lambda: boss.get(f"/v1/contacts/{contact['id']}").get("accounts"))
     kept = boss.get(f"/v1/contacts/{contact['id']}")
+    assert [one["account"] for one in kept["accounts"]] == ["wx-fang"]
     assert ([one["address"] for one in kept["emails"]], kept["title"]) == (["fang@example.com"], "CEO")
     assert boss.get(f"/v1/customers/{customer}")["notes"] == "ours"
     assert _texts(boss, on, "customers") == {"asked for a demo\nbusy"}

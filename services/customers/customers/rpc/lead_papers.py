@@ -169,7 +169,10 @@ async def _take_words(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> Non
 
 async def _take_ways(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> None:
     """How the lead was reached."""
-    for name, value, given in (("phones", "number", lead.phone), ("emails", "address", lead.email)):
+    ways = (
+        ("phones", "number", lead.phone), ("emails", "address", lead.email), ("accounts", "account", lead.im_account),
+    )  # fmt: skip
+    for name, value, given in ways:
         try:
             async with call.database.transaction(call.who, origin="event") as tx:
                 if lead.contact_id:

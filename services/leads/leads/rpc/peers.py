@@ -101,6 +101,8 @@ class Suite:
             stage=customer_pb2.CUSTOMER_STAGE_PROSPECT,
         )  # fmt: skip
         await _put_source(self._call, customer, plan["source"])
+        if plan["im_account"] and not company:
+            customer.accounts.add(account=plan["im_account"])
         if plan["address"]:
             customer.address.street = plan["address"][:300]
         request = customer_service_pb2.CreateCustomerRequest(
