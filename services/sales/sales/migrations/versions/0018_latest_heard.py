@@ -2,8 +2,8 @@
 
 from chassis.schema import install_latest_heard
 
-revision = "0015"
-down_revision = "0014"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 

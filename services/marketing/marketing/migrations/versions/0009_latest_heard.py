@@ -2,8 +2,8 @@
 
 from chassis.schema import install_latest_heard
 
-revision = "0005"
-down_revision = "0004"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
