@@ -166,7 +166,7 @@ async def test_many_at_once_are_told_as_a_number(office: Office) -> None:
     )  # fmt: skip
     assert await office.unread(office.ann) == 11
     # Open screens hear of each, though the count of what is unread stays.
-    told = [data for type, _, data in await office.events() if data["ownerId"] == str(office.ann.person_id)]
+    told = [data for _, _, data in await office.events() if data["ownerId"] == str(office.ann.person_id)]
     assert len(told) == 25 and [one["unreadCount"] for one in told[11:]] == [11] * 14
     await office.hear(
         customers.CustomerAssigned(
