@@ -10,6 +10,29 @@ def _references(boss: Any, made: dict[str, str]) -> dict[str, str]:
     return {path: boss.get(f"/v1/{path}/{id}")["customerId"] for path, id in made.items()}
 
 
+def _pairs(boss: Any, one: str, state: str = "OPEN") -> list[dict[str, Any]]:
+    asked = {"recordId": one, "state": f"DUPLICATE_PAIR_STATE_{state}"}
+    return boss.get("/v1/customers/duplicatePairs", params=asked).get("duplicatePairs", [])
+
+
+def _swept(boss: Any, eventually: Callable[..., Any], one: str, two: str) -> None:
+    """Both are found among all; set aside, and taken back."""
+    sweep = f"/v1/customers/duplicateSweeps/{boss.post('/v1/customers/duplicateSweeps', {'recordType': 'customer'})['id']}"
+    eventually(lambda: boss.get(sweep)["state"] == "DUPLICATE_SWEEP_STATE_SUCCEEDED", 60)
+    done = boss.get(sweep)
+    assert done["processedRecords"] == done["totalRecords"] >= 2 and done["foundPairs"] >= 1
+    (pair,) = _pairs(boss, one)
+    assert (pair["first"]["id"], pair["second"]["id"], pair["reasons"]) == (one, two, ["CORE_NAME"])
+    aside = {"recordType": "customer", "recordIds": [two, one]}
+    assert boss.post("/v1/customers/duplicatePairs:setAside", aside)["id"] == pair["id"]
+    assert (
+        _pairs(boss, one) == []
+        and boss.get(f"/v1/customers/{two}:findDuplicates").get("duplicates", []) == []
+    )
+    boss.post(f"/v1/customers/duplicatePairs/{pair['id']}:reopen")
+    assert boss.get(f"/v1/customers/duplicatePairs/{pair['id']}")["state"] == "DUPLICATE_PAIR_STATE_OPEN"
+
+
 def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
     boss.sign_in()
     mark = uuid4().hex[:6]
@@ -28,6 +51,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
     reasons = [reason["kind"] for reason in found["duplicates"][0]["reasons"]]
     assert [twin["customer"]["id"] for twin in found["duplicates"]] == [one]
     assert reasons == ["DUPLICATE_REASON_KIND_CORE_NAME"]
+    _swept(boss, eventually, one, two)
     product = boss.post("/v1/products", {"name": mark, "listPrice": {"currencyCode": "CNY", "units": "7"}})[
         "id"
     ]
@@ -52,6 +76,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
     merge = boss.post(
         f"/v1/customers/{one}:merge", {"mergedIds": [two], "fieldChoices": {"displayName": one}}
     )
+    assert _pairs(boss, one) == [] and _pairs(boss, one, "MERGED")[0]["mergeId"] == merge["id"]
     eventually(lambda: set(_references(boss, made).values()) == {one})
     gone = boss.ask("GET", f"/v1/customers/{two}:view360", expect=404)
     assert (gone["reason"], gone["metadata"]["survivorId"]) == ("CUSTOMER_MERGED", one)
@@ -60,6 +85,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
     assert boss.get(f"/v1/opportunities/{made['opportunities']}")["customerName"].startswith("北京市")
 
     boss.post(f"/v1/merges/{merge['id']}:undo")
+    assert len(_pairs(boss, one)) == 1 and _pairs(boss, one, "MERGED") == []
     eventually(lambda: set(_references(boss, made).values()) == {two})
     assert boss.get(f"/v1/customers/{two}")["displayName"] == f"{mark}软件"
     eventually(lambda: boss.get(f"/v1/customers/{two}/value").get("orderCount") == 1)
@@ -67,6 +93,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
 
     # Thrown away by mistake, and brought back.
     boss.ask("DELETE", f"/v1/customers/{two}")
+    assert _pairs(boss, one) == []
     assert two in [item["id"] for item in boss.get("/v1/trash")["items"]]
     boss.ask("GET", f"/v1/contacts/{contact}", expect=404)
     eventually(
@@ -76,6 +103,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
         )
     )
     boss.post(f"/v1/trash/{two}:restore")
+    assert len(_pairs(boss, one)) == 1
     eventually(
         lambda: (
             boss.http.get(f"/v1/campaignMembers/{made['campaignMembers']}", headers=boss.headers).status_code
