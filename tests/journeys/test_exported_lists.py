@@ -1,6 +1,7 @@
 """Every list that the contracts have goes out as a file, or says why not: a new one cannot be forgotten."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import kehu.contracts
 import pytest
@@ -115,3 +116,52 @@ def test_nothing_is_said_of_lists_that_are_not_there() -> None:
     assert STAYS.keys() <= {method.partition(".")[2] for method in there}
     known = {(domain, kind) for domain, exports in EXPORTS.items() for kind in exports.record_types}
     assert known == {(method.partition(".")[0], kind) for method, kind in GOES_OUT.items()}
+
+
+def test_every_list_goes_out_through_the_gateway(boss: Any) -> None:
+    mark = "导出之旅"
+    company = {"displayName": f"{mark}公司", "phone": "010 6666 8888", "website": "https://example.com"}
+    customer = boss.post("/v1/customers", company)["id"]
+    phones = [{"number": "138 0000 1234", "label": "mobile"}]
+    contact = boss.post(
+        "/v1/contacts", {"customerId": customer, "displayName": "欧阳小明", "title": "经理", "phones": phones}
+    )["id"]
+    parents = {
+        "customer": customer,
+        "lead": boss.post("/v1/leads", {"name": mark, "utm": {"source": "weixin"}})["id"],
+        "ticket": boss.post("/v1/tickets", {"subject": mark})["id"],
+        "segment": boss.post("/v1/segments", {"displayName": mark, "kind": "SEGMENT_KIND_STATIC"})["id"],
+        "card": boss.post("/v1/membershipCards", {"customerId": customer})["id"],
+    }
+    for method, kind in GOES_OUT.items():
+        path = f"/v1/{method.partition('.')[0]}/exports"
+        offered = boss.get(f"{path}/columns", params={"recordType": kind})
+        asked = {"recordType": kind, "languageCode": "zh-CN"}
+        if offered.get("parentType"):
+            asked["parentId"] = parents[offered["parentType"]]
+        for format in offered["formats"]:
+            answer = boss.http.post(path, json={**asked, "format": format}, headers=boss.headers)
+            assert answer.status_code == 200, (kind, format, answer.text)
+            if format == "EXPORT_FORMAT_CSV":
+                head = answer.content.decode("utf-8-sig").split("\r\n")[0]
+                assert head.split(",")[0] == offered["columns"][0]["labelZh"], kind
+        last = boss.get(path, params={"pageSize": 1, "filter": f'recordType = "{kind}"'})["exports"][0]
+        assert (last["state"], last.get("parentId")) == ("EXPORT_STATE_SUCCEEDED", asked.get("parentId"))
+    card = {"recordType": "contact", "format": "EXPORT_FORMAT_VCARD", "ids": [contact], "languageCode": "zh"}
+    answer = boss.http.post("/v1/customers/exports", json=card, headers=boss.headers)
+    assert answer.headers["content-type"] == "text/vcard; charset=utf-8"
+    lines = answer.text.split("\r\n")
+    assert {
+        "N:欧阳;小明;;;",
+        f"ORG:{mark}公司",
+        "item1.TEL;TYPE=CELL:+8613800001234",
+        "item1.X-ABLabel:手机",
+    } <= set(lines)
+    assert lines.count("BEGIN:VCARD") == 1
+    boss.ask("POST", "/v1/leads/exports", json={**card, "recordType": "lead"}, expect=400)
+    boss.ask(
+        "POST",
+        "/v1/customers/exports",
+        json={"recordType": "card", "format": "EXPORT_FORMAT_CSV", "parentId": customer},
+        expect=400,
+    )
