@@ -112,6 +112,9 @@ def test_long_words_ask_for_few_grams() -> None:
     asked = query("x" * 10 + "abcdefghijklmnopqrstuvwxyz" * 7)
     assert asked is not None
     assert len(asked.grams) <= 24
+    all_have = query("有限公司")
+    assert all_have is not None
+    assert len(all_have.grams) == 1
 
 
 def test_the_table_is_what_pypinyin_says() -> None:
