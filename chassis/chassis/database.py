@@ -9,7 +9,7 @@ outbox in the order of its changes.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,6 +94,7 @@ class Transaction:
         self.lists: Lists | None = None
         """The value lists that cannot change before the transaction ends, once they are asked for."""
         self._bulk: list[Record] | None = None
+        self._at_last: dict[str, Callable[[], Awaitable[None]]] = {}
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
         self._created = stamp(
@@ -207,6 +208,11 @@ class Transaction:
         it at once who all take it `shared`. Service by service: a name means nothing in another's database."""
         await self.session.execute(_SHARE if shared else _HOLD, {"key": f"{self.who.tenant_id} {name}"})
 
+    def at_last(self, name: str, do: Callable[[], Awaitable[None]]) -> None:
+        """Does that when all records are written, once for each name and in the order of names: for rows that all of a tenant
+        have in common, so that nobody who holds one waits for anything else."""
+        self._at_last[name] = do
+
     async def enqueue(
         self, kind: str, payload: Mapping[str, Any], *, due_at: datetime | None = None, key: str | None = None
     ) -> None:
@@ -260,6 +266,9 @@ class Transaction:
         if self._history:
             await self._write_rows(_HISTORY, self._history)
             self._history.clear()
+        for _, do in sorted(self._at_last.items()):
+            await do()
+        self._at_last.clear()
         if self._events:
             await self._write_rows(_OUTBOX, [self._outbox_row(*one) for one in self._events])
             self._events.clear()

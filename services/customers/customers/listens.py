@@ -24,13 +24,29 @@ from chassis.events.subscriptions import Poison, Subscriptions
 from chassis.home import keep_home_country
 from chassis.mapping import to_date, to_datetime, to_value
 from customers.customer import survivor_of
-from customers.points.earning import SoldOrder, order_cancelled, order_earns
+from customers.points.earning import (
+    DELIVERED,
+    OTHER,
+    PLACED,
+    RECEIVED,
+    SoldOrder,
+    order_cancelled,
+    order_earns,
+)
 from customers.points.programme import Bought
 from customers.rpc.lead_papers import LEAD_PAPERS
 from customers.touches import COMPLETED, GONE, PLANNED, ActivityFact, Touch, keep_activity, touch
-from customers.value.facts import OpportunityFact, OrderFact, customer_of_order, keep_opportunity, keep_order
+from customers.value.facts import (
+    OpportunityFact,
+    OrderFact,
+    customer_of_order,
+    customers_of_opportunity,
+    keep_opportunity,
+    keep_order,
+)
 from customers.value.review import outdate
-from customers.value.satisfaction import RatingFact, keep_rating
+from customers.value.satisfaction import RatingFact, customers_of_rating, day_of_rating, keep_rating
+from customers.value.shown import hold_customers
 from customers.value.worth import keep_main_currency, revalue
 
 SUBSCRIPTIONS = Subscriptions()
@@ -104,6 +120,14 @@ for _kind in (
     SUBSCRIPTIONS.on(_kind)(activity_moved)
 
 
+async def _held(tx: Transaction, named: UUID, *others: UUID) -> UUID:
+    """Locks a customer that an event names, wherever it went by merges, and others whose value the event changes: before anything
+    of theirs or of the tenant's is, as whoever merges them does. Answers with where the named one went."""
+    await hold_customers(tx, [await survivor_of(tx, named), *others])
+    # It may have gone while it was waited for.
+    return await survivor_of(tx, named)
+
+
 def _minor(message: Any, name: str, currency: str) -> int:
     if not message.HasField(name):
         return 0
@@ -111,6 +135,11 @@ def _minor(message: Any, name: str, currency: str) -> int:
     if money.currency != currency:
         raise ValueError(f"{name} is in {money.currency}, the order in {currency}")
     return money.minor
+
+
+_STEPS = {
+    "OrderPlaced": PLACED, "OrderDelivered": DELIVERED, "OrderReceiptRecorded": RECEIVED,
+}  # fmt: skip
 
 
 def _order(event: Any) -> tuple[OrderFact, SoldOrder]:
@@ -131,16 +160,18 @@ def _order(event: Any) -> tuple[OrderFact, SoldOrder]:
     sold = SoldOrder(
         id=id, number=order.number, customer_id=customer_id, currency=currency, lines=lines,
         delivered=order.status == order_pb2.ORDER_STATUS_DELIVERED, paid=fact.received >= fact.total,
-        by_receipt=isinstance(event, sales.OrderReceiptRecorded),
+        step=_STEPS.get(event.DESCRIPTOR.name, OTHER),
+        placed_at=to_datetime(order.place_time) if order.HasField("place_time") else None,
+        delivered_at=to_datetime(order.deliver_time) if order.HasField("deliver_time") else None,
     )  # fmt: skip
     return fact, sold
 
 
 async def _order_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
     fact, sold = _readable(_order, event)
-    whose = await survivor_of(tx, fact.customer_id)
+    whose = await _held(tx, fact.customer_id)
     fact, sold = replace(fact, customer_id=whose), replace(sold, customer_id=whose)
-    await outdate(tx, fact.order_date)
+    outdate(tx, fact.order_date)
     cancelled = await keep_order(tx, fact, envelope)
     await revalue(tx, whose)
     if cancelled:
@@ -172,7 +203,7 @@ async def order_receipt_recorded(
 ) -> None:
     """Something was paid of an order, perhaps the last of it. No month's value changes by that."""
     fact, sold = _readable(_order, event)
-    whose = await survivor_of(tx, fact.customer_id)
+    whose = await _held(tx, fact.customer_id)
     cancelled = await keep_order(tx, replace(fact, customer_id=whose), envelope)
     await revalue(tx, whose)
     if not cancelled:
@@ -188,9 +219,9 @@ def _given_to_another(event: sales.OrderUpdated) -> bool:
 async def order_updated(event: sales.OrderUpdated, tx: Transaction, envelope: Envelope) -> None:
     """An order that was placed came to another customer, by a merge or its undoing. It earns nothing by that."""
     fact, _ = _readable(_order, event)
-    fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
-    await outdate(tx, fact.order_date)
     before = await customer_of_order(tx, fact.id)
+    fact = replace(fact, customer_id=await _held(tx, fact.customer_id, *before))
+    outdate(tx, fact.order_date)
     await keep_order(tx, fact, envelope)
     for id in sorted({fact.customer_id, *before}):
         await revalue(tx, id)
@@ -211,8 +242,9 @@ def _opportunity(event: Any) -> OpportunityFact:
 async def opportunity_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
     """Whatever became of an opportunity."""
     fact = _readable(_opportunity, event)
-    fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
-    await outdate(tx, envelope.time.date())
+    before = await customers_of_opportunity(tx, fact.id)
+    fact = replace(fact, customer_id=await _held(tx, fact.customer_id, *before))
+    outdate(tx, envelope.time.date())
     for customer_id in sorted(await keep_opportunity(tx, fact, envelope)):
         await revalue(tx, customer_id)
     await _touch(event, tx, envelope)
@@ -279,9 +311,16 @@ def _rating(event: Any) -> RatingFact:
 async def rating_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
     """A ticket was rated, or one that is came to another customer, by a merge, too, or was deleted."""
     fact = _readable(_rating, event)
-    if fact.customer_id is not None:
-        fact = replace(fact, customer_id=await survivor_of(tx, fact.customer_id))
-    await outdate(tx, fact.rated_on)
+    before = await customers_of_rating(tx, fact.id)
+    if fact.customer_id is None:
+        await hold_customers(tx, list(before))
+    else:
+        fact = replace(fact, customer_id=await _held(tx, fact.customer_id, *before))
+    outdate(tx, fact.rated_on)
+    # A rating of a further resolution has its own day, and is missing from then on where the one before was.
+    known = await day_of_rating(tx, fact.id)
+    if known is not None and known < fact.rated_on:
+        outdate(tx, known)
     for id in sorted(await keep_rating(tx, fact, envelope)):
         await revalue(tx, id)
 

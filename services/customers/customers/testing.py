@@ -191,9 +191,10 @@ class Company:
 def order_event(
     kind: str, customer_id: str, order_id: str, minor: int, *, status: str = "", currency: str = "CNY",
     ordered: date | None = None, lines: list[tuple[str, int]] | None = None, received: int = 0,
+    placed: datetime | None = None, delivered: datetime | None = None,
 ) -> Any:  # fmt: skip
     """OrderPlaced, OrderDelivered, OrderReceiptRecorded or OrderCancelled of an order of that amount, without tax, of which so
-    much was received."""
+    much was received, with the times at which it was placed and delivered."""
     states = {"OrderDelivered": "DELIVERED", "OrderCancelled": "CANCELLED"}
     state = status or states.get(kind, "PLACED")
     snapshot = sales.OrderSnapshot(
@@ -205,7 +206,13 @@ def order_event(
             for product, part in (lines or [(PRODUCT, minor)])
         ],
     )  # fmt: skip
-    return getattr(sales, kind)(order_id=order_id, order=snapshot)
+    for name, at in (("place_time", placed), ("deliver_time", delivered)):
+        if at is not None:
+            getattr(snapshot, name).FromDatetime(at)
+    event = getattr(sales, kind)(order_id=order_id, order=snapshot)
+    if kind == "OrderUpdated":
+        event.changed_fields.append("customerId")
+    return event
 
 
 def opportunity_event(

@@ -120,6 +120,44 @@ async def test_a_programme_begins_with_payment_and_a_part_of_it_earns_nothing(co
     await company.sound()
 
 
+async def test_an_order_between_two_moments_earns_with_what_was_still_to_come(company: Company) -> None:
+    """And what was over when the moment changed, or before there was a card, never does."""
+    after, payment = membership_pb2.EARN_MOMENT_AFTER_DELIVERY, membership_pb2.EARN_MOMENT_AT_PAYMENT
+    early = datetime.now(UTC)
+    customer, card = await member(company, earn_moment=after)
+    minor, begun = 1_000, datetime.now(UTC)
+    paid_early, sent, before_card = (str(new_id()) for _ in range(3))
+
+    async def tell(kind: str, order: str, version: int, of: datetime = begun, **more: Any) -> None:
+        event = order_event(kind, customer, order, minor, placed=of, **more)
+        await company.hear(event, version, at=more.get("delivered"))
+
+    receipt = order_event("OrderReceiptRecorded", customer, paid_early, minor, placed=begun, received=minor)
+    at = datetime.now(UTC)
+    await company.hear(receipt, 2, at=at)
+    assert (await company.card(card)).balance == 0
+    await company.programme(earn_moment=payment)
+    # The receipt is told again, as when values are rebuilt: it was over before the moment changed.
+    await company.hear(receipt, 2, at=at)
+    assert (await company.card(card)).balance == 0
+    await tell("OrderDelivered", paid_early, 3, received=minor, delivered=datetime.now(UTC))
+    assert (await company.card(card)).balance == 10
+    # Paid before there was a card, which the delivery does not tell.
+    await tell("OrderDelivered", before_card, 3, early, received=minor, delivered=datetime.now(UTC))
+    delivered = datetime.now(UTC)
+    await tell("OrderDelivered", sent, 2, delivered=delivered)
+    assert (await company.card(card)).balance == 10
+    await company.programme(earn_moment=after)
+    for order, then in ((sent, delivered), (str(new_id()), early)):
+        for received in (minor - 1, minor, minor):
+            event = order_event(
+                "OrderReceiptRecorded", customer, order, minor, status="DELIVERED", received=received, delivered=then
+            )  # fmt: skip
+            await company.hear(event, 3)
+    assert [one.points for one in await company.ledger(card)] == [10, 10]
+    await company.sound()
+
+
 async def test_whatever_the_order_of_events_an_order_that_is_paid_earns_and_one_that_is_cancelled_does_not(
     company: Company,
 ) -> None:

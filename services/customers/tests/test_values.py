@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
@@ -23,6 +23,7 @@ from kehu.customers.v1 import (
 )
 from kehu.identity.v1 import events_pb2 as identity
 from nats.js.errors import NotFoundError
+from sqlalchemy import text
 
 from chassis import wire
 from chassis.errors import Code
@@ -38,7 +39,8 @@ from customers.listens import SUBSCRIPTIONS
 from customers.service import SERVICE
 from customers.testing import Company, opportunity_event, order_event, ticket_event
 from customers.value.rebuild import rebuild_values
-from customers.value.review import REVIEW
+from customers.value.review import REVIEW, outdate
+from customers.value.shown import hold_customers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 VALUES = "kehu.customers.v1.CustomerValueService/"
@@ -264,6 +266,57 @@ async def test_ratings_make_an_index_that_follows_them(company: Company) -> None
             await broken.listener.handle(broken.event, tx, broken.envelope)
 
 
+async def test_a_rating_of_a_further_resolution_leaves_the_months_of_the_one_before(company: Company) -> None:
+    customer, ticket = await company.customer(), str(new_id())
+    first, second = (datetime.combine(back(n), datetime.min.time(), UTC) for n in (3, 1))
+    await company.hear(ticket_event("TicketRated", customer, ticket, 2, first), 3)
+    await company.job(REVIEW)
+    assert [it.satisfaction_index for it in await months(company, customer)] == [25.0] * 4
+    await company.hear(ticket_event("TicketRated", customer, ticket, 5, second), 6)
+    await company.job(REVIEW)
+    told = await months(company, customer)
+    assert [(it.satisfaction_index, it.rating_count) for it in told] == [(100.0, 1)] * 2
+    # What had been told before changes nothing, as in a replay.
+    await company.hear(ticket_event("TicketRated", customer, ticket, 2, first), 3)
+    await company.job(REVIEW)
+    assert await months(company, customer) == told
+
+
+@pytest.mark.parametrize(
+    "kind", ["OrderDelivered", "OrderReceiptRecorded", "OrderUpdated", "opportunity", "rating"]
+)
+async def test_events_wait_for_whoever_merges_their_customer_and_hold_nothing_it_needs(
+    company: Company, kind: str
+) -> None:
+    customer, id = await company.customer(), str(new_id())
+    at = datetime.combine(back(0), datetime.min.time(), UTC)
+    events: dict[str, tuple[Any, Any]] = {
+        "opportunity": (
+            opportunity_event("OpportunityCreated", customer, id, 100, 50),
+            opportunity_event("OpportunityUpdated", customer, id, 100, 60),
+        ),
+        "rating": (
+            ticket_event("TicketRated", customer, id, 2, at), ticket_event("TicketRated", customer, id, 4, at),
+        ),
+    }  # fmt: skip
+    before, after = events.get(kind) or (
+        order_event("OrderPlaced", customer, id, 100),
+        order_event(kind, customer, id, 100, status="PLACED"),
+    )
+    await company.hear(before, 1)
+    database = company.service.running.database
+    async with database.transaction(company.who) as tx:
+        await hold_customers(tx, [UUID(customer)])
+        other = asyncio.create_task(take_in(database, "customers", [company.heard(after, 2)]))
+        await eventually(partial(waits_or_is_done, company, other))
+        assert not other.done()
+        # As a merge goes on.
+        outdate(tx, back(1))
+        for table in ("customer_orders", "customer_opportunities", "customer_ratings"):
+            await tx.session.execute(text(f"UPDATE {table} SET customer_id = customer_id"))
+    assert await other == 1
+
+
 async def test_ratings_go_with_a_merge_and_come_back(company: Company) -> None:
     stays, goes = await company.customer(), await company.customer()
     at = datetime.combine(back(0), datetime.min.time(), UTC)
@@ -351,8 +404,6 @@ async def test_a_review_comes_by_itself_and_again(company: Company) -> None:
     customer = await company.customer()
     await company.hear(order_event("OrderPlaced", customer, str(new_id()), 1_000, ordered=back(2)))
     database = company.service.running.database
-    from sqlalchemy import text
-
     async with database.transaction(company.who) as tx:
         await tx.session.execute(text("UPDATE jobs SET due_at = now() WHERE kind = 'value review'"))
 

@@ -246,7 +246,7 @@ async def _move_facts(tx: Transaction, survivor: Customer, ids: list[UUID]) -> K
             days.append(row.day)
             former.add(row.customer_id)
     if days:
-        await outdate(tx, min(days))
+        outdate(tx, min(days))
         for statement in (_MOVE_ORDERS, _MOVE_OPPORTUNITIES, _MOVE_RATINGS):
             await tx.session.execute(statement, {"to": survivor.id, "ids": ids})
         for id in (survivor.id, *sorted(former)):

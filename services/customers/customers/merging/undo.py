@@ -144,7 +144,7 @@ async def _facts_back(tx: Transaction, survivor: Customer, kept: Mapping[str, An
         return
     first: date | None = (await tx.session.execute(_FIRST_DAY, {"id": survivor.id})).scalar_one()
     if first is not None:
-        await outdate(tx, first)
+        outdate(tx, first)
     former = set[UUID]()
     for statement, key, changed in moved:
         id, _, month = key.partition(" ")

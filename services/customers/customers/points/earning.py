@@ -28,11 +28,13 @@ from customers.points.programme import (
     rules_of,
 )
 
+PLACED, DELIVERED, RECEIVED, OTHER = "placed", "delivered", "received", ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoldOrder:
-    """An order as an event tells it; `delivered` when nothing is outstanding, `paid` when nothing is unpaid, `by_receipt` when it
-    is a receipt that is told."""
+    """An order as an event tells it, which says what has happened (`step`); `delivered` when nothing is outstanding, `paid` when
+    nothing is unpaid."""
 
     id: UUID
     number: str
@@ -41,7 +43,9 @@ class SoldOrder:
     lines: Sequence[Bought]
     delivered: bool
     paid: bool
-    by_receipt: bool
+    step: str
+    placed_at: datetime | None
+    delivered_at: datetime | None
 
 
 _DECIDE = text(
@@ -65,10 +69,10 @@ async def order_earns(tx: Transaction, order: SoldOrder, at: datetime) -> None:
     that the first telling did not.
     """
     programme = await programme_for(tx)
-    if programme is None or not _is_moment(programme, order, at):
+    if programme is None or not programme.enabled or programme.enable_time is None:
         return
     card = await card_of(tx, order.customer_id)
-    if card is None or at < card.created_at:
+    if card is None or not _is_moment(programme, order, at, max(programme.enable_time, card.created_at)):
         return
     decided = await tx.session.execute(
         _DECIDE, {"tenant": tx.who.tenant_id, "order": order.id, "card": card.id, "now": tx.now}
@@ -84,12 +88,25 @@ async def order_earns(tx: Transaction, order: SoldOrder, at: datetime) -> None:
         await relevel(tx, card, programme)
 
 
-def _is_moment(programme: Programme, order: SoldOrder, at: datetime) -> bool:
-    if not programme.enabled or programme.enable_time is None or at < programme.enable_time:
+def _is_moment(programme: Programme, order: SoldOrder, at: datetime, begun: datetime) -> bool:
+    """Whether this is when the order earns; `begun` is since when there is both card and programme.
+
+    What happened before the programme had its present moment is past. An order that had passed the present moment by then, but
+    not the one that counted, would fall between the two: it earns with what was still to come.
+    """
+    since = programme.moment_since
+    if at < begun or (since is not None and at < since):
         return False
+
+    def passed(then: datetime | None) -> bool:
+        return then is not None and since is not None and begun <= then < since
+
     if programme.earn_moment == AT_PAYMENT:
-        return order.paid
-    return not order.by_receipt and (order.delivered or programme.earn_moment == AT_PLACING)
+        # A delivery tells that it was paid, and not when.
+        return order.paid and (order.step in (PLACED, RECEIVED) or passed(order.placed_at))
+    if programme.earn_moment == AT_PLACING:
+        return order.step != RECEIVED or (order.paid and passed(order.placed_at))
+    return order.delivered and (order.step != RECEIVED or (order.paid and passed(order.delivered_at)))
 
 
 async def _heir(tx: Transaction, card_id: UUID) -> UUID:

@@ -64,10 +64,13 @@ class Programme(Record, table=True):
 
     __tablename__ = "membership_programmes"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "programme"
+    history_hidden: ClassVar[frozenset[str]] = frozenset({"moment_since"})
 
     enabled: bool = False
     enable_time: datetime | None = None
     earn_moment: str = AT_PAYMENT
+    moment_since: datetime | None = None
+    """Since when orders earn at that moment; None when they always have."""
     validity_months: int = 0
     level_months: int = 0
     redemption_points: int = Field(default=0, sa_type=BigInteger)
@@ -166,6 +169,8 @@ async def arrange_programme(
     changed = change(programme, {**values, "earn_moment": values.get("earn_moment") or programme.earn_moment})
     if "enabled" in changed:
         programme.enable_time = tx.now if programme.enabled else None
+    if "earn_moment" in changed:
+        programme.moment_since = tx.now
     if bool(programme.redemption_points) != (programme.redemption_value is not None):
         raise Invalid("programme.redemptionValue", "goes with redemptionPoints: give both or neither")
     if levels is not None:

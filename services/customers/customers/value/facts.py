@@ -79,12 +79,17 @@ async def customer_of_order(tx: Transaction, id: UUID) -> set[UUID]:
     return set((await tx.session.execute(_CUSTOMER_OF, {"id": id})).scalars())
 
 
+async def customers_of_opportunity(tx: Transaction, id: UUID) -> set[UUID]:
+    """Whom the opportunity is and was with, as far as is known."""
+    return set((await tx.session.execute(_CUSTOMERS_OF, {"id": id})).scalars())
+
+
 async def keep_opportunity(tx: Transaction, opportunity: OpportunityFact, envelope: Envelope) -> set[UUID]:
     """Keeps what the event says for its month. Answers whose value it concerns: also whom the opportunity was with before."""
     told = {
         **vars(opportunity), "tenant": envelope.tenant_id, "version": envelope.version, "event": envelope.event_id,
         "month": month_of(envelope.time.date()),
     }  # fmt: skip
-    before = (await tx.session.execute(_CUSTOMERS_OF, {"id": opportunity.id})).scalars().all()
+    before = await customers_of_opportunity(tx, opportunity.id)
     await tx.session.execute(_KEEP_OPPORTUNITY, told)
     return {opportunity.customer_id, *before}

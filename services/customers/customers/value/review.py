@@ -15,6 +15,7 @@ All of it is derived, so a replay of the events leads to the same rows. Months b
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
@@ -125,9 +126,18 @@ _SHOW = text(
 )
 
 
-async def outdate(tx: Transaction, month: date) -> None:
-    """Something of that month changes in this transaction: a review is to come. Call it before the facts are touched."""
-    first = {"tenant": tx.who.tenant_id, "month": month_of(month)}
+def outdate(tx: Transaction, day: date) -> None:
+    """Something of that day's month changes in this transaction: a review is to come.
+
+    It is noted last of all: whoever holds the tenant's row waits for no customer. A review that begins before looks at the month
+    again, and one that begins after sees what has changed.
+    """
+    month = month_of(day)
+    tx.at_last(f"value review {month}", partial(_outdate, tx, month))
+
+
+async def _outdate(tx: Transaction, month: date) -> None:
+    first = {"tenant": tx.who.tenant_id, "month": month}
     if (await tx.session.execute(_OUTDATE, first)).first() is not None:
         await tx.enqueue(REVIEW, {}, due_at=tx.now + _PAUSE, key=str(tx.who.tenant_id))
 

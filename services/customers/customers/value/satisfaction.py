@@ -11,7 +11,7 @@ any there is none.
 
 One row for each ticket that was ever rated, from its newest event, as `facts` has it. A ticket that was deleted, or has no
 customer any more, keeps its row with no customer. A rating that was changed counts as it is now, in the month in which it was
-first given.
+first given; one of a further resolution takes the place of that before it, in the month of its own.
 """
 
 from dataclasses import dataclass
@@ -46,6 +46,7 @@ _KEEP = text(
     " WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id)"
 )
 _CUSTOMER_OF = text("SELECT customer_id FROM customer_ratings WHERE id = :id AND customer_id IS NOT NULL")
+_DAY_OF = text("SELECT rated_on FROM customer_ratings WHERE id = :id")
 _DERIVE = text(
     "UPDATE customer_values v SET satisfaction = r.index, ratings = r.many FROM ("
     "SELECT round((avg(rating) - 1) * 25, 1) AS index, count(*) AS many FROM customer_ratings"
@@ -58,15 +59,25 @@ def counts_from(day: date) -> date:
     return months_later(month_of(day), 1 - MONTHS)
 
 
+async def customers_of_rating(tx: Transaction, id: UUID) -> set[UUID]:
+    """Whose the ticket is, as far as is known."""
+    return set((await tx.session.execute(_CUSTOMER_OF, {"id": id})).scalars())
+
+
+async def day_of_rating(tx: Transaction, id: UUID) -> date | None:
+    """On which day the ticket was rated, as far as is known."""
+    return (await tx.session.execute(_DAY_OF, {"id": id})).scalar_one_or_none()
+
+
 async def keep_rating(tx: Transaction, fact: RatingFact, envelope: Envelope) -> set[UUID]:
     """Keeps what the event says, unless a newer one has spoken. Answers with the customers whom it concerns: also whose the
     ticket was before."""
     told = {
         **vars(fact), "tenant": envelope.tenant_id, "version": envelope.version, "event": envelope.event_id,
     }  # fmt: skip
-    before = (await tx.session.execute(_CUSTOMER_OF, {"id": fact.id})).scalars().all()
+    before = await customers_of_rating(tx, fact.id)
     await tx.session.execute(_KEEP, told)
-    return {id for id in (fact.customer_id, *before) if id is not None}
+    return before if fact.customer_id is None else {fact.customer_id, *before}
 
 
 async def derive_satisfaction(tx: Transaction, customer_id: UUID) -> None:

@@ -9,6 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE membership_programmes ADD COLUMN IF NOT EXISTS moment_since timestamptz")
     op.execute(
         "-- squawk-ignore ban-drop-constraint\nALTER TABLE membership_programmes"
         " DROP CONSTRAINT membership_programmes_earn_moment_check"
