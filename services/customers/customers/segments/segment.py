@@ -141,7 +141,12 @@ async def add_customers(tx: Transaction, segment: Segment, ids: Sequence[UUID]) 
     if segment.kind != STATIC:
         raise SegmentByRule
     seen = visible(Customer, tx.who, "customers", Act.READ)
-    known = select(Customer.id).where(col(Customer.id).in_(ids), col(Customer.deleted_at).is_(None), seen)
+    # Locked, so that who is thrown away meanwhile is not put in after all.
+    known = (
+        select(Customer.id)
+        .where(col(Customer.id).in_(ids), col(Customer.deleted_at).is_(None), seen)
+        .with_for_update(read=True, key_share=True)
+    )
     there = set((await tx.session.execute(known)).scalars())
     for id in ids:
         if id not in there:

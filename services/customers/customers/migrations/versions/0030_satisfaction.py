@@ -14,7 +14,7 @@ down_revision = "0029"
 branch_labels = None
 depends_on = None
 
-_RATINGS = """CREATE TABLE customer_ratings (
+_RATINGS = """CREATE TABLE IF NOT EXISTS customer_ratings (
     tenant_id uuid NOT NULL,
     id uuid NOT NULL,
     version integer NOT NULL,
@@ -30,32 +30,30 @@ _SORTED = ("order_count", "last_order_date", "revenue", "potential", "rfm_tier",
 def upgrade() -> None:
     op.execute(_RATINGS)
     op.execute(
-        "CREATE INDEX customer_ratings_customer ON customer_ratings (tenant_id, customer_id, rated_on)"
+        "CREATE INDEX IF NOT EXISTS customer_ratings_customer ON customer_ratings (tenant_id, customer_id, rated_on)"
     )
+    # What stands here is kept when the making of an index has failed, and is then repeated.
+    op.execute("DROP POLICY IF EXISTS tenant ON customer_ratings")
     protect("customer_ratings")
     for table in ("customer_values", "customer_value_months"):
         op.execute(
-            f"ALTER TABLE {table} ADD COLUMN satisfaction numeric(4, 1), ADD COLUMN ratings integer NOT NULL DEFAULT 0"
+            f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS satisfaction numeric(4, 1),"
+            " ADD COLUMN IF NOT EXISTS ratings integer NOT NULL DEFAULT 0"
         )
     op.execute(
         """ALTER TABLE customers
-            ADD COLUMN order_count integer NOT NULL DEFAULT 0,
-            ADD COLUMN last_order_date date,
-            ADD COLUMN revenue bigint NOT NULL DEFAULT 0,
-            ADD COLUMN potential bigint NOT NULL DEFAULT 0,
-            ADD COLUMN value_currency text NOT NULL DEFAULT '',
-            ADD COLUMN rfm_tier smallint,
-            ADD COLUMN satisfaction_index numeric(4, 1)"""
+            ADD COLUMN IF NOT EXISTS order_count integer NOT NULL DEFAULT 0,
+            ADD COLUMN IF NOT EXISTS last_order_date date,
+            ADD COLUMN IF NOT EXISTS revenue bigint NOT NULL DEFAULT 0,
+            ADD COLUMN IF NOT EXISTS potential bigint NOT NULL DEFAULT 0,
+            ADD COLUMN IF NOT EXISTS value_currency text NOT NULL DEFAULT '',
+            ADD COLUMN IF NOT EXISTS rfm_tier smallint,
+            ADD COLUMN IF NOT EXISTS satisfaction_index numeric(4, 1)"""
     )
     with op.get_context().autocommit_block():
         for column in _SORTED:
             op.execute(
                 f"CREATE INDEX CONCURRENTLY IF NOT EXISTS customers_{column} ON customers (tenant_id, {column}, id)"
-                " WHERE deleted_at IS NULL"
-            )
-        for part in ("city", "province"):
-            op.execute(
-                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS customers_{part} ON customers (tenant_id, (address ->> '{part}'))"
                 " WHERE deleted_at IS NULL"
             )
 

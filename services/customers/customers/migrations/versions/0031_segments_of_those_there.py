@@ -8,29 +8,33 @@ branch_labels = None
 depends_on = None
 
 _TABLES = ("segments", "segment_customers", "customers", "trash")
-# In the form in which `merging.segments` keeps it, so that restoring puts them back.
-_KEEP = """UPDATE trash t SET kept = t.kept || jsonb_build_object('segment_member', m.members) FROM (
-        SELECT s.tenant_id, s.customer_id, jsonb_object_agg(s.segment_id || ' ' || s.customer_id, jsonb_build_object(
-            'added', jsonb_build_array(s.added_at, s.added_by), 'joined', jsonb_build_array(false, s.customer_id))) AS members
-        FROM segment_customers s JOIN customers c ON c.tenant_id = s.tenant_id AND c.id = s.customer_id
-        WHERE c.deleted_at IS NOT NULL GROUP BY s.tenant_id, s.customer_id
-    ) m WHERE t.tenant_id = m.tenant_id AND t.id = m.customer_id"""
-_TAKE = """DELETE FROM segment_customers s USING customers c
-    WHERE c.tenant_id = s.tenant_id AND c.id = s.customer_id AND c.deleted_at IS NOT NULL"""
-_COUNT = """UPDATE segments g SET member_count = coalesce(m.many, 0) FROM segments h LEFT JOIN (
-        SELECT tenant_id, segment_id, count(*) AS many FROM segment_customers GROUP BY tenant_id, segment_id
-    ) m ON m.tenant_id = h.tenant_id AND m.segment_id = h.id
-    WHERE h.tenant_id = g.tenant_id AND h.id = g.id AND g.member_count <> coalesce(m.many, 0)"""
+# In the form in which `merging.segments` keeps it, so that restoring puts them back. All of it is one statement, which may be
+# repeated, and loses nobody who comes into a segment meanwhile.
+_TAKE = """WITH taken AS (
+        DELETE FROM segment_customers s USING customers c
+        WHERE c.tenant_id = s.tenant_id AND c.id = s.customer_id AND c.deleted_at IS NOT NULL
+        RETURNING s.tenant_id, s.segment_id, s.customer_id, s.added_at, s.added_by
+    ), kept AS (
+        UPDATE trash t SET kept = t.kept || jsonb_build_object('segment_member', m.members) FROM (
+            SELECT tenant_id, customer_id, jsonb_object_agg(segment_id || ' ' || customer_id, jsonb_build_object(
+                'added', jsonb_build_array(added_at, added_by), 'joined', jsonb_build_array(false, customer_id))) AS members
+            FROM taken GROUP BY tenant_id, customer_id
+        ) m WHERE t.tenant_id = m.tenant_id AND t.id = m.customer_id
+    )
+    UPDATE segments g SET member_count = g.member_count - m.many FROM (
+        SELECT tenant_id, segment_id, count(*) AS many FROM taken GROUP BY tenant_id, segment_id
+    ) m WHERE g.tenant_id = m.tenant_id AND g.id = m.segment_id"""
 
 
 def upgrade() -> None:
-    # Row security binds the owner too, unless it says otherwise for the moment.
-    for table in _TABLES:
-        op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
-    for statement in (_KEEP, _TAKE, _COUNT):
-        op.execute(statement)
-    for table in _TABLES:
-        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    # Row security binds the owner too, unless it says otherwise for the moment; the service is no owner, and is bound all the
+    # while. Each statement is committed by itself, so that the tables are shut for none of them longer than it takes.
+    with op.get_context().autocommit_block():
+        for table in _TABLES:
+            op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+        op.execute(_TAKE)
+        for table in _TABLES:
+            op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
 
 
 def downgrade() -> None:
