@@ -3,35 +3,39 @@ twice.
 
 A step is one transaction: the pairs of some records, and the new cursor. It begins by locking the sweep and looking whether the
 cursor is where the step started; so a second worker that took the job over stops at once, and a cancel takes effect between two
-steps. When all records are looked at, pairs that this sweep has not found and that nobody has decided are alike no more, and go.
+steps. When all records are looked at, pairs that this sweep has not found and that nobody has decided are compared once more:
+those that are alike no more go, and those of which one is in the trash, or came back behind the cursor, stay.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Uuid, bindparam, text
 
 from chassis.database import Database, Transaction
 from chassis.duplicates.sweep import FAILED, MOST_FREQUENT, RUNNING, SUCCEEDED, DuplicateSweep, tell
-from chassis.duplicates.swept import Found, Swept, look
+from chassis.duplicates.swept import Found, Swept, look, unlike
 from chassis.effects import passes
 from chassis.errors import Problem
 from chassis.giving_up import one_too_many
 from chassis.ids import new_id
-from chassis.principal import Principal
+from chassis.principal import NOBODY, Principal
 from chassis.rpc.call import Call
 
 STEP = 100
 _TOLD_EACH = 1000
-_GONE_AT_ONCE = 2000
+_UNMET_AT_ONCE = 500
 _log = logging.getLogger(__name__)
 
 
 class Overtaken(Exception):
     """The sweep was cancelled, or somebody else carries it on."""
+
+
+class TooSlow(Exception):
+    """Looking for the duplicates of a single record takes longer than a statement may."""
 
 
 _NEXT = (
@@ -48,14 +52,20 @@ _KEEP = text(
     " ARRAY(SELECT jsonb_array_elements_text(r.reasons)), 'OPEN', '', CAST(:sweep AS uuid)"
     " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id uuid, first_id uuid, second_id uuid, score integer, reasons jsonb)"
     " ON CONFLICT (tenant_id, kind, first_id, second_id) DO UPDATE SET score = excluded.score, reasons = excluded.reasons,"
-    " sweep_id = excluded.sweep_id, version = p.version + 1, updated_at = excluded.updated_at"
+    " sweep_id = excluded.sweep_id, updated_at = excluded.updated_at, version = p.version"
+    " + CASE WHEN (p.score, p.reasons) IS DISTINCT FROM (excluded.score, excluded.reasons) THEN 1 ELSE 0 END"
     " WHERE p.state <> 'MERGED' AND p.sweep_id IS DISTINCT FROM excluded.sweep_id"
-    " RETURNING p.state, p.version = 1 AS fresh"
+    " RETURNING p.state, p.id"
 )
+_UNMET = (
+    "SELECT id, first_id, second_id FROM duplicate_pairs WHERE kind = $1 AND state = 'OPEN' AND sweep_id IS DISTINCT FROM $2"
+    " AND id > $3 ORDER BY id LIMIT $4"
+)
+# Of each that it waits for it asks once more how it stands: somebody may have decided meanwhile.
 _GONE = text(
-    "DELETE FROM duplicate_pairs WHERE id IN (SELECT id FROM duplicate_pairs WHERE kind = :kind AND state = 'OPEN'"
-    " AND sweep_id IS DISTINCT FROM CAST(:sweep AS uuid) LIMIT :most)"
-)
+    "DELETE FROM duplicate_pairs WHERE id = ANY(:ids) AND kind = :kind AND state = 'OPEN'"
+    " AND sweep_id IS DISTINCT FROM CAST(:sweep AS uuid)"
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
 
 class Sweeping:
@@ -67,6 +77,7 @@ class Sweeping:
         self._database: Database = call.database
         self._who: Principal = call.who
         self._id = id
+        self._at_once = STEP
 
     async def carry_on(self) -> None:
         """Does what remains. Returns when the sweep has ended, was cancelled, or is carried on by somebody else.
@@ -76,8 +87,8 @@ class Sweeping:
         try:
             while await self._step():
                 pass
-            while await self._forget():
-                pass
+            await self._forget()
+            await self._end()
         except Overtaken:
             return
         except Exception as error:
@@ -92,10 +103,18 @@ class Sweeping:
         async with self._database.transaction(self._who) as tx:
             sweep = await self._held(tx)
             last, until = sweep.last_id, sweep.created_at
-        rows = await self._database.read(self._who, self._swept.sql(_NEXT), last, until, STEP)
+        rows = await self._database.read(self._who, self._swept.sql(_NEXT), last, until, self._at_once)
         if not rows:
             return False
-        pairs, frequent = await look(self._swept, self._database, self._who, rows)
+        try:
+            pairs, frequent = await look(self._swept, self._database, self._who, rows)
+        except Problem as error:
+            if error.reason != "DATABASE_SLOW":
+                raise
+            if len(rows) == 1:
+                raise TooSlow from error
+            self._at_once = len(rows) // 2  # a repeat of as many would take as long
+            return True
         async with self._database.transaction(self._who) as tx:
             sweep = await self._held(tx)
             if sweep.last_id != last:
@@ -132,19 +151,27 @@ class Sweeping:
         aside = sum(row.state == "SET_ASIDE" for row in kept)
         sweep.set_aside_pairs += aside
         sweep.found_pairs += len(kept) - aside
-        sweep.new_pairs += sum(bool(row.fresh) for row in kept)
+        sweep.new_pairs += len({row["id"] for row in rows} & {row.id for row in kept})
 
-    async def _forget(self) -> bool:
-        """Drops some pairs that are alike no more; False when the sweep has ended."""
+    async def _forget(self) -> None:
+        """Drops pairs that are alike no more."""
+        last = NOBODY
+        while some := await self._database.read(
+            self._who, _UNMET, self._swept.kind, self._id, last, _UNMET_AT_ONCE
+        ):
+            pairs = {row["id"]: (row["first_id"], row["second_id"]) for row in some}
+            gone = await unlike(self._swept, self._database, self._who, pairs)
+            async with self._database.transaction(self._who) as tx:
+                sweep = await self._held(tx)
+                if gone:
+                    await tx.session.execute(_GONE, {"ids": gone, "kind": sweep.kind, "sweep": sweep.id})
+            last = some[-1]["id"]
+
+    async def _end(self) -> None:
         async with self._database.transaction(self._who) as tx:
             sweep = await self._held(tx)
-            asked = {"kind": sweep.kind, "sweep": sweep.id, "most": _GONE_AT_ONCE}
-            gone: Any = await tx.session.execute(_GONE, asked)
-            if gone.rowcount:
-                return True
             sweep.state, sweep.ended_at = SUCCEEDED, tx.now
             tell(tx, self._swept.progressed, sweep)
-            return False
 
     async def _given_up(self, error: Exception) -> bool:
         """Counts a failure that does not lie in the moment; true when it was one too many."""

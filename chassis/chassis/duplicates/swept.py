@@ -7,7 +7,7 @@ as the number of a switchboard, tells nothing and is passed over.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -42,6 +42,8 @@ class Key:
     query: Query
     hint: int = 0
     """How many of them; 0 for no mere hint."""
+    besides: tuple[str, ...] = ()
+    """Reasons that tell nothing either when too many have it in common, as those have equal cores who have equal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Found:
 _LOOK = (
     "SELECT q.place, s.id FROM jsonb_to_recordset($1::jsonb) AS q(place int, grams jsonb, words jsonb, phrase text, most int),"
     " LATERAL {table}_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
-    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, q.most) s"
+    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, NULL, q.most) s"
 )
 _OTHERS = (
     "SELECT {columns} FROM {table} AS t WHERE t.id = ANY($1::uuid[]) AND t.deleted_at IS NULL AND {such}"
@@ -117,16 +119,37 @@ async def look(
 ) -> tuple[list[Found], dict[tuple[str, str], None]]:
     """The pairs of which one record is among these rows, and what too many have in common."""
     by = {row["id"]: _compared_by(swept, row) for row in rows}
-    wanted, frequent = await _by_keys(swept, database, who, by)
+    met = await _by_keys(swept, database, who, by)
     also = await swept.namesakes(database, who, list(by))
-    wanted |= dict.fromkeys(map(_ordered, also.pairs))
-    frequent |= dict.fromkeys(also.frequent)
-    missing = dict.fromkeys(id for two in wanted for id in two if id not in by)
-    for some in _parts(list(missing), _ROWS):
+    met.pairs |= dict.fromkeys(map(_ordered, also.pairs))
+    met.frequent |= dict.fromkeys(also.frequent)
+    by |= await _standing(swept, database, who, [id for two in met.all() for id in two if id not in by])
+    found = [one async for one in _likely(swept, met, by)]
+    met.note_crowds(found)
+    return [one for one in found if met.tells(one)], met.frequent
+
+
+async def unlike(swept: Swept, database: Database, who: Principal, pairs: Mapping[UUID, Two]) -> list[UUID]:
+    """Those of the pairs whose records both stand and are not alike, or not any more. Of others nothing is known: a record that
+    is in the trash may come back."""
+    by = await _standing(swept, database, who, [id for two in pairs.values() for id in two])
+    found: list[UUID] = []
+    for id, (first, second) in pairs.items():
+        if first in by and second in by:
+            score, reasons = swept.compare(by[first], by[second])
+            if not reasons or score < swept.least:
+                found.append(id)
+    return found
+
+
+async def _standing(swept: Swept, database: Database, who: Principal, ids: Iterable[UUID]) -> dict[UUID, Any]:
+    """By what those of the records are compared that are there."""
+    found: dict[UUID, Any] = {}
+    for some in _parts(list(dict.fromkeys(ids)), _ROWS):
         for row in await database.read(who, swept.sql(_OTHERS), list(some)):
-            by[row["id"]] = _compared_by(swept, row)
+            found[row["id"]] = _compared_by(swept, row)
         await asyncio.sleep(0)
-    return [one async for one in _likely(swept, wanted, by)], frequent
+    return found
 
 
 def _parts(all: Sequence[T], most: int) -> Iterator[Sequence[T]]:
@@ -146,15 +169,55 @@ def _ordered(two: Two) -> Two:
     return min(two), max(two)
 
 
-async def _by_keys(
-    swept: Swept, database: Database, who: Principal, by: Mapping[UUID, Any]
-) -> tuple[dict[Two, None], dict[tuple[str, str], None]]:
+@dataclass(slots=True)
+class _Met:
+    """What the keys bring."""
+
+    pairs: dict[Two, None] = field(default_factory=dict[Two, None])
+    """Those that have a value in common."""
+    hinted: dict[Two, set[UUID]] = field(default_factory=dict[Two, set[UUID]])
+    """Those that a mere hint brings, with the records that it was asked for."""
+    frequent: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
+    telling_nothing: dict[UUID, set[str]] = field(default_factory=dict[UUID, set[str]])
+    """By record, the reasons for which too many are like it."""
+
+    values: dict[tuple[UUID, str], str] = field(default_factory=dict[tuple[UUID, str], str])
+    """By record and reason, the value by which it was looked for."""
+
+    def all(self) -> dict[Two, None]:
+        return self.pairs | dict.fromkeys(self.hinted)
+
+    def note_crowds(self, found: Iterable[Found]) -> None:
+        """Where no key tells how many are like a record for some reasons, those that hints have brought do."""
+        crowds: dict[tuple[UUID, tuple[str, ...]], int] = {}
+        for one in found:
+            for id in self.hinted.get((one.first, one.second), ()):
+                crowd = id, tuple(one.reasons)
+                crowds[crowd] = crowds.get(crowd, 0) + 1
+        for (id, reasons), many in crowds.items():
+            if many > MOST_ALIKE:
+                self.telling_nothing.setdefault(id, set()).update(reasons)
+                told = [
+                    (reason, self.values[id, reason]) for reason in reasons if (id, reason) in self.values
+                ]
+                self.frequent |= dict.fromkeys(told)
+
+    def tells(self, one: Found) -> bool:
+        """Whether the reasons say anything of the two: what too many have in common comes back by no hint."""
+        two = one.first, one.second
+        if two in self.pairs:
+            return True
+        return any(set(one.reasons) - self.telling_nothing.get(id, set()) for id in self.hinted[two])
+
+
+async def _by_keys(swept: Swept, database: Database, who: Principal, by: Mapping[UUID, Any]) -> _Met:
     asked: dict[Query, tuple[Key, list[UUID]]] = {}
     for id, what in by.items():
         for key in swept.keys(what):
             asked.setdefault(key.query, (key, []))[1].append(id)
-    wanted: dict[Two, None] = {}
-    frequent: dict[tuple[str, str], None] = {}
+    met = _Met()
+    for key, ids in asked.values():
+        met.values |= {(id, key.reason): key.value for id in ids}
     for some in _parts(list(asked.values()), _QUERIES):
         hits: dict[int, list[UUID]] = {}
         for row in await database.read(who, swept.sql(_LOOK), list(_asked(some))):
@@ -162,10 +225,16 @@ async def _by_keys(
         for place, ids in hits.items():
             key, mine = some[place]
             if not key.hint and len(ids) > MOST_ALIKE:
-                frequent[key.reason, key.value] = None
+                met.frequent[key.reason, key.value] = None
+                for one in mine:
+                    met.telling_nothing.setdefault(one, set()).update((key.reason, *key.besides))
                 continue
-            wanted |= dict.fromkeys(_ordered((one, id)) for one in mine for id in ids if one != id)
-    return wanted, frequent
+            for one, id in ((one, id) for one in mine for id in ids if one != id):
+                if key.hint:
+                    met.hinted.setdefault(_ordered((one, id)), set()).add(one)
+                else:
+                    met.pairs[_ordered((one, id))] = None
+    return met
 
 
 def _asked(some: Iterable[tuple[Key, list[UUID]]]) -> Iterator[dict[str, Any]]:
@@ -177,8 +246,8 @@ def _asked(some: Iterable[tuple[Key, list[UUID]]]) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-async def _likely(swept: Swept, wanted: Iterable[Two], by: Mapping[UUID, Any]) -> AsyncGenerator[Found]:
-    for count, (first, second) in enumerate(wanted, 1):
+async def _likely(swept: Swept, met: _Met, by: Mapping[UUID, Any]) -> AsyncGenerator[Found]:
+    for count, (first, second) in enumerate(met.all(), 1):
         if count % _QUERIES == 0:
             await asyncio.sleep(0)  # others have their turn
         if first in by and second in by:  # else it was deleted meanwhile

@@ -14,7 +14,7 @@ from uuid import UUID
 from chassis.company_names import core_name, fragments, likeness
 from chassis.database import Database
 from chassis.duplicates.pair import set_apart
-from chassis.duplicates.swept import Key, Namesakes
+from chassis.duplicates.swept import MOST_ALIKE, Key, Namesakes
 from chassis.principal import Act, Principal
 from chassis.search import Query, equal_to, holding, normalised, phone_forms
 from chassis.visibility import Holder, covers
@@ -178,7 +178,11 @@ def keys(traits: Traits) -> list[Key]:
         if len(traits.core) > _SHORT_CORE:
             alike.append(holding([traits.core]))
         alike += [holding(parts) for parts in fragments(traits.core)]
-    found = {query: Key(reason, value, query) for reason, value, text in equal if (query := equal_to(text))}
+    found = {
+        query: Key(reason, value, query, besides=_NAMES if reason in _NAMES else ())
+        for reason, value, text in equal
+        if (query := equal_to(text))
+    }
     for query in alike:
         if query:
             found.setdefault(query, Key("SIMILAR_NAME", traits.name, query, hint=_MOST_ALIKE))
@@ -186,6 +190,7 @@ def keys(traits: Traits) -> list[Key]:
 
 
 _SHORT_CORE = 2
+_NAMES = ("NAME", "CORE_NAME", "SIMILAR_NAME")
 _FOUND = (
     "SELECT DISTINCT s.id FROM jsonb_to_recordset($1::jsonb) AS q(grams jsonb, words jsonb, phrase text, most int),"
     " LATERAL {table}_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
@@ -264,7 +269,7 @@ async def _not_apart(
 # One statement for all of them; a customer may have more contacts than are looked through.
 _MOST_COLLEAGUES = 500
 _COLLEAGUES = (
-    "SELECT m.contact_id, m.customer_id, count(*) AS many, array_agg(c.id) FILTER (WHERE c.id <> m.contact_id"
+    "SELECT m.contact_id, m.customer_id, m.display_name, count(*) AS many, array_agg(c.id) FILTER (WHERE c.id <> m.contact_id"
     " AND lower(c.display_name) = lower(m.display_name)) AS namesakes"
     " FROM (SELECT id AS contact_id, customer_id, display_name FROM contacts WHERE id = ANY($1::uuid[])"
     " UNION SELECT a.contact_id, a.customer_id, c.display_name FROM contact_affiliations a"
@@ -272,16 +277,20 @@ _COLLEAGUES = (
     " ((SELECT c.id, c.display_name FROM contacts c WHERE c.customer_id = m.customer_id AND c.deleted_at IS NULL LIMIT $2)"
     " UNION (SELECT c.id, c.display_name FROM contact_affiliations a JOIN contacts c ON c.id = a.contact_id"
     " AND c.deleted_at IS NULL WHERE a.customer_id = m.customer_id LIMIT $2)) c"
-    " GROUP BY m.contact_id, m.customer_id"
+    " GROUP BY m.contact_id, m.customer_id, m.display_name"
 )
 
 
 async def namesakes(database: Database, who: Principal, ids: Sequence[UUID]) -> Namesakes:
     """Contacts of the same customer with the same name as one of these."""
     rows = await database.read(who, _COLLEAGUES, list(ids), _MOST_COLLEAGUES + 1)
-    pairs = [(row["contact_id"], id) for row in rows for id in row["namesakes"] or ()]
+    # A customer may have hundreds who are called reception: of them it tells nothing.
+    few = [row for row in rows if len(row["namesakes"] or ()) < MOST_ALIKE]
+    names = {row["display_name"] for row in rows if len(row["namesakes"] or ()) >= MOST_ALIKE}
+    pairs = [(row["contact_id"], id) for row in few for id in row["namesakes"] or ()]
     crowded = {row["customer_id"] for row in rows if row["many"] > _MOST_COLLEAGUES}
-    return Namesakes(pairs, [("SAME_CUSTOMER", str(id)) for id in sorted(crowded)])
+    frequent = [("SAME_CUSTOMER", str(id)) for id in sorted(crowded)]
+    return Namesakes(pairs, frequent + [("NAME", name) for name in sorted(names)])
 
 
 def _column(row: Any, name: str) -> Any:

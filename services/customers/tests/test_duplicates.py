@@ -24,9 +24,9 @@ from kehu.customers.v1 import (
 from kehu.duplicates.v1 import duplicates_pb2 as pb
 
 from chassis.duplicates import runs, sweep
-from chassis.duplicates.runs import Sweeping
+from chassis.duplicates.runs import Sweeping, TooSlow
 from chassis.duplicates.swept import MOST_ALIKE
-from chassis.errors import Code, Problem
+from chassis.errors import Code, Problem, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
@@ -376,7 +376,7 @@ async def pairs(
     token = ""
     while True:
         request = pb.ListDuplicatePairsRequest(
-            record_type=kind, state=state, page_size=2, page_token=token, **more
+            record_type=kind, state=state, page_token=token, **{"page_size": 2, **more}
         )
         page = await company.service.ask(
             who or company.who, PAIRS + "ListDuplicatePairs", request, pb.ListDuplicatePairsResponse
@@ -493,7 +493,9 @@ async def test_a_sweep_tells_as_pairs_what_is_found_of_each(company: Company) ->
     assert await pairs(company, who=somebody("c-others")) == []
 
 
-async def test_two_that_are_not_the_same_are_proposed_no_more(company: Company) -> None:
+async def test_two_that_are_not_the_same_are_proposed_no_more(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
     phone = "13800001234"
     one, other, third = [await made(company, display_name=name, phone=phone) for name in ("甲", "乙", "丙")]
     done = await swept(company)
@@ -526,6 +528,27 @@ async def test_two_that_are_not_the_same_are_proposed_no_more(company: Company) 
     assert (early.state, early.score, early.sweep_id) == (ASIDE, 0, "")
     await again(company, early)
     assert two(early) not in twos(await pairs(company))
+    # What is decided while a sweep drops what is alike no more stays decided.
+    change = customer_service_pb2.UpdateCustomerRequest(
+        customer=customer_pb2.Customer(id=third, phone="13800009999")
+    )
+    change.update_mask.paths.append("phone")
+    await company.service.ask(company.who, CUSTOMERS + "UpdateCustomer", change, customer_pb2.Customer)
+    real = runs.unlike
+
+    async def decided(*given: Any) -> Any:
+        found = await real(*given)
+        await apart(company, one, third)
+        return found
+
+    monkeypatch.setattr(runs, "unlike", decided)
+    (kept,) = [pair for pair in await pairs(company) if two(pair) == frozenset((one, other))]
+    await swept(company)
+    assert twos(await pairs(company)) == {frozenset((one, other))}
+    assert twos(await pairs(company, ASIDE)) == {frozenset((one, third))}
+    # What a sweep has found as it was has the etag that it had.
+    (same,) = await pairs(company)
+    assert same.etag == kept.etag and same.sweep_id != kept.sweep_id
 
 
 async def test_pairs_follow_their_records(company: Company) -> None:
@@ -557,11 +580,13 @@ async def test_pairs_follow_their_records(company: Company) -> None:
     # The trash takes pairs along and brings them back.
     await deleted(company, one)
     assert await pairs(company) == []
+    # … also when a sweep ran meanwhile.
+    await swept(company)
     request = trash_service_pb2.RestoreTrashItemRequest(id=one)
     await company.service.ask(
         company.who, "kehu.customers.v1.TrashService/RestoreTrashItem", request, trash_pb2.TrashItem
     )
-    assert twos(await pairs(company)) == {frozenset((one, other)), frozenset((one, third))}
+    assert {frozenset((one, other)), frozenset((one, third))} <= twos(await pairs(company))
 
 
 async def test_pairs_are_for_those_who_may_read_both(company: Company) -> None:
@@ -655,6 +680,37 @@ async def test_what_too_many_have_in_common_tells_nothing(company: Company) -> N
     theirs = replace(company.who, person_id=new_id(), rights=OWN)
     seen = await stands(company, done.id, theirs)
     assert (seen.frequent_value_count, len(seen.frequent_values)) == (1, 0)
+    # Of a frequent name neither whole names nor parts of it bring it back; two who have more in common are told.
+    bank = Company(company.service)
+    names = [f"{place}招商银行有限公司" for place in ("北京", "上海", "深圳", "广州")]
+    await asyncio.gather(
+        *(
+            made(
+                bank,
+                display_name=names[n % 4] if n else "招商银行",
+                email="a@b.example" if n in (1, 2) else "",
+            )
+            for n in range(many)
+        )
+    )
+    done = await swept(bank)
+    assert ("CORE_NAME", "招商银行") in {(one.reason, one.value) for one in done.frequent_values}
+    found = await pairs(bank, page_size=200)
+    assert {pair.reasons[0] for pair in found} == {"NAME", "EMAIL"} and len(found) == done.found_pairs
+    assert all(
+        pair.first.display_name == pair.second.display_name for pair in found if pair.reasons[0] == "NAME"
+    )
+    # Nor do namesakes of whom one customer has so many.
+    await asyncio.gather(
+        *(met(bank, found[0].first.id, display_name="前台") for _ in range(many)),
+        *(met(bank, found[0].second.id, display_name="前台") for _ in range(2)),
+    )
+    done = await swept(bank, "contact")
+    assert [(one.reason, one.value) for one in done.frequent_values] == [("NAME", "前台")]
+    (pair,) = await pairs(bank, kind="contact")
+    assert (
+        list(pair.reasons) == ["SAME_CUSTOMER", "NAME"] and pair.first.detail == found[0].second.display_name
+    )
 
 
 async def test_a_sweep_that_dies_goes_on_where_it_was(
@@ -714,3 +770,25 @@ async def test_a_sweep_that_dies_goes_on_where_it_was(
     await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
     failed = await stands(company, begun.id)
     assert (failed.state, failed.failure_reason) == (pb.DUPLICATE_SWEEP_STATE_FAILED, "INTERNAL")
+    # What takes the database too long is asked of fewer at once; where one is too many, it counts as a failure.
+    slow: list[int] = []
+
+    async def takes_long(*given: Any) -> Any:
+        slow.append(len(given[3]))
+        if len(given[3]) > most:
+            raise Unavailable("The database took too long.", reason="DATABASE_SLOW")
+        return await real(*given)
+
+    begun, most = await start(company), 2
+    monkeypatch.setattr(runs, "STEP", 100)
+    monkeypatch.setattr(runs, "look", takes_long)
+    await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    done = await stands(company, begun.id)
+    assert (done.state, done.found_pairs) == (pb.DUPLICATE_SWEEP_STATE_SUCCEEDED, 15)
+    assert slow == [6, 3, 1, 1, 1, 1, 1, 1]
+    begun, most = await start(company), 0
+    for _ in range(4):
+        with pytest.raises(TooSlow):
+            await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
+    assert (await stands(company, begun.id)).state == pb.DUPLICATE_SWEEP_STATE_FAILED
