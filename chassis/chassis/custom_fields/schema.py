@@ -1,8 +1,13 @@
 """The tables of custom fields in a service's database; called from its migrations."""
 
-from alembic import op
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
 
-from chassis.schema import TENANT, owner_role, protect
+from alembic import op
+from sqlalchemy import text
+
+from chassis.schema import TENANT, drop_unfinished, owner_role, protect
 
 
 def install_custom_fields(*tables: str) -> None:
@@ -47,20 +52,46 @@ def order_values(*tables: str) -> None:
     for table in (*tables, "custom_values"):
         statements.append(f"DROP POLICY IF EXISTS widening ON {table}")
         statements.append(f"CREATE POLICY widening ON {table} TO {owner} USING (true) WITH CHECK (true)")
-    statements += [
-        f"UPDATE custom_values AS v SET created_at = r.created_at FROM {table} AS r"  # noqa: S608 (likewise)
-        " WHERE r.tenant_id = v.tenant_id AND r.id = v.record_id AND v.created_at IS NULL"
-        for table in tables
-    ]
-    statements += [f"DROP POLICY widening ON {table}" for table in (*tables, "custom_values")]
-    statements.append(
-        "CREATE INDEX CONCURRENTLY IF NOT EXISTS custom_values_made ON custom_values"
-        " (tenant_id, field_id, value, created_at, record_id)"
-    )
     # Each by itself: nobody waits for the records that are looked through, and a repeat goes on.
     with op.get_context().autocommit_block():
         for statement in statements:
             op.execute(statement)
+        if not op.get_context().as_sql:  # where the SQL is only written down, there are no values to look at
+            _note_created(tables)
+        for table in (*tables, "custom_values"):
+            op.execute(f"DROP POLICY widening ON {table}")
+        drop_unfinished("custom_values_made")
+        op.execute(
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS custom_values_made ON custom_values"
+            " (tenant_id, field_id, value, created_at, record_id)"
+        )
+
+
+AT_ONCE = 1000
+"""Values whose rows are locked together, for less than writers wait."""
+_KEY = "(v.tenant_id, v.field_id, v.record_id, v.place)"
+
+
+def _note_created(tables: Sequence[str]) -> None:
+    connection = op.get_bind()
+    made = ", ".join(
+        f"(SELECT r.created_at FROM {table} AS r WHERE r.tenant_id = v.tenant_id AND r.id = v.record_id)"  # noqa: S608 (likewise)
+        for table in tables
+    )
+    beyond = f"{_KEY} > (CAST(:tenant AS uuid), CAST(:field AS uuid), CAST(:record AS uuid), CAST(:place AS integer))"
+    some = text(
+        "SELECT tenant_id AS tenant, field_id AS field, record_id AS record, place FROM custom_values AS v"  # noqa: S608 (constants)
+        f" WHERE {beyond} AND created_at IS NULL ORDER BY tenant_id, field_id, record_id, place LIMIT {AT_ONCE}"
+    )
+    change = text(
+        f"UPDATE custom_values AS v SET created_at = coalesce({made}) WHERE {beyond} AND created_at IS NULL AND {_KEY}"  # noqa: S608 (likewise)
+        " <= (CAST(:to_tenant AS uuid), CAST(:to_field AS uuid), CAST(:to_record AS uuid), CAST(:to_place AS integer))"
+    )
+    last: dict[str, Any] = {"tenant": UUID(int=0), "field": UUID(int=0), "record": UUID(int=0), "place": -1}
+    while found := connection.execute(some, last).mappings().all():
+        upto = dict(found[-1])
+        connection.execute(change, last | {f"to_{name}": value for name, value in upto.items()})
+        last = upto
 
 
 _TABLES = (

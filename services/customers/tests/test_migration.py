@@ -6,6 +6,7 @@ import asyncpg
 import orjson
 import pytest
 
+from chassis.custom_fields import schema
 from chassis.migrations import migrate_async
 from chassis.testing import DatabaseUrls
 from customers.rpc.messages import affiliated_message, customer_message
@@ -50,11 +51,16 @@ _THROWN = (
     " SELECT tenant_id, id, 1, now(), id, now(), id, 'CUSTOMER', display_name, '{}' FROM customers"
 )
 _GONE = "SELECT s.member_count, t.kept #> '{segment_member}' AS kept FROM segments s JOIN trash t USING (tenant_id, id)"
+_VALUE = (
+    "INSERT INTO custom_values (tenant_id, field_id, record_id, place, value)"
+    " SELECT tenant_id, '0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a13', id, n, 'x' FROM {table}, generate_series(0, 1) AS n"
+)
 
 
 async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
-    service_database: Callable[[str], DatabaseUrls],
+    service_database: Callable[[str], DatabaseUrls], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(schema, "AT_ONCE", 1)
     url = service_database("customers").owner
     await migrate_async(url, SERVICE.migrations, "0005")
     connection = await asyncpg.connect(url)
@@ -62,7 +68,7 @@ async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
         await connection.execute(
             "SELECT set_config('kehu.tenant', '0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11', false)"
         )
-        for table in ("customers", "contacts"):  # the owner is bound by row security, too
+        for table in ("customers", "contacts", "custom_values"):  # the owner is bound by row security, too
             await connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
         await connection.execute(_CUSTOMER)
         await connection.execute(_CONTACT)
@@ -70,10 +76,32 @@ async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
         await connection.execute(
             _CONTACT.replace("'张伟'", "'李娜'").replace("now()", "now() + interval '1 s'", 1)
         )
+        for table in ("customers", "contacts"):
+            await connection.execute(_VALUE.replace("{table}", table))
         before = dict((await connection.fetch(_FILES))[0])
+        # What was broken off before: a policy is left, and indexes that would never be read.
+        await migrate_async(url, SERVICE.migrations, "0034")
+        await connection.execute("CREATE POLICY mending ON contacts FOR UPDATE TO CURRENT_USER USING (true)")
+        for index in (
+            "contacts_sample ON contacts (tenant_id)",
+            "custom_values_made ON custom_values (tenant_id)",
+        ):
+            await connection.execute(f"DROP INDEX IF EXISTS {index.partition(' ')[0]}")
+            with pytest.raises(asyncpg.UniqueViolationError):
+                await connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {index}")
         await connection.close()
         await migrate_async(url, SERVICE.migrations)
         connection = await asyncpg.connect(url)
+        whole = await connection.fetch(
+            "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE indisvalid AND NOT indisunique"
+            " AND indexrelid IN ('contacts_sample'::regclass, 'custom_values_made'::regclass) ORDER BY 1"
+        )
+        assert [row["name"] for row in whole] == ["contacts_sample", "custom_values_made"]
+        times = await connection.fetch(
+            "SELECT v.created_at = coalesce(c.created_at, k.created_at) AS same FROM custom_values AS v"
+            " LEFT JOIN customers AS c ON c.id = v.record_id LEFT JOIN contacts AS k ON k.id = v.record_id"
+        )
+        assert [row["same"] for row in times] == [True] * 6
         await connection.set_type_codec("jsonb", encoder=str, decoder=orjson.loads, schema="pg_catalog")
         # A table that is rewritten has another file.
         assert dict((await connection.fetch(_FILES))[0]) == before

@@ -19,26 +19,29 @@ _SPARE = (
 def upgrade() -> None:
     owner = owner_role()
     # The owner is bound by row security, too; its policy for searching lets it see contacts.
-    op.execute(f"CREATE POLICY mending ON contacts FOR UPDATE TO {owner} USING (true) WITH CHECK (true)")
-    op.execute(f"CREATE POLICY mending ON history FOR INSERT TO {owner} WITH CHECK (true)")
-    op.execute(
+    statements = [
+        "DROP POLICY IF EXISTS mending ON contacts",
+        f"CREATE POLICY mending ON contacts FOR UPDATE TO {owner} USING (true) WITH CHECK (true)",
+        "DROP POLICY IF EXISTS mending ON history",
+        f"CREATE POLICY mending ON history FOR INSERT TO {owner} WITH CHECK (true)",
         f"""WITH mended AS (
             UPDATE contacts AS c SET "primary" = false, version = c.version + 1, updated_at = now()
             FROM ({_SPARE}) AS spare WHERE c.tenant_id = spare.tenant_id AND c.id = spare.id
             RETURNING c.tenant_id, c.id, c.version, c.updated_by)
         INSERT INTO history (tenant_id, id, record_type, record_id, version, action, changes, at, by, by_name, origin, trace_id)
         SELECT tenant_id, gen_random_uuid(), 'contact', id, version, 'updated', '{{"primary": [true, false]}}', now(),
-            updated_by, '', 'service', '' FROM mended"""  # noqa: S608 (constants)
-    )
-    op.execute("DROP POLICY mending ON contacts")
-    op.execute("DROP POLICY mending ON history")
-    with op.get_context().autocommit_block():
+            updated_by, '', 'service', '' FROM mended""",  # noqa: S608 (constants)
+        "DROP POLICY mending ON contacts",
+        "DROP POLICY mending ON history",
         # One that was begun and not finished would count as made.
-        op.execute("DROP INDEX CONCURRENTLY IF EXISTS contacts_one_primary")
-        op.execute(
-            "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS contacts_one_primary ON contacts (tenant_id, customer_id)"
-            ' WHERE "primary" AND deleted_at IS NULL'
-        )
+        "DROP INDEX CONCURRENTLY IF EXISTS contacts_one_primary",
+        "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS contacts_one_primary ON contacts (tenant_id, customer_id)"
+        ' WHERE "primary" AND deleted_at IS NULL',
+    ]
+    # Each by itself: a policy locks the whole table, and nobody is to wait for the contacts that are looked through.
+    with op.get_context().autocommit_block():
+        for statement in statements:
+            op.execute(statement)
 
 
 def downgrade() -> None:
