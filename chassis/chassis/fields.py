@@ -220,8 +220,9 @@ def predicate(
         sign = op.value if positive else _OPPOSITE[op]
         test = f"{column} {sign} {parameter(minor, cast)}"
         if currency is not None:
-            same = "=" if positive else "<>"
-            code = f"{alias}.{declared.currency_column} {same} {parameter(currency, 'text')}"
+            # An amount without a currency is of nothing, and as much in any.
+            same = "IN" if positive else "NOT IN"
+            code = f"{alias}.{declared.currency_column} {same} ({parameter(currency, 'text')}, '')"
             test = f"({test} {'AND' if positive else 'OR'} {code})"
         return test if positive else _opposite(test, declared, column)
 
@@ -301,7 +302,7 @@ def _tested(part: Comparison, declared: Field) -> Test:
         return lambda read: (
             (value := read(column)) is not None
             and compare(value, minor)
-            and (currency is None or read(str(code)) == currency)
+            and (currency is None or read(str(code)) in (currency, ""))
         )
     wants, _ = _typed(part, declared)
     return lambda read: (value := read(column)) is not None and compare(value, wants)

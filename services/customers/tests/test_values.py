@@ -353,6 +353,9 @@ async def test_lists_know_what_customers_are_worth(company: Company) -> None:
     assert await listed(company, filter="revenue >= 100", order_by="revenue") == [poor, rich]
     assert await listed(company, filter='revenue >= "100.01 CNY"') == [rich]
     assert await listed(company, filter='revenue >= "1 USD"') == []
+    # Who bought nothing bought nothing in any currency, and says so without a review.
+    assert await listed(company, filter='revenue <= "100 CNY"', order_by="revenue") == [never, poor]
+    assert await listed(company, filter='NOT revenue <= "100 CNY"') == [rich]
     assert await listed(company, filter="orderCount = 0") == [never]
     assert await listed(company, filter="orderCount >= 2") == [rich]
     assert await listed(company, filter="potential > 200") == [poor]

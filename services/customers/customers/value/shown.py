@@ -22,7 +22,7 @@ _AT_ONCE = 1000
 _HOLD = text("SELECT id FROM customers WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 _IS = (
     "(SELECT k.id, coalesce(v.order_count, 0) AS order_count, v.last_order_date, coalesce(a.revenue, 0) AS revenue,"
-    " coalesce(a.potential, 0) AS potential, coalesce(m.currency, '') AS value_currency, v.tier AS rfm_tier,"
+    " coalesce(a.potential, 0) AS potential, coalesce(a.currency, '') AS value_currency, v.tier AS rfm_tier,"
     " v.satisfaction AS satisfaction_index FROM customers k LEFT JOIN customer_values v ON v.customer_id = k.id"
     " LEFT JOIN main_currencies m ON true LEFT JOIN customer_amounts a ON a.customer_id = k.id AND a.currency = m.currency"
 )
