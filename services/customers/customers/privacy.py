@@ -97,11 +97,12 @@ PRIVACY = Privacy(
     ),
     *papers_of("customer", "contact"),
     Holding(Card, about={"customer_id": "customer"}, texts=("block_reason",), keeps="ACCOUNTING_DUTY"),
-    Holding(Entry, about={"card_id": "card"}, texts=("reason",), keeps="ACCOUNTING_DUTY"),
     Holding(
         CustomerRelation, about={"from_customer_id": "customer", "to_customer_id": "customer"}, texts=("notes",)
     ),
     Holding(Partner, about={"customer_id": "customer"}, texts=("notes",), keeps="BUSINESS_RECORD"),
+    # Last, for there may be many, and nothing refers to them.
+    Holding(Entry, about={"card_id": "card"}, texts=("reason",), keeps="ACCOUNTING_DUTY"),
     others={
         "segments": "names of segments, and rules", "saved_views": "names of lists",
         "competitors": "names of companies and things", "duplicate_rules": "what is done, by three words",

@@ -36,7 +36,6 @@ PRIVACY = Privacy(
         reveals={"contact_id": "contact", "customer_id": "customer"}, keeps="STATISTICS", after=_no_longer_worked_on,
     ),
     *papers_of("lead"),
-    Holding(LeadTouch, about={"lead_id": "lead"}, texts=("note",), keeps="STATISTICS"),
     Holding(
         LeadCapture, about={"lead_id": "lead"}, texts=("source_detail", "message", "answers", "click_id"),
         swept=("referrer", "landing_page"), cleared=("utm",), keeps="STATISTICS",
@@ -45,6 +44,7 @@ PRIVACY = Privacy(
         Conversion, about={"lead_id": "lead"}, texts=("failure_message",), swept=("plan", "failure_reason"),
         keeps="BUSINESS_RECORD",
     ),
+    Holding(LeadTouch, about={"lead_id": "lead"}, texts=("note",), keeps="STATISTICS"),
     others={
         "assignment_rules": "names of rules", "cadences": "names of cadences", "score_rules": "names of rules",
         "absences": "of our own people", "saved_views": "names of lists", "mail_captures": "mailboxes of our own",
