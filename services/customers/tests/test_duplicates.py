@@ -375,9 +375,8 @@ async def pairs(
     found: list[pb.DuplicatePair] = []
     token = ""
     while True:
-        request = pb.ListDuplicatePairsRequest(
-            record_type=kind, state=state, page_token=token, **{"page_size": 2, **more}
-        )
+        asked: dict[str, Any] = {"page_size": 2, **more}
+        request = pb.ListDuplicatePairsRequest(record_type=kind, state=state, page_token=token, **asked)
         page = await company.service.ask(
             who or company.who, PAIRS + "ListDuplicatePairs", request, pb.ListDuplicatePairsResponse
         )

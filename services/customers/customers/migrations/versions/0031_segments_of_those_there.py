@@ -31,10 +31,10 @@ def upgrade() -> None:
     # while. Each statement is committed by itself, so that the tables are shut for none of them longer than it takes.
     with op.get_context().autocommit_block():
         for table in _TABLES:
-            op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+            op.execute(f"DO $$ BEGIN ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; END $$")
         op.execute(_TAKE)
         for table in _TABLES:
-            op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+            op.execute(f"DO $$ BEGIN ALTER TABLE {table} FORCE ROW LEVEL SECURITY; END $$")
 
 
 def downgrade() -> None:
