@@ -59,6 +59,7 @@ def order_values(*tables: str) -> None:
         if not op.get_context().as_sql:  # where the SQL is only written down, there are no values to look at
             _note_created(tables)
         for table in (*tables, "custom_values"):
+            # Composed of tables' names from a migration.
             op.execute(f"DROP POLICY widening ON {table}")
         drop_unfinished("custom_values_made")
         op.execute(
