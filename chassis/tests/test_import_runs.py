@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import asyncpg
-import orjson
 import pytest
 from sqlalchemy import select, text
 
@@ -325,9 +324,9 @@ async def test_a_cancelled_import_keeps_what_it_made_and_makes_no_more(database:
 async def test_a_preview_reads_days_by_the_whole_column_as_the_run_does(database: Database) -> None:
     rows = [f"A{n},01/02/2024" for n in range(25)]
     id = await taken_in(database, "\n".join(["code,made", *rows, "B,25/02/2024", ""]))
-    assert not any(row["problems"] for row in orjson.loads((await state(database, id))["preview"]))
+    assert not any(row["problems"] for row in (await state(database, id))["preview"])
     other = await taken_in(database, "\n".join(["code,made", *rows, ""]))
-    shown = orjson.loads((await state(database, other))["preview"])
+    shown = (await state(database, other))["preview"]
     assert len(shown) == 20 and {one["reason"] for row in shown for one in row["problems"]} == {
         "DATE_AMBIGUOUS"
     }
