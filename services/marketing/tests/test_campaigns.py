@@ -526,6 +526,16 @@ async def test_an_audience_bears_what_becomes_of_its_segment(
     monkeypatch.setattr(audiences_rpc, "_page", gone)
     failed = await desk.ended((await desk.take(campaign.id, segment)).id)
     assert (failed.state, failed.problem) == (audience_pb.AUDIENCE_STATE_FAILED, "NOT_FOUND")
+    monkeypatch.undo()
+
+    # A fault that stays is given up, and the job is done.
+    async def broken(*arguments: Any) -> None:
+        raise RuntimeError("a fault of the service")
+
+    monkeypatch.setattr(audiences_rpc, "take_page", broken)
+    failed = await desk.ended((await desk.take(campaign.id, segment)).id)
+    assert (failed.state, failed.problem) == (audience_pb.AUDIENCE_STATE_FAILED, "INTERNAL")
+    monkeypatch.undo()
     # With its campaign an audience goes, and its job ends without it.
     drop = campaigns.DeleteCampaignRequest(id=campaign.id)
     await suite.ask(boss, "CampaignService/DeleteCampaign", drop, Empty)

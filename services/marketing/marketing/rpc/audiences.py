@@ -14,6 +14,7 @@ from chassis.acting import actor
 from chassis.database import Transaction
 from chassis.errors import Code, Problem
 from chassis.fields import Field, Kind
+from chassis.giving_up import one_too_many
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.rpc import Call, Face
@@ -94,8 +95,25 @@ async def create(
 
 
 async def take_audience(payload: Mapping[str, Any], call: Call) -> None:
-    """The job: page by page, until there is none. What passes by is tried again, and given up after a while."""
+    """The job: page by page, until there is none. What passes by is tried again, and given up after a while; and so is a fault
+    that comes at the same place again and again."""
     id = UUID(payload["id"])
+    try:
+        await _take_pages(id, call)
+    except Exception as error:
+        if isinstance(error, Problem) and error.code in _PASSING:
+            raise
+        async with call.database.transaction(call.who, origin="job") as tx:
+            found = await running(tx, id)
+            if found is not None:
+                done = found[1].added_count + found[1].existing_count
+                if one_too_many(found[1], done, f"The audience stopped behind {done} customers"):
+                    end(tx, found[1], FAILED, found[1].failure_reason)
+                    return
+        raise
+
+
+async def _take_pages(id: UUID, call: Call) -> None:
     while True:
         async with call.database.transaction(call.who, origin="job") as tx:
             found = await running(tx, id)
