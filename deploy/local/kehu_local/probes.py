@@ -1,5 +1,6 @@
 """Whether what was started is ready for work: asked of it, not guessed from time."""
 
+import http.client
 import urllib.error
 import urllib.request
 
@@ -28,5 +29,5 @@ def ready(base_url: str) -> bool:
     try:
         with opener.open(f"{base_url}/readyz", timeout=2) as answer:
             return answer.status == 200
-    except (urllib.error.URLError, OSError):
+    except (urllib.error.URLError, http.client.HTTPException, OSError):
         return False

@@ -245,7 +245,8 @@ def _start(
     _run(make_databases(database_server, domains, secret, close_others=suite.postgres is not None))
     suite.databases = {domain: urls_of(database_server, domain, secret) for domain in domains}
 
-    ports = free_ports(len(chosen) + 1)
+    # The gateway's own port is free, too, until it starts, and must not become a service's.
+    ports = [found for found in free_ports(len(chosen) + 2) if found != port]
     addresses = {domain: f"127.0.0.1:{found}" for domain, found in zip(domains, ports, strict=False)}
     shared = {
         "KEHU_FILES_URL": str(suite.var / "files"),
