@@ -64,6 +64,26 @@ class ListKind:
         """The keys of the values that stay."""
         return frozenset(value.key for value in self.values if value.built_in)
 
+    def enum_view(self, key: str) -> str | None:
+        """What an enum of the contract shows of a value; None for one that only the tenant's list has."""
+        return key if key in self.built_in else None
+
+    def meant(self, column: str, enum: str | None, key: str | None, held: str, resource: str) -> str | None:
+        """The one of a column's enum and key that the caller has changed; None when neither is written. `held` is what the record
+        holds now. Raises Invalid (VALUE_MISMATCH)."""
+        if enum is None or key is None:
+            return enum if key is None else key
+        if enum == key or not key:
+            return enum
+        if not enum or enum == (self.enum_view(held) or ""):
+            return key
+        if key == held:
+            return enum
+        raise Invalid(
+            f"{resource}.{column}Key", f"'{key[:40]}' is another than {column}, which is {enum}: write one of them",
+            reason="VALUE_MISMATCH",
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class OneList:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from chassis.database import Transaction
-from chassis.errors import Invalid
 from chassis.value_lists.kinds import ListKind, Used, built_in, offered
 from chassis.value_lists.value_list import ValueLists
 
@@ -153,7 +152,8 @@ VALUE_LISTS = ValueLists(
     _INDUSTRY, _LEVEL, _STAGE, _SOURCE, _SIZE, _REGION, _PHONE_LABEL, _EMAIL_LABEL, _ADDRESS_LABEL, _ACCOUNT_LABEL,
     _PARTNER_TYPE, _DISCOUNT_LEVEL,
 )  # fmt: skip
-ENUMS: Mapping[str, frozenset[str]] = {kind.key: kind.built_in for kind in (_SIZE, _LEVEL, _STAGE, _SOURCE)}
+_SHOWN = {kind.key: kind for kind in (_SIZE, _LEVEL, _STAGE, _SOURCE)}
+ENUMS: Mapping[str, frozenset[str]] = {column: kind.built_in for column, kind in _SHOWN.items()}
 """The columns that an enum of the contract shows, and what it names."""
 _CLASSES = ("industry", "region", *ENUMS)
 _LABELS = {
@@ -163,24 +163,7 @@ _LABELS = {
 
 def enum_view(column: str, key: str) -> str | None:
     """What the enum shows of a value; None for one that only the tenant's list has."""
-    return key if key in ENUMS[column] else None
-
-
-def _meant(column: str, values: Mapping[str, Any], present: str, resource: str) -> str | None:
-    """The one of enum and key that the caller has changed; None when neither is written."""
-    enum, key = values.get(column), values.get(f"{column}_key")
-    if enum is None or key is None:
-        return enum if key is None else key
-    if enum == key or not key:
-        return enum
-    if not enum or enum == (enum_view(column, present) or ""):
-        return key
-    if key == present:
-        return enum
-    raise Invalid(
-        f"{resource}.{column}Key", f"'{key[:40]}' is another than {column}, which is {enum}: write one of them",
-        reason="VALUE_MISMATCH",
-    )  # fmt: skip
+    return _SHOWN[column].enum_view(key)
 
 
 async def listed(tx: Transaction, values: Mapping[str, Any], present: Any, resource: str) -> dict[str, Any]:
@@ -190,8 +173,9 @@ async def listed(tx: Transaction, values: Mapping[str, Any], present: Any, resou
     """
     out = {name: value for name, value in values.items() if name.removesuffix("_key") not in ENUMS}
     written = {name: values[name] for name in _CLASSES if name not in ENUMS and name in values}
-    for column in ENUMS:
-        meant = _meant(column, values, getattr(present, column, ""), resource)
+    for column, kind in _SHOWN.items():
+        enum, key = values.get(column), values.get(f"{column}_key")
+        meant = kind.meant(column, enum, key, getattr(present, column, ""), resource)
         if meant is not None:
             written[column] = meant
     labelled = {

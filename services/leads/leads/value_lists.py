@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from chassis.database import Transaction
-from chassis.errors import Invalid
 from chassis.value_lists.kinds import ListKind, Used, built_in
 from chassis.value_lists.value_list import ValueLists
 
@@ -34,9 +33,8 @@ SOURCES = tuple(value.key for value in _SOURCE.values)
 """What the contract names."""
 
 
-def enum_view(key: str) -> str | None:
-    """What the enum shows of a source; None for one that only the tenant's list has."""
-    return key if key in _SOURCE.built_in else None
+enum_view = _SOURCE.enum_view
+"""What the enum shows of a source; None for one that only the tenant's list has."""
 
 
 async def sourced(tx: Transaction, values: Mapping[str, Any], present: Any = None) -> dict[str, Any]:
@@ -54,29 +52,13 @@ async def sourced(tx: Transaction, values: Mapping[str, Any], present: Any = Non
         if known in (await VALUE_LISTS.within(tx)).by_key["source"].keys:
             return {**out, "source": known}
         key = None
-    meant = _meant(enum, key, held)
+    meant = _SOURCE.meant("source", enum, key, held, "lead")
     if meant is None:
         return out
     out["source"] = await source_key(
         tx, meant, held, "lead.sourceKey" if key else "lead.source", lenient=by_itself
     )
     return out
-
-
-def _meant(enum: str | None, key: str | None, held: str) -> str | None:
-    """The one of enum and key that the caller has changed; None when neither is written."""
-    if enum is None or key is None:
-        return enum if key is None else key
-    if enum == key or not key:
-        return enum
-    if not enum or enum == (enum_view(held) or ""):
-        return key
-    if key == held:
-        return enum
-    raise Invalid(
-        "lead.sourceKey", f"'{key[:40]}' is another than source, which is {enum}: write one of them",
-        reason="VALUE_MISMATCH",
-    )  # fmt: skip
 
 
 async def source_key(tx: Transaction, text: str, held: str, field: str, *, lenient: bool = False) -> str:
