@@ -1,9 +1,31 @@
-"""When work on many records is given up: where it has failed at the same place again and again. Shared by imports and bulk
-edits."""
+"""When work on many records is given up: where it has failed at the same place again and again."""
 
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+from chassis.errors import Code, Problem
+
 MOST_FAILURES = 5
+
+
+def lies_in_the_service(error: Exception) -> bool:
+    """Whether a failure is a fault, and no Problem that the work or the moment explains."""
+    return not isinstance(error, Problem) or error.code is Code.INTERNAL
+
+
+@asynccontextmanager
+async def giving_up(
+    one_more: Callable[[Exception], Awaitable[bool]],
+    counts: Callable[[Exception], bool] = lies_in_the_service,
+) -> AsyncGenerator[None]:
+    """Asks `one_more`, which counts it, whether a failure in the block is one too many: then the block ends as if it had not
+    failed, else the job comes again by it. What does not count is raised as it is."""
+    try:
+        yield
+    except Exception as error:
+        if not counts(error) or not await one_more(error):
+            raise
 
 
 def one_too_many(work: Any, done: int, what: str) -> bool:

@@ -8,6 +8,7 @@ cancel takes effect between two batches. Records are locked in the order of thei
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -31,8 +32,8 @@ from chassis.bulk_edits.edit import (
 from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put_back
 from chassis.database import Database, Transaction, shared_only
 from chassis.effects import effects, passes
-from chassis.errors import Code, Denied, NotFound, Problem
-from chassis.giving_up import one_too_many
+from chassis.errors import Denied, NotFound, Problem
+from chassis.giving_up import giving_up, one_too_many
 from chassis.principal import Act, Principal
 from chassis.rpc.call import Call
 from chassis.visibility import covers
@@ -158,22 +159,13 @@ class Running:
         if self._editor.custom_fields is not None:
             as_them = replace(self._call, who=self._who)
             self._seen = await self._editor.custom_fields.seen(as_them, plan.request)
-        try:
-            while rows := await self._next():
-                if self._editor.learn is not None:
-                    await self._editor.learn(self._call)
-                await self._batch(rows, plan)
-            await self._end()
-        except Overtaken:
-            return
-        except Problem as error:
-            if error.code is Code.INTERNAL and await self._given_up(error):
-                return
-            raise
-        except Exception as error:
-            if await self._given_up(error):
-                return
-            raise
+        async with giving_up(self._given_up):
+            with suppress(Overtaken):
+                while rows := await self._next():
+                    if self._editor.learn is not None:
+                        await self._editor.learn(self._call)
+                    await self._batch(rows, plan)
+                await self._end()
 
     undoes = False
 

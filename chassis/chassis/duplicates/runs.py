@@ -9,6 +9,7 @@ those that are alike no more go, and those of which one is in the trash, or came
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import orjson
@@ -19,7 +20,7 @@ from chassis.duplicates.sweep import FAILED, MOST_FREQUENT, RUNNING, SUCCEEDED, 
 from chassis.duplicates.swept import Found, Swept, look, unlike
 from chassis.effects import passes
 from chassis.errors import Problem
-from chassis.giving_up import one_too_many
+from chassis.giving_up import giving_up, one_too_many
 from chassis.ids import new_id
 from chassis.principal import NOBODY, Principal
 from chassis.rpc.call import Call
@@ -84,19 +85,12 @@ class Sweeping:
 
         Problems that may pass by themselves (the database does not answer) are raised for the job to be repeated.
         """
-        try:
-            while await self._step():
-                pass
-            await self._forget()
-            await self._end()
-        except Overtaken:
-            return
-        except Exception as error:
-            if isinstance(error, Problem) and passes(error) and error.reason != "INTERNAL":
-                raise
-            if await self._given_up(error):
-                return
-            raise
+        async with giving_up(self._given_up, counts=_counts):
+            with suppress(Overtaken):
+                while await self._step():
+                    pass
+                await self._forget()
+                await self._end()
 
     async def _step(self) -> bool:
         """Looks at some records; False when there are no more."""
@@ -186,6 +180,10 @@ class Sweeping:
             sweep.state, sweep.ended_at = FAILED, tx.now
             tell(tx, self._swept.progressed, sweep)
             return True
+
+
+def _counts(error: Exception) -> bool:
+    return not isinstance(error, Problem) or not passes(error) or error.reason == "INTERNAL"
 
 
 def _note(sweep: DuplicateSweep, frequent: Mapping[tuple[str, str], None]) -> None:

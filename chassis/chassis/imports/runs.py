@@ -26,7 +26,7 @@ from sqlmodel import col
 from chassis.database import Database, Transaction
 from chassis.errors import Code, Invalid, NotFound, Precondition
 from chassis.errors import Problem as Failure
-from chassis.giving_up import one_too_many
+from chassis.giving_up import giving_up, one_too_many
 from chassis.imports.custom import cell_of, gathered
 from chassis.imports.importer import (
     Draft,
@@ -377,22 +377,13 @@ class Run:
             packed = await _packed(tx, self._id)
         rows = unpack(packed, self._done)
         call = self._call_for(self._who)
-        try:
-            while batch := await asyncio.to_thread(_take, rows, reader):
-                if self._learn is not None:
-                    await self._learn(call)
-                await resolve(self._importer, call, batch)
-                await self._batch(batch)
-        except _Overtaken:
-            return
-        except Failure as error:
-            if error.code is Code.INTERNAL and await self._given_up(error):
-                return
-            raise
-        except Exception as error:
-            if await self._given_up(error):
-                return
-            raise
+        async with giving_up(self._given_up):
+            with suppress(_Overtaken):
+                while batch := await asyncio.to_thread(_take, rows, reader):
+                    if self._learn is not None:
+                        await self._learn(call)
+                    await resolve(self._importer, call, batch)
+                    await self._batch(batch)
 
     async def _given_up(self, error: Exception) -> bool:
         """Counts a failure that lies neither in a row nor in the moment; true when it was one too many."""

@@ -23,8 +23,8 @@ from sqlmodel import col
 from chassis.acting import acting, actor
 from chassis.database import Database, Transaction
 from chassis.effects import differing, effects, former, passes
-from chassis.errors import Code, Precondition, Problem
-from chassis.giving_up import begun_again, one_too_many
+from chassis.errors import Precondition, Problem
+from chassis.giving_up import begun_again, giving_up, one_too_many
 from chassis.imports.importer import Importer, Undo
 from chassis.imports.progress import Progress
 from chassis.imports.tables import EFFECTS, ENDED, READY, RUNNING, UNDOING, UNDONE, ImportRun
@@ -152,17 +152,9 @@ class Undoing:
             if run is None or run.undo_state != UNDOING:
                 return
             self._who = actor(run.undo_as, self._who)
-        try:
+        async with giving_up(self._given_up):
             while ids := await self._left():
                 await self._batch(ids)
-        except Problem as error:
-            if error.code is Code.INTERNAL and await self._given_up(error):
-                return
-            raise
-        except Exception as error:
-            if await self._given_up(error):
-                return
-            raise
         async with self._database.transaction(self._who, origin=ORIGIN) as tx:
             run = await tx.find(ImportRun, self._id)
             if run is not None and run.undo_state == UNDOING:

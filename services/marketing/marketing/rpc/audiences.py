@@ -14,7 +14,7 @@ from chassis.acting import actor
 from chassis.database import Transaction
 from chassis.errors import Code, Problem
 from chassis.fields import Field, Kind
-from chassis.giving_up import one_too_many
+from chassis.giving_up import giving_up, one_too_many
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.rpc import Call, Face
@@ -98,19 +98,24 @@ async def take_audience(payload: Mapping[str, Any], call: Call) -> None:
     """The job: page by page, until there is none. What passes by is tried again, and given up after a while; and so is a fault
     that comes at the same place again and again."""
     id = UUID(payload["id"])
-    try:
-        await _take_pages(id, call)
-    except Exception as error:
-        if isinstance(error, Problem) and error.code in _PASSING:
-            raise
+
+    async def given_up(_: Exception) -> bool:
         async with call.database.transaction(call.who, origin="job") as tx:
             found = await running(tx, id)
-            if found is not None:
-                done = found[1].added_count + found[1].existing_count
-                if one_too_many(found[1], done, f"The audience stopped behind {done} customers"):
-                    end(tx, found[1], FAILED, found[1].failure_reason)
-                    return
-        raise
+            if found is None:
+                return False
+            done = found[1].added_count + found[1].existing_count
+            if not one_too_many(found[1], done, f"The audience stopped behind {done} customers"):
+                return False
+            end(tx, found[1], FAILED, found[1].failure_reason)
+            return True
+
+    async with giving_up(given_up, counts=lambda error: not _passes(error)):
+        await _take_pages(id, call)
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, Problem) and error.code in _PASSING
 
 
 async def _take_pages(id: UUID, call: Call) -> None:
@@ -125,7 +130,7 @@ async def _take_pages(id: UUID, call: Call) -> None:
         try:
             candidates, following = await _page(asked, segment_id, token)
         except Problem as problem:
-            if problem.code in _PASSING and datetime.now(UTC) < since + _PATIENCE:
+            if _passes(problem) and datetime.now(UTC) < since + _PATIENCE:
                 raise
             anew = problem.reason == "PAGE_TOKEN_MISMATCH" and token != ""
             async with call.database.transaction(call.who, origin="job") as tx:
