@@ -20,6 +20,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chassis.filters import And, Comparison, Literal, Node, Not, Op, Or, invalid
+from chassis.months import months_later
 
 HOME = "Asia/Shanghai"
 """Where they live who have not said it."""
@@ -70,19 +71,19 @@ class Moment:
     unit: str = ""
 
     def days(self, today: date) -> tuple[date, date]:
-        """The first day, and the first day behind. Raises OverflowError beyond the calendar."""
+        """The first day, and the first day behind. Raises OverflowError or ValueError beyond the calendar."""
         months = {"month": 1, "quarter": 3, "year": 12}.get(self.word, 0)
         first = _first(self.word, today)
         if self.unit in _MONTHS:
-            first = months_later(first, self.by * _MONTHS[self.unit])
+            first = _moved(first, self.by * _MONTHS[self.unit])
         elif self.unit:
             first += timedelta(days=self.by * _DAYS[self.unit])
         if months:
-            return first, months_later(first, months)
+            return first, _moved(first, months)
         return first, first + timedelta(days=7 if self.word == "week" else 1)
 
     def instant(self, clock: Clock) -> datetime:
-        """The one instant that `now` and what moves it stand for. Raises OverflowError beyond the calendar."""
+        """The one instant that `now` and what moves it stand for. Raises OverflowError or ValueError beyond the calendar."""
         if self.unit in ("", "h"):
             return clock.now + timedelta(hours=self.by)
         there = clock.now.astimezone(clock.zone)
@@ -104,13 +105,11 @@ def _first(word: str, today: date) -> date:
             return today
 
 
-def months_later(day: date, months: int) -> date:
-    """The same day so many months later, or the last one of a month that is too short. Raises OverflowError."""
-    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
-    if not 1 <= year <= 9998:
-        raise OverflowError(year)
-    behind = date(year + month // 11, (month + 1) % 12 + 1, 1)
-    return date(year, month + 1, min(day.day, (behind - timedelta(days=1)).day))
+def _moved(day: date, months: int) -> date:
+    later = months_later(day, months)
+    if later.year > 9998:  # the day behind must be one, too
+        raise OverflowError(later)
+    return later
 
 
 def moment(literal: Literal) -> Moment | None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from chassis.errors import Invalid
 from chassis.fields import Field, Kind, at_hand, predicate
 from chassis.filters import Literal, parse, written
-from chassis.moments import Clock, clock_in, moment, months_later, names_moments, settled
+from chassis.moments import Clock, clock_in, moment, names_moments, settled
+from chassis.months import months_later
 
 FIELDS = {
     "at": Field("at", Kind.TIMESTAMP, nullable=True),

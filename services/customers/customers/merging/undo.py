@@ -40,7 +40,6 @@ from customers.points.joining import part_cards
 from customers.profile import CUSTOMER_WAYS, changed_names
 from customers.relation import CustomerRelation
 from customers.value.review import outdate
-from customers.value.shown import show
 from customers.value.worth import forget_worthless, revalue
 
 _ORDER_BACK = text(
@@ -158,7 +157,6 @@ async def _facts_back(tx: Transaction, survivor: Customer, kept: Mapping[str, An
     for id in (survivor.id, *sorted(former)):
         await revalue(tx, id)
         await forget_worthless(tx, id)
-    await show(tx, [survivor.id, *former])
 
 
 async def _undo_contacts(tx: Transaction, merge: Merge) -> None:

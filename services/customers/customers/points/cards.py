@@ -17,10 +17,10 @@ from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.months import months_later
 from chassis.records import EPOCH, Owned
 from customers.customer import Customer, get_with_customer
 from customers.errors import CardAlreadyBlocked, CardNotActive, CardNotBlocked
-from customers.months import months_later
 from customers.points.programme import Programme, level_for, levels_of, programme_for
 
 ACTIVE, BLOCKED, EXPIRED = "ACTIVE", "BLOCKED", "EXPIRED"

@@ -17,10 +17,10 @@ from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.money import Money
+from chassis.months import months_later
 from chassis.only import only_locked
 from chassis.records import Record
 from customers.errors import LevelInUse
-from customers.months import months_later
 
 _NAMES = UUID("6f1c5d0e-0a52-4f0b-9b0e-6a3f6f0f7d11")
 AFTER_DELIVERY, AT_PLACING, AT_PAYMENT = "AFTER_DELIVERY", "AT_PLACING", "AT_PAYMENT"

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.events.event import Envelope
-from customers.months import month_of
+from chassis.months import month_of
 
 
 @dataclass(frozen=True, kw_only=True)

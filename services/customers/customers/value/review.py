@@ -21,9 +21,9 @@ from typing import Any
 from sqlalchemy import text
 
 from chassis.database import Database, Transaction
+from chassis.months import month_of, months_later
 from chassis.principal import Principal
-from customers.months import month_of, months_later
-from customers.value.satisfaction import counts_from
+from customers.value.satisfaction import INDEX, counts_from
 from customers.value.shown import show_all
 
 REVIEW = "value review"
@@ -83,13 +83,13 @@ WITH orders AS (
         'total_revenue', coalesce(revenue, 0), 'potential', coalesce(potential, 0)) ORDER BY currency) AS amounts
     FROM orders FULL JOIN hoped USING (customer_id, currency) GROUP BY customer_id
 ), content AS (
-    SELECT customer_id, round((avg(rating) - 1) * 25, 1) AS satisfaction, count(*) AS ratings FROM customer_ratings
+    SELECT customer_id, {index} AS satisfaction, count(*) AS ratings FROM customer_ratings
     WHERE rated_on >= :since AND rated_on < :next AND customer_id IS NOT NULL GROUP BY customer_id
 ), everybody AS (
     SELECT customer_id FROM buyers UNION SELECT customer_id FROM customer_opportunities WHERE month <= :month
     UNION SELECT customer_id FROM customer_ratings WHERE rated_on < :next AND customer_id IS NOT NULL
 )
-"""
+""".replace("{index}", INDEX)
 # Composed of the text above.
 _MONTH = text(
     _SCORED

@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.events.event import Envelope
-from customers.months import month_of, months_later
+from chassis.months import month_of, months_later
 
 MONTHS = 12
 """How many months are looked at, the present one among them."""
@@ -47,11 +47,8 @@ _KEEP = text(
 )
 _CUSTOMER_OF = text("SELECT customer_id FROM customer_ratings WHERE id = :id AND customer_id IS NOT NULL")
 _DAY_OF = text("SELECT rated_on FROM customer_ratings WHERE id = :id")
-_DERIVE = text(
-    "UPDATE customer_values v SET satisfaction = r.index, ratings = r.many FROM ("
-    "SELECT round((avg(rating) - 1) * 25, 1) AS index, count(*) AS many FROM customer_ratings"
-    " WHERE customer_id = :customer AND rated_on >= :since) r WHERE v.customer_id = :customer"
-)
+INDEX = "round((avg(rating) - 1) * 25, 1)"
+"""The index in SQL, of the rows of `customer_ratings` at hand."""
 
 
 def counts_from(day: date) -> date:
@@ -78,9 +75,3 @@ async def keep_rating(tx: Transaction, fact: RatingFact, envelope: Envelope) -> 
     before = await customers_of_rating(tx, fact.id)
     await tx.session.execute(_KEEP, told)
     return before if fact.customer_id is None else {fact.customer_id, *before}
-
-
-async def derive_satisfaction(tx: Transaction, customer_id: UUID) -> None:
-    """Derives the index of a customer whose value is held."""
-    since = counts_from(tx.now.date())
-    await tx.session.execute(_DERIVE, {"customer": customer_id, "since": since})

@@ -14,7 +14,7 @@ from chassis.database import Transaction
 from chassis.events.event import Envelope
 from customers.customer import Customer
 from customers.value.arrears import all_owe_anew, owe_anew
-from customers.value.satisfaction import derive_satisfaction
+from customers.value.satisfaction import INDEX, counts_from
 from customers.value.shown import hold_customers, show
 
 # Locks the row even when it stays as it is. Whoever waits here for another who values the same customer counts after that one has
@@ -23,10 +23,12 @@ _HOLD = text(
     "INSERT INTO customer_values AS t (tenant_id, customer_id, order_count) VALUES (:tenant, :customer, 0)"
     " ON CONFLICT (tenant_id, customer_id) DO UPDATE SET order_count = t.order_count WHERE false"
 )
+# Composed of a constant.
 _COUNT = text(
-    "UPDATE customer_values v SET order_count = o.orders, last_order_date = o.latest"
+    "UPDATE customer_values v SET order_count = o.orders, last_order_date = o.latest, satisfaction = r.index, ratings = r.many"  # noqa: S608 (a constant)
     " FROM (SELECT count(*) AS orders, max(order_date) AS latest FROM customer_orders WHERE customer_id = :customer"
-    " AND NOT cancelled) o WHERE v.customer_id = :customer"
+    f" AND NOT cancelled) o, (SELECT {INDEX} AS index, count(*) AS many FROM customer_ratings"
+    " WHERE customer_id = :customer AND rated_on >= :since) r WHERE v.customer_id = :customer"
 )
 _FORGET = text("DELETE FROM customer_amounts WHERE customer_id = :customer")
 _SUM = text(
@@ -59,11 +61,10 @@ async def revalue(tx: Transaction, customer_id: UUID) -> None:
     """Derives the customer's value anew; a customer nobody knows is nobody's fault."""
     whose = {"tenant": tx.who.tenant_id, "customer": customer_id}
     await hold_customers(tx, [customer_id])
-    for statement in (_HOLD, _COUNT):
-        await tx.session.execute(statement, whose)
+    await tx.session.execute(_HOLD, whose)
+    await tx.session.execute(_COUNT, {**whose, "since": counts_from(tx.now.date())})
     await tx.session.execute(_FORGET, whose)
     await tx.session.execute(_SUM, whose)
-    await derive_satisfaction(tx, customer_id)
     await show(tx, [customer_id])
     await owe_anew(tx, customer_id)
 
@@ -71,6 +72,7 @@ async def revalue(tx: Transaction, customer_id: UUID) -> None:
 async def forget_worthless(tx: Transaction, customer_id: UUID) -> None:
     """Removes the value of a customer of whom no order, no opportunity and no rating is known."""
     await tx.session.execute(_NOTHING, {"customer": customer_id})
+    await show(tx, [customer_id])
 
 
 _HELD = text(
