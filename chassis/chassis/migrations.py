@@ -1,12 +1,13 @@
 """Alembic, the same for every service, run over asyncpg as the role that owns the tables.
 
 A migration that changes tables already in use builds indexes concurrently, which no transaction can hold:
-`with op.get_context().autocommit_block(): op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS …")`.
+`with op.get_context().autocommit_block(): build_index("leads_name", "leads (tenant_id, name)")` (`chassis.schema`).
 """
 
 import asyncio
 import io
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic.config import Config
@@ -21,6 +22,8 @@ __all__ = ["migrate", "migrate_async", "rendered"]
 _LOCK = text("SELECT pg_try_advisory_lock(1801810293)")
 _PATIENCE = "SET lock_timeout = '5s'"
 """Nobody who serves waits longer than this behind a migration that cannot have its lock."""
+_ONE = Lock()
+"""Alembic keeps the migration in work in globals of the process."""
 _LOOK = 0.1
 """Seconds between two attempts at the lock. Waiting inside a statement would hold up whoever builds an index concurrently."""
 
@@ -64,8 +67,9 @@ async def _alone(connection: AsyncConnection) -> None:
 
 
 def migrate(url: str, folder: Path) -> None:
-    """The same, from the command line."""
-    asyncio.run(migrate_async(url, folder))
+    """The same, outside of a loop, and from any thread."""
+    with _ONE:
+        asyncio.run(migrate_async(url, folder))
 
 
 def rendered(folder: Path, owner: str) -> dict[str, str]:

@@ -78,23 +78,23 @@ def sample_search(*tables: str) -> None:
     """
     with op.get_context().autocommit_block():
         for table in tables:
-            drop_unfinished(f"{table}_sample")
-            op.execute(
-                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {table}_sample ON {table} USING gin (search)"
-                f" WITH (fastupdate = off) WHERE deleted_at IS NULL AND {_IN_SAMPLE}"
+            where = f"deleted_at IS NULL AND {_IN_SAMPLE}"
+            build_index(
+                f"{table}_sample", f"{table} USING gin (search) WITH (fastupdate = off) WHERE {where}"
             )
     for table in tables:
         _bounded_search_function(table)
 
 
-def drop_unfinished(index: str) -> None:
-    """Drops an index whose building was broken off: it would count as made, and nothing would ever read it. Outside of a
-    transaction."""
-    if op.get_context().as_sql:
-        return
-    broken = text("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid")
-    if op.get_bind().execute(broken, {"name": index}).first() is not None:
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+def build_index(index: str, on: str, *, unique: bool = False) -> None:
+    """Builds an index of a table in use, outside of a transaction; it may be repeated. One whose building was broken off is begun
+    anew: it would count as made, and nothing would ever read it."""
+    if not op.get_context().as_sql:
+        broken = text("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid")
+        if op.get_bind().execute(broken, {"name": index}).first() is not None:
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+    # Composed of what a migration says.
+    op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {index} ON {on}")
 
 
 def widen_search(table: str) -> None:

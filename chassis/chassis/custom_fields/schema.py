@@ -7,7 +7,7 @@ from uuid import UUID
 from alembic import op
 from sqlalchemy import text
 
-from chassis.schema import TENANT, drop_unfinished, owner_role, protect
+from chassis.schema import TENANT, build_index, owner_role, protect
 
 
 def install_custom_fields(*tables: str) -> None:
@@ -61,11 +61,7 @@ def order_values(*tables: str) -> None:
         for table in (*tables, "custom_values"):
             # Composed of tables' names from a migration.
             op.execute(f"DROP POLICY widening ON {table}")
-        drop_unfinished("custom_values_made")
-        op.execute(
-            "CREATE INDEX CONCURRENTLY IF NOT EXISTS custom_values_made ON custom_values"
-            " (tenant_id, field_id, value, created_at, record_id)"
-        )
+        build_index("custom_values_made", "custom_values (tenant_id, field_id, value, created_at, record_id)")
 
 
 AT_ONCE = 1000

@@ -7,7 +7,7 @@ each night.
 
 from alembic import op
 
-from chassis.schema import protect
+from chassis.schema import build_index, protect
 
 revision = "0030"
 down_revision = "0029"
@@ -52,9 +52,8 @@ def upgrade() -> None:
     )
     with op.get_context().autocommit_block():
         for column in _SORTED:
-            op.execute(
-                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS customers_{column} ON customers (tenant_id, {column}, id)"
-                " WHERE deleted_at IS NULL"
+            build_index(
+                f"customers_{column}", f"customers (tenant_id, {column}, id) WHERE deleted_at IS NULL"
             )
 
 

@@ -3,7 +3,7 @@ others say so."""
 
 from alembic import op
 
-from chassis.schema import owner_role
+from chassis.schema import build_index, owner_role
 
 revision = "0035"
 down_revision = "0034"
@@ -33,15 +33,13 @@ def upgrade() -> None:
             updated_by, '', 'service', '' FROM mended""",  # noqa: S608 (constants)
         "DROP POLICY mending ON contacts",
         "DROP POLICY mending ON history",
-        # One that was begun and not finished would count as made.
-        "DROP INDEX CONCURRENTLY IF EXISTS contacts_one_primary",
-        "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS contacts_one_primary ON contacts (tenant_id, customer_id)"
-        ' WHERE "primary" AND deleted_at IS NULL',
     ]
     # Each by itself: a policy locks the whole table, and nobody is to wait for the contacts that are looked through.
     with op.get_context().autocommit_block():
         for statement in statements:
             op.execute(statement)
+        marked = 'contacts (tenant_id, customer_id) WHERE "primary" AND deleted_at IS NULL'
+        build_index("contacts_one_primary", marked, unique=True)
 
 
 def downgrade() -> None:

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from chassis.schema import build_index
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -17,10 +19,7 @@ def upgrade() -> None:
             ADD COLUMN IF NOT EXISTS rate_time timestamptz"""
     )
     with op.get_context().autocommit_block():
-        op.execute(
-            "CREATE INDEX CONCURRENTLY IF NOT EXISTS tickets_rate_time ON tickets (tenant_id, rate_time, id)"
-            " WHERE deleted_at IS NULL"
-        )
+        build_index("tickets_rate_time", "tickets (tenant_id, rate_time, id) WHERE deleted_at IS NULL")
     op.execute(
         "ALTER TABLE tickets ADD CONSTRAINT tickets_rated CHECK ((rating IS NULL) = (rate_time IS NULL)"
         " AND rating BETWEEN 1 AND 5) NOT VALID"
