@@ -1,7 +1,6 @@
 """Tenants are kept apart by the database itself: read from the catalog of a freshly migrated database of each service."""
 
 import asyncio
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -142,14 +141,6 @@ def _functions(functions: list[Any], owner: str) -> Iterator[str]:
             yield f"the function {one['name']} runs as {one['owner']} for everybody: REVOKE ALL … FROM PUBLIC"
 
 
-def migrations(member: Member) -> Path:
-    """The folder of a service's migrations. Raises LookupError when the service is not installed."""
-    spec = importlib.util.find_spec(member.module)
-    if spec is None or not spec.submodule_search_locations:
-        raise LookupError(f"{member.module} is not installed")
-    return Path(spec.submodule_search_locations[0]) / "migrations"
-
-
 async def migrated(server: str, secret: str, member: Member, database: str | None = None) -> str:
     """Makes and migrates that service's database on a server; its administrator's address."""
     connection = await asyncpg.connect(server)
@@ -159,7 +150,7 @@ async def migrated(server: str, secret: str, member: Member, database: str | Non
     finally:
         await connection.close()
     name = database or f"kehu_{member.domain}"
-    await migrate_async(databases.urls_of(server, member.domain, secret, name).owner, migrations(member))
+    await migrate_async(databases.urls_of(server, member.domain, secret, name).owner, member.migrations)
     return server.rpartition("/")[0] + f"/{name}"
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from chassis.migrations import rendered
-from checks.databases import migrations
 from kehu_local.composition import MEMBERS
 from kehu_local.databases import roles
 
@@ -29,7 +28,7 @@ def faults() -> Iterator[str]:
     """What is dangerous in the migrations of all services."""
     for member in MEMBERS:
         owner, _, _ = roles(member.domain)
-        for revision, sql in rendered(migrations(member), owner).items():
+        for revision, sql in rendered(member.migrations, owner).items():
             for fault in dangers(sql):
                 yield f"migration {revision} of {member.domain}: {fault}"
 

@@ -10,7 +10,7 @@ import pytest
 
 from chassis.migrations import migrate_async
 from chassis.testing import DatabaseUrls
-from checks import databases, migrations, personal
+from checks import databases, personal
 from kehu_local.composition import members
 
 LEADS = members(["leads"])[-1]
@@ -25,7 +25,7 @@ _SOUND = f"CREATE TABLE planted ({_HELD}, lead_id uuid, name text); {_FORCED} {_
 def database(postgres_url: str, service_database: Callable[[str], DatabaseUrls]) -> Iterator[tuple[str, str]]:
     """Addresses of a migrated database of leads, as its owner and as an administrator."""
     urls = service_database("leads")
-    asyncio.run(migrate_async(urls.owner, migrations.migrations(LEADS)))
+    asyncio.run(migrate_async(urls.owner, LEADS.migrations))
     path = urlsplit(urls.owner).path
     yield urls.owner, urlunsplit(urlsplit(postgres_url)._replace(path=path))
 

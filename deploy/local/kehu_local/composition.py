@@ -1,7 +1,9 @@
 """What the suite is made of. A company that does not run a service leaves it out with `--services`, or deletes its line."""
 
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 GATEWAY = "gateway"
 OPERATOR = "operator"
@@ -23,6 +25,14 @@ class Member:
     def stream(self) -> str:
         """The broker's stream of its events."""
         return self.domain.upper()
+
+    @property
+    def migrations(self) -> Path:
+        """The folder of its migrations. Raises LookupError when it is not installed."""
+        spec = importlib.util.find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise LookupError(f"{self.module} is not installed")
+        return Path(spec.submodule_search_locations[0]) / "migrations"
 
 
 MEMBERS = (

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, TextIO
 from urllib.parse import urlsplit, urlunsplit
 
@@ -39,8 +38,6 @@ Via = Callable[[str, str, str], str]
 domains or the gateway; `peer` may be `NATS` or `PostgreSQL`, too."""
 AT_ONCE = 4
 """Services that are brought up side by side: more would only wait for the processor."""
-_MIGRATING = Lock()
-"""Alembic keeps the migration in work in globals of the process."""
 
 
 @dataclass(frozen=True)
@@ -360,12 +357,8 @@ def _migrate(member: Member, owner_url: str) -> None:
 
     Raises StartFailed.
     """
-    found = importlib.util.find_spec(member.module)
-    if found is None or found.origin is None:
-        raise StartFailed(f"The service {member.domain} is not installed.")
     try:
-        with _MIGRATING:
-            migrate(owner_url, Path(found.origin).parent / "migrations")
+        migrate(owner_url, member.migrations)
     except Exception as error:
         raise StartFailed(
             f"The database of {member.domain} cannot be brought to the newest version: {error}"
