@@ -130,16 +130,28 @@ class Exporter:
         return frozenset(target.field for target in self.importer.targets) if self.importer else frozenset()
 
 
-def seen_names(right: str, sql: str, shares: Shares | None = None) -> Names:
-    """The names of records of one kind, as far as the caller may see them. `sql` reads id and name of those `$1` from a table
-    `t`, and ends before the rule of visibility."""
+def seen_names(table: str, name: str = "name", shares: Shares | None = None) -> Names:
+    """The names of records of that table, as far as the caller may see them by the right of the same name."""
 
     async def find(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
-        rule, reach = visible_text(call.who, right, Act.READ, "owner_id", "team_id", first=2, shares=shares)
-        rows = await call.database.read(call.who, sql + rule, list(ids), *reach)
+        rule, reach = visible_text(call.who, table, Act.READ, "owner_id", "team_id", first=2, shares=shares)
+        # Composed of names of the service's own and of the rule, which has places for its values.
+        sql = f"SELECT t.id, t.{name} AS name FROM {table} t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND {rule}"  # noqa: S608 (the same)
+        rows = await call.database.read(call.who, sql, list(ids), *reach)
         return {row["id"]: row["name"] for row in rows}
 
     return find
+
+
+def under(parents: Listing, listing: Listing, field: str) -> Rows:
+    """How what belongs to one record is read: by `field` of its list, and by whoever finds the record in its own."""
+
+    async def rows(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
+        parent = await parents.get(call, request.parent_id, "parentId")
+        async for some in listing.all(call, request, {field: parent["id"]}, only=chosen(request)):
+            yield some
+
+    return rows
 
 
 def chosen(request: pb.CreateExportRequest) -> list[UUID]:

@@ -64,11 +64,7 @@ _RELATIONS = {
 }  # fmt: skip
 
 
-_names = seen_names(
-    "customers",
-    "SELECT t.id, t.display_name AS name FROM customers t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND ",
-    shares=SHARES,
-)
+_names = seen_names("customers", "display_name", shares=SHARES)
 
 
 def _known(number: int) -> int | None:

@@ -6,8 +6,7 @@ from typing import Any
 from kehu.exports.v1 import exports_pb2 as pb
 
 from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Choice, Column, Derived, Listed, Reference
-from chassis.exports.rpc import Exporter, Exports, chosen
-from chassis.listing import Listing
+from chassis.exports.rpc import Exporter, Exports, chosen, under
 from chassis.rpc import Call
 from leads.imports import LEADS as IMPORTER
 from leads.rpc.absences import ABSENCES
@@ -36,17 +35,6 @@ def _utm(key: str) -> Callable[[Mapping[str, str]], str | None]:
 
 def _answers(answers: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"{one['question']}: {one['answer']}" for one in answers)
-
-
-def _of_lead(listing: Listing) -> Any:
-    """How what belongs to one lead is read, which whoever sees the lead sees."""
-
-    async def rows(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
-        lead = await LEADS.get(call, request.parent_id, "parentId")
-        async for some in listing.all(call, request, {"leadId": lead["id"]}, only=chosen(request)):
-            yield some
-
-    return rows
 
 
 def _pool(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
@@ -132,7 +120,7 @@ EXPORTS = Exports(
         kind="lead_capture",
         right="leads",
         of="lead",
-        rows=_of_lead(CAPTURES),
+        rows=under(LEADS, CAPTURES, "leadId"),
     ),
     Exporter(
         TOUCHES,
@@ -152,7 +140,7 @@ EXPORTS = Exports(
         kind="lead_touch",
         right="leads",
         of="lead",
-        rows=_of_lead(TOUCHES),
+        rows=under(LEADS, TOUCHES, "leadId"),
     ),
     Exporter(
         ABSENCES,

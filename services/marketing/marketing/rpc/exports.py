@@ -31,10 +31,7 @@ _MEMBERS = {
 _FORMS = {"OPEN": ("Open", "开放"), "CLOSED": ("Closed", "已关闭")}
 
 
-_campaigns = seen_names(
-    "campaigns",
-    "SELECT t.id, t.name FROM campaigns t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND ",
-)
+_campaigns = seen_names("campaigns")
 
 
 async def _with_results(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:

@@ -33,10 +33,7 @@ _DOINGS = {
 }
 
 
-_opportunities = seen_names(
-    "opportunities",
-    "SELECT t.id, t.name FROM opportunities t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND ",
-)
+_opportunities = seen_names("opportunities")
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,7 @@
 """Tickets as files, and what was said about one."""
 
-from collections.abc import AsyncGenerator
-from typing import Any
-
-from kehu.exports.v1 import exports_pb2 as pb
-
 from chassis.exports.columns import CREATE_TIME, RECORD_ID, Choice, Column, Reference
-from chassis.exports.rpc import Exporter, Exports, chosen
-from chassis.rpc import Call
+from chassis.exports.rpc import Exporter, Exports, under
 from service_desk.rpc.tickets import COMMENTS, RIGHT, TICKETS
 
 _STATUSES = {
@@ -27,12 +21,6 @@ _CHANNELS = {
 _SAID = {
     "REPLY": ("Reply", "回复"), "CUSTOMER_MESSAGE": ("Customer's message", "客户消息"), "NOTE": ("Note", "内部备注"),
 }  # fmt: skip
-
-
-async def _comments(call: Call, request: pb.CreateExportRequest) -> AsyncGenerator[list[Any]]:
-    ticket = await TICKETS.get(call, request.parent_id, "parentId")
-    async for rows in COMMENTS.all(call, request, {"ticketId": ticket["id"]}, only=chosen(request)):
-        yield rows
 
 
 EXPORTS = Exports(
@@ -84,6 +72,6 @@ EXPORTS = Exports(
         kind="ticket_comment",
         right=RIGHT,
         of="ticket",
-        rows=_comments,
+        rows=under(TICKETS, COMMENTS, "ticketId"),
     ),
 )
