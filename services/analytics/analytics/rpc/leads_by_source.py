@@ -1,6 +1,7 @@
 """Where leads come from, and what has become of them."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from kehu.analytics.v1 import report_service_pb2 as pb
@@ -10,21 +11,24 @@ from analytics.rpc.face import face, moments_of, put_as_of, put_money
 from analytics.scope import Scope
 from chassis.rpc import Call
 
-COUNTS = (
+_COUNTS = (
     "lead_count", "contacted_count", "qualified_count", "converted_count", "disqualified_count", "won_opportunity_count",
 )  # fmt: skip
-# One statement, so that leads and what was won with them are of one moment.
-_STATEMENT = """
-WITH picked AS (SELECT t.id, t.source, t.status, t.contacted, t.qualified FROM leads t WHERE {leads}),
-won AS (
+# A report is one statement, so that leads and what was won with them are of one moment: rows of leads, which are counted, and
+# rows of what was won, by currency.
+_WON = """won AS (
     SELECT t.origin_lead_id, t.currency, t.amount FROM opportunities t
     WHERE {reach} AND t.status = 'OPPORTUNITY_STATUS_WON' AND t.origin_lead_id IS NOT NULL
-)
-SELECT source, '' AS currency, count(*) AS lead_count, count(*) FILTER (WHERE contacted) AS contacted_count,
+)"""
+_COUNTED = """count(*) AS lead_count, count(*) FILTER (WHERE contacted) AS contacted_count,
     count(*) FILTER (WHERE qualified) AS qualified_count,
     count(*) FILTER (WHERE status = 'LEAD_STATUS_CONVERTED') AS converted_count,
     count(*) FILTER (WHERE status = 'LEAD_STATUS_DISQUALIFIED') AS disqualified_count,
-    0 AS won_opportunity_count, NULL::numeric AS won_amount
+    0 AS won_opportunity_count, NULL::numeric AS won_amount"""
+_STATEMENT = """
+WITH picked AS (SELECT t.id, t.source, t.status, t.contacted, t.qualified FROM leads t WHERE {leads}),
+{won}
+SELECT source, '' AS currency, {counted}
 FROM picked GROUP BY source
 UNION ALL
 SELECT picked.source, won.currency, 0, 0, 0, 0, 0, count(*), sum(won.amount)
@@ -43,16 +47,8 @@ async def get_leads_by_source(request: pb.GetLeadsBySourceRequest, call: Call) -
     ])  # fmt: skip
     answer = pb.LeadsBySource()
     await put_as_of(answer, call, "leads", "sales")
-    rows = await call.database.read(
-        call.who, _STATEMENT.replace("{leads}", leads).replace("{reach}", scope.reach), *scope.values
-    )
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    amounts: defaultdict[str, Amounts] = defaultdict(Amounts)
-    for row in rows:
-        for source in (row["source"], ""):  # the empty source is all together
-            for name in COUNTS:
-                counts[source][name] += row[name]
-            amounts[source].add(row["won_amount"], row["currency"])
+    rows = await call.database.read(call.who, statement(_STATEMENT, leads, scope), *scope.values)
+    counts, amounts = tally(rows, "source", "")  # the empty source is all together
     answer.total.CopyFrom(_row("", counts[""], amounts[""]))
     for source in sorted(counts, key=lambda source: (-counts[source]["lead_count"], source)):
         if source:
@@ -60,9 +56,29 @@ async def get_leads_by_source(request: pb.GetLeadsBySourceRequest, call: Call) -
     return answer
 
 
+def statement(text: str, leads: str, scope: Scope) -> str:
+    """A statement of such a report, with the condition of the leads and the rows that the caller sees."""
+    text = text.replace("{won}", _WON).replace("{counted}", _COUNTED)
+    return text.replace("{leads}", leads).replace("{reach}", scope.reach)
+
+
+def tally(
+    rows: Iterable[Any], key: str, total: Any
+) -> tuple[defaultdict[Any, Counter[str]], defaultdict[Any, Amounts]]:
+    """Counts and amounts by the column `key`, and of all together at `total`."""
+    counts: defaultdict[Any, Counter[str]] = defaultdict(Counter)
+    amounts: defaultdict[Any, Amounts] = defaultdict(Amounts)
+    for row in rows:
+        for where in (row[key], total):
+            for name in _COUNTS:
+                counts[where][name] += row[name]
+            amounts[where].add(row["won_amount"], row["currency"])
+    return counts, amounts
+
+
 def put_counts(row: Any, counts: Counter[str], amounts: Amounts) -> None:
     """How many leads there are and what has become of them."""
-    for name in COUNTS:
+    for name in _COUNTS:
         setattr(row, name, counts[name])
     row.open_count = counts["lead_count"] - counts["converted_count"] - counts["disqualified_count"]
     row.conversion_percent = percent(counts["converted_count"], counts["lead_count"])

@@ -1,12 +1,9 @@
 """Which links and campaigns bring leads, and what has become of those."""
 
-from collections import Counter, defaultdict
-
 from kehu.analytics.v1 import report_service_pb2 as pb
 
-from analytics.figures import Amounts
 from analytics.rpc.face import face, moments_of, put_as_of
-from analytics.rpc.leads_by_source import COUNTS, put_counts
+from analytics.rpc.leads_by_source import put_counts, statement, tally
 from analytics.scope import Scope
 from chassis.errors import Invalid
 from chassis.rpc import Call
@@ -27,16 +24,9 @@ ranked AS (
     FROM picked GROUP BY utm_source, utm_medium, utm_campaign
 ),
 placed AS (SELECT p.*, r.place FROM picked p JOIN ranked r USING (utm_source, utm_medium, utm_campaign)),
-won AS (
-    SELECT t.origin_lead_id, t.currency, t.amount FROM opportunities t
-    WHERE {reach} AND t.status = 'OPPORTUNITY_STATUS_WON' AND t.origin_lead_id IS NOT NULL
-)
+{won}
 SELECT place, min(utm_source) AS utm_source, min(utm_medium) AS utm_medium, min(utm_campaign) AS utm_campaign, '' AS currency,
-    count(*) AS lead_count, count(*) FILTER (WHERE contacted) AS contacted_count,
-    count(*) FILTER (WHERE qualified) AS qualified_count,
-    count(*) FILTER (WHERE status = 'LEAD_STATUS_CONVERTED') AS converted_count,
-    count(*) FILTER (WHERE status = 'LEAD_STATUS_DISQUALIFIED') AS disqualified_count,
-    0 AS won_opportunity_count, NULL::numeric AS won_amount
+    {counted}
 FROM placed GROUP BY place
 UNION ALL
 SELECT place, '', '', '', won.currency, 0, 0, 0, 0, 0, count(*), sum(won.amount)
@@ -60,26 +50,14 @@ async def get_leads_by_utm(request: pb.GetLeadsByUtmRequest, call: Call) -> pb.L
     by = {_COLUMNS[one] for one in request.by} or set(_COLUMNS.values())
     keys = ", ".join(f"t.{name}" if name in by else f"'' AS {name}" for name in _COLUMNS.values())
     most = request.max_rows or _MOST_ROWS
-    statement = (
-        _STATEMENT.replace("{keys}", keys)
-        .replace("{leads}", leads)
-        .replace("{reach}", scope.reach)
-        .replace("{most}", f"{scope.value(most)}::bigint")
-    )
+    text = _STATEMENT.replace("{keys}", keys).replace("{most}", f"{scope.value(most)}::bigint")
     answer = pb.LeadsByUtm()
     await put_as_of(answer, call, "leads", "sales")
-    rows = await call.database.read(call.who, statement, *scope.values)
-    names: dict[int, dict[str, str]] = {}
-    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    amounts: defaultdict[int, Amounts] = defaultdict(Amounts)
-    for row in rows:
-        place = row["place"]
-        if row["lead_count"]:
-            names[place] = {name: row[name] for name in _COLUMNS.values()}
-        for where in (place, 0):  # at none is all together
-            for name in COUNTS:
-                counts[where][name] += row[name]
-            amounts[where].add(row["won_amount"], row["currency"])
+    rows = await call.database.read(call.who, statement(text, leads, scope), *scope.values)
+    names = {
+        row["place"]: {name: row[name] for name in _COLUMNS.values()} for row in rows if row["lead_count"]
+    }
+    counts, amounts = tally(rows, "place", 0)  # at none is all together
     put_counts(answer.total, counts[0], amounts[0])
     for place in sorted(names):
         if place > most:
