@@ -215,8 +215,14 @@ async def test_a_workbook_is_read_as_a_person_would_type_it() -> None:
     sheet = await read_workbook(workbook())
     assert sheet.sheets == ("线索", "other")
     assert [cell for cell in sheet.header if cell] == ["姓名", "电话", "日期", "金额", "好"]
-    assert [row.number for row in sheet.first] == [4]
-    assert [c for c in sheet.first[0].cells if c] == ["张三", "13800001234", "2024-05-01", "12.5", "true"]
+    assert [row.number for row in unpack(sheet.packed)] == [4]
+    assert [c for c in next(unpack(sheet.packed)).cells if c] == [
+        "张三",
+        "13800001234",
+        "2024-05-01",
+        "12.5",
+        "true",
+    ]
     with pytest.raises(Invalid) as refused:
         await read_workbook(workbook(), "third")
     assert refused.value.violations[0].field == "sheet"
@@ -236,7 +242,7 @@ async def test_a_title_above_the_head_is_none() -> None:
             sheet.write_row(number, 0, cells)
     book.close()
     found = await read_workbook(out.getvalue())
-    assert (found.header, found.total, found.first[0].number) == (["姓名", "电话", "公司"], 1, 4)
+    assert (found.header, found.total, next(unpack(found.packed)).number) == (["姓名", "电话", "公司"], 1, 4)
     assert found.samples == [["张三"], ["1"], ["甲"]]
     assert (await read_workbook(out.getvalue(), "one column")).total == 2
     assert (await read_workbook(out.getvalue(), "two columns")).header == ["姓名"]
@@ -288,7 +294,7 @@ async def test_entities_are_not_expanded() -> None:
     except Invalid as refused:
         assert refused.reason == "FILE_NOT_READABLE"
     else:
-        assert "haha" not in str(sheet.first)
+        assert "haha" not in str([*unpack(sheet.packed)])
 
 
 async def test_broken_workbooks_are_refused() -> None:

@@ -18,7 +18,6 @@ from chassis.database import Database, Transaction
 from chassis.duplicates.sweep import forget_frequent
 from chassis.duplicates.swept import Swept
 from chassis.errors import NotFound, Precondition
-from chassis.ids import new_id
 from chassis.principal import Principal
 from chassis.records import Record
 
@@ -65,17 +64,24 @@ class DuplicatePairNotSetAside(Precondition):
     reason = "DUPLICATE_PAIR_NOT_SET_ASIDE"
 
 
-async def _of(tx: Transaction, kind: str, one: UUID, other: UUID) -> DuplicatePair | None:
-    """The pair of the two, locked."""
+async def _pair(
+    tx: Transaction, kind: str, first: UUID, second: UUID, score: int, reasons: list[str]
+) -> DuplicatePair:
+    """The pair of the two, whose first has the lesser id, locked; a new one when there is none."""
     found = await tx.session.execute(
         select(DuplicatePair)
         .where(
-            col(DuplicatePair.kind) == kind, col(DuplicatePair.first_id) == min(one, other),
-            col(DuplicatePair.second_id) == max(one, other),
+            col(DuplicatePair.kind) == kind, col(DuplicatePair.first_id) == first, col(DuplicatePair.second_id) == second
         )
         .with_for_update()
     )  # fmt: skip
-    return found.scalar_one_or_none()
+    pair = found.scalar_one_or_none()
+    if pair is None:
+        pair = DuplicatePair(
+            kind=kind, first_id=first, second_id=second, first_at=first, second_at=second, score=score, reasons=reasons
+        )  # fmt: skip
+        tx.add(pair)
+    return pair
 
 
 async def _compared(tx: Transaction, swept: Swept, ids: Iterable[UUID]) -> tuple[int, list[str]]:
@@ -90,13 +96,7 @@ async def set_aside(tx: Transaction, swept: Swept, ids: Sequence[UUID]) -> Dupli
     score, reasons = await _compared(tx, swept, ids)
     first, second = sorted(ids)
     await tx.hold(f"duplicate pair {swept.kind} {first} {second}")
-    pair = await _of(tx, swept.kind, first, second)
-    if pair is None:
-        pair = DuplicatePair(
-            id=new_id(), kind=swept.kind, first_id=first, second_id=second, first_at=first, second_at=second,
-            score=score, reasons=reasons,
-        )  # fmt: skip
-        tx.add(pair)
+    pair = await _pair(tx, swept.kind, first, second, score, reasons)
     if pair.state == MERGED:
         raise DuplicatePairMerged("The two were merged: undo the merge first.")
     if pair.state != SET_ASIDE or pair.came_by is not None:
@@ -167,13 +167,7 @@ async def pairs_merged(
     for row in (await tx.session.execute(_ASIDE, {"kind": kind, "ids": list(merged)})).all():
         other = UUID(str(row.other))
         first, second = sorted((survivor, other))
-        pair = await _of(tx, kind, first, second)
-        if pair is None:
-            pair = DuplicatePair(
-                id=new_id(), kind=kind, first_id=first, second_id=second, first_at=first, second_at=second,
-                score=row.score, reasons=list(row.reasons),
-            )  # fmt: skip
-            tx.add(pair)
+        pair = await _pair(tx, kind, first, second, row.score, list(row.reasons))
         if pair.state == OPEN:
             pair.state, pair.set_aside_by, pair.set_aside_at = SET_ASIDE, row.set_aside_by, row.set_aside_at
             pair.came_by, pair.came_from = merge_id, row.id

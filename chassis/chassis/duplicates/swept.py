@@ -8,7 +8,6 @@ as the number of a switchboard, tells nothing and is passed over.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -90,8 +89,8 @@ class Swept:
 
     def seen(self, who: Principal, args: list[object]) -> str:
         """The condition that both records of a pair, where they are now, may be read by that caller."""
-        ids = [f"{self.listing.ids(who, '', None, args)} AND {self.such}" for _ in range(2)]
-        return f"t.first_at IN ({ids[0]}) AND t.second_at IN ({ids[1]})"
+        ids = f"{self.listing.ids(who, '', None, args)} AND {self.such}"
+        return f"t.first_at IN ({ids}) AND t.second_at IN ({ids})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ async def look(
     swept: Swept, database: Database, who: Principal, rows: Sequence[Any]
 ) -> tuple[list[Found], dict[tuple[str, str], None]]:
     """The pairs of which one record is among these rows, and what too many have in common."""
-    by = {row["id"]: _compared_by(swept, row) for row in rows}
+    by = {row["id"]: swept.compared_by(row.__getitem__) for row in rows}
     met = await _by_keys(swept, database, who, by)
     also = await swept.namesakes(database, who, list(by))
     met.pairs |= dict.fromkeys(map(_ordered, also.pairs))
@@ -147,7 +146,7 @@ async def _standing(swept: Swept, database: Database, who: Principal, ids: Itera
     found: dict[UUID, Any] = {}
     for some in _parts(list(dict.fromkeys(ids)), _ROWS):
         for row in await database.read(who, swept.sql(_OTHERS), list(some)):
-            found[row["id"]] = _compared_by(swept, row)
+            found[row["id"]] = swept.compared_by(row.__getitem__)
         await asyncio.sleep(0)
     return found
 
@@ -155,14 +154,6 @@ async def _standing(swept: Swept, database: Database, who: Principal, ids: Itera
 def _parts(all: Sequence[T], most: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(all), most):
         yield all[start : start + most]
-
-
-def _compared_by(swept: Swept, row: Any) -> Any:
-    return swept.compared_by(partial(_column, row))
-
-
-def _column(row: Any, name: str) -> Any:
-    return row[name]
 
 
 def _ordered(two: Two) -> Two:

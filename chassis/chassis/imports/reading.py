@@ -59,8 +59,6 @@ class Sheet:
     """The rows, for `unpack`."""
     samples: list[list[str]]
     """For each column its first different values, at most five."""
-    first: list[Row]
-    """The first twenty rows."""
     encoding: str = ""
     delimiter: str = ""
     sheet: str = ""
@@ -106,7 +104,6 @@ class Packer:
         self._titled = titled
         self.header: list[str] | None = None
         self.total = 0
-        self.first: list[Row] = []
         self.samples: list[list[str]] = []
         self._characters = 0
         self._number = 0
@@ -143,8 +140,6 @@ class Packer:
         if self.total > MOST_ROWS:
             raise unreadable(f"has more than {MOST_ROWS:,} rows: split it")
         cells = [cell.translate(_NUL) for cell in cells]
-        if len(self.first) < 20:
-            self.first.append(Row(self._number, cells))
         if self.total <= 500:
             for sample, cell in zip(self.samples, cells, strict=False):
                 value = texts.line(cell)[:100]
@@ -167,7 +162,7 @@ class Packer:
             raise Invalid("content", "the file has a header and no row below it", reason="FILE_EMPTY")
         self._parts.append(self._zip.flush())
         return Sheet(
-            self.header, self.total, b"".join(self._parts), self.samples, self.first,
+            self.header, self.total, b"".join(self._parts), self.samples,
             encoding, delimiter, sheet, tuple(sheets),
         )  # fmt: skip
 

@@ -75,6 +75,9 @@ class Privacy:
         names = [one.table_name for one in holdings]
         if len({*names, *self.others}) < len(names) + len(self.others):
             raise ValueError("a table is declared twice")
+        named = [kinds for one in holdings for kinds in (*one.about.values(), *one.ties.values())]
+        # The ids of what nobody refers to are not collected, of which there may be many.
+        self._named = {kind for kinds in named for kind in ((kinds,) if isinstance(kinds, str) else kinds)}
 
     async def find(self, tx: Transaction, person: Person) -> list[Found]:
         """The rows that are about the person, at most `MOST` of a kind."""
@@ -113,7 +116,8 @@ class Privacy:
                         )
                 if len(rows) < AT_ONCE:
                     break
-            linked |= await _ids(tx, holding, person, linked, ties=True)
+            if holding.record_type in self._named:
+                linked |= await _ids(tx, holding, person, linked, ties=True)
 
     async def erase(self, tx: Transaction, erasure_id: UUID, person: Person, cursor: str) -> str:
         """Takes the person out of the next part of what is held. Answers with the cursor of the part behind, "" at the end.
@@ -148,7 +152,8 @@ class Privacy:
         """The ids of what the holdings before that one find."""
         linked: dict[str, set[UUID]] = {}
         for holding in self.holdings[:stage]:
-            linked |= await _ids(tx, holding, person, linked, ties=ties)
+            if holding.record_type in self._named:
+                linked |= await _ids(tx, holding, person, linked, ties=ties)
         return linked
 
     async def _marks(self, tx: Transaction, person: Person) -> Marks:

@@ -207,13 +207,13 @@ async def leads_like(
     """The leads that may be the same, the likeliest first, and how many more there are that the caller may not see. `lead` has
     the columns as they would be kept."""
     rows = await database.read(who, _FOUND, lead.id, DISQUALIFIED, lead.email, lead.phone, _searches(lead))
-    apart = await set_apart(database, who, "lead", lead.id, [row["id"] for row in rows])
+    scored = [(other, *likeness(lead, other)) for other in map(Columns, rows)]
+    likely = [one for one in scored if one[1] >= least]
+    apart = await set_apart(database, who, "lead", lead.id, [other.id for other, _, _ in likely])
     found: list[Twin] = []
     hidden = 0
-    for row in rows:
-        other = Columns(row)
-        score, reasons = likeness(lead, other)
-        if score < least or other.id in apart:
+    for other, score, reasons in likely:
+        if other.id in apart:
             continue
         if not covers(other, who, "leads", Act.READ):
             hidden += 1
