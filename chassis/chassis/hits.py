@@ -23,6 +23,9 @@ STRETCH = 5_000
 when hits are rarer than one in a hundred or lie elsewhere in the list."""
 GLANCED = 1_000
 """Records that are looked through for the first page: a millisecond."""
+PROMISING = 4
+"""So many of the first fifth of them are hits, or the others are not looked through: of a word that fills a page from all of
+them, ten are there on the average, and less than four once in a hundred times."""
 ONE_OF_MANY = 4
 """The rank of a hit that does not equal the query, when hits are many."""
 EQUAL = 1
@@ -74,6 +77,20 @@ def source(way: Way, table: str, query: Query, args: list[object], order: str = 
         case _:
             pass
     return f"{found} AS h JOIN {table} AS t ON t.id = h.id{which}"
+
+
+def picked(stretch: str, way: Way, hit: str) -> str:
+    """What stands behind FROM for the hits of a stretch of the list: `stretch` reads records in the list's order, as `t`, and
+    `hit` is the condition on them."""
+    if way is not Way.GLANCE:
+        return f"(SELECT * FROM ({stretch} LIMIT {way.stretch}) AS t WHERE {hit}) AS t"  # noqa: S608 (a stretch and a condition composed of declared columns, fixed words and numbered places)
+    fifth = GLANCED // 5
+    begun = f"SELECT * FROM ({stretch} LIMIT {fifth}) AS t WHERE {hit}"  # noqa: S608 (likewise)
+    others = f"SELECT * FROM ({stretch} LIMIT {GLANCED - fifth} OFFSET {fifth}) AS t WHERE {hit}"  # noqa: S608 (likewise)
+    return (
+        f"(WITH begun AS MATERIALIZED ({begun}) SELECT * FROM begun"  # noqa: S608 (likewise)
+        f" UNION ALL SELECT * FROM ({others}) AS t WHERE (SELECT count(*) FROM begun) >= {PROMISING}) AS t"
+    )
 
 
 def holds(query: Query, args: list[object], but_equal: bool) -> str:

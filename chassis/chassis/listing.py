@@ -494,8 +494,8 @@ class Listing:
             names = ", ".join([f"t.{column}" for column in self.columns] + extra)
             such = " AND ".join(conditions)
             if way.stretch:
-                stretch = f"SELECT t.* FROM {rows} WHERE {such} ORDER BY {part.order} LIMIT {way.stretch}"  # noqa: S608 (declared columns, fixed words, numbered places)
-                rows, such = f"({stretch}) AS t", hit
+                stretch = f"SELECT t.* FROM {rows} WHERE {such} ORDER BY {part.order}"  # noqa: S608 (declared columns, fixed words, numbered places)
+                rows, such = hits.picked(stretch, way, hit), "true"
             sql = self._keep(
                 shape,
                 f"SELECT {names} FROM {rows} WHERE {such} "  # noqa: S608 (declared columns, fixed words, numbered places)
