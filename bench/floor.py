@@ -84,6 +84,10 @@ class Floor:
         """One customer."""
         _json(await self.rows("customers", "SELECT * FROM customers WHERE id = $1", id))
 
+    async def customers(self, ids: Sequence[UUID]) -> None:
+        """Those customers, by their ids."""
+        _json(await self.rows("customers", "SELECT * FROM customers WHERE id = ANY($1)", ids))
+
     async def list(self) -> None:
         """The first 50 customers by name."""
         _json(await self.rows("customers", _LIST))

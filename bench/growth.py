@@ -3,11 +3,14 @@
 import argparse
 import statistics
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import asyncpg
+import orjson
 
 from bench import copied, data
 from bench.client import Connection
@@ -17,6 +20,8 @@ from bench.stand import Stand
 _FULL = 20
 _BATCH = 20_000
 """Customers of one import: it ends before the sign-in does, also on a busy machine."""
+_SAMPLES = 64
+"""Answers of a call whose customers its floor reads."""
 
 Call = Callable[[Connection, int], Awaitable[object]]
 
@@ -67,7 +72,7 @@ def _calls(ids: list[str], full: list[str], last: int) -> dict[str, Call]:
 async def measure(here: Stand, said: argparse.Namespace) -> dict[str, Any]:
     """p50 of each call at each size by one client, and its ratio to the first size. Plans go to `--folder`."""
     sizes = [int(size) for size in str(said.sizes).split(",")]
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Grown]] = {}
     full: list[str] = []
     have = 0
     calls: dict[str, Call] = {}
@@ -95,24 +100,57 @@ async def measure(here: Stand, said: argparse.Namespace) -> dict[str, Any]:
         calls = _calls(ids, full, size)
         for name, call in calls.items():
             here.sign_in()
-            p50 = [await _p50(here, call, said.seconds) for _ in range(said.rounds)]
-            found.setdefault(name, []).append(statistics.median(p50))
-    print(f"\n{'p50, ms':<32}" + "".join(f"{size:>12,}" for size in sizes) + "      last / first")
-    for name, spent in found.items():
-        print(f"{name:<32}" + "".join(f"{p50:>12.2f}" for p50 in spent) + f"{spent[-1] / spent[0]:>14.2f} ×")
+            found.setdefault(name, []).append(await _grown(here, call, said.seconds, said.rounds))
+    _show(sizes, found)
     if said.folder:
         await plans(here, calls, said.folder)
     return {
         "sizes": sizes,
-        "growth": {name: [round(p50, 3) for p50 in spent] for name, spent in found.items()},
+        "growth": {name: [round(one.p50, 3) for one in grown] for name, grown in found.items()},
+        "floors": {
+            name: [one.ratio and round(one.ratio, 2) for one in grown] for name, grown in found.items()
+        },
     }
 
 
-async def _p50(here: Stand, call: Call, seconds: float) -> float:
+@dataclass(frozen=True)
+class Grown:
+    """One call at one size: the median of the rounds' p50 in ms, and of their ratios to the floor's p50, if it has one."""
+
+    p50: float
+    ratio: float | None
+
+
+async def _grown(here: Stand, call: Call, seconds: float, rounds: int) -> Grown:
+    """The call and its floor in turns: the very customers that the answers name, read by their ids, as somebody could who knows
+    the answer beforehand. Calls that answer with other records have no floor, and no ratio."""
     http = here.pool[0]
-    await call(http, 1)
-    spent, _ = await times([lambda n: call(http, n)], seconds)
-    return percentile(spent, 0.5)
+    answers = [_customers(await call(http, n)) for n in range(_SAMPLES)]
+    p50: list[float] = []
+    ratios: list[float] = []
+    for _ in range(rounds):
+        spent, _ = await times([lambda n: call(http, n)], seconds)
+        p50.append(percentile(spent, 0.5))
+        if any(answers):
+            beside, _ = await times([lambda n: here.floor.customers(answers[n % _SAMPLES])], seconds)
+            ratios.append(p50[-1] / percentile(beside, 0.5))
+    return Grown(statistics.median(p50), statistics.median(ratios) if ratios else None)
+
+
+def _customers(answer: object) -> list[UUID]:
+    """The ids of the customers that a list, a search for duplicates or a get answers with."""
+    told: Any = orjson.loads(answer) if isinstance(answer, bytes) else answer
+    found = told.get("customers") or [one["customer"] for one in told.get("duplicates", ())]
+    return [UUID(one["id"]) for one in found or ([told] if "displayName" in told else [])]
+
+
+def _show(sizes: list[int], found: dict[str, list[Grown]]) -> None:
+    head = "".join(f"{size:>12,}" for size in sizes)
+    print(f"\n{'p50, ms':<32}{head}      last / first     times the floor:{head}")
+    for name, grown in found.items():
+        spent = "".join(f"{one.p50:>12.2f}" for one in grown)
+        ratios = "".join(f"{one.ratio:>11.1f}×" if one.ratio else f"{'':>12}" for one in grown)
+        print(f"{name:<32}{spent}{grown[-1].p50 / grown[0].p50:>14.2f} ×{'':>20}{ratios}")
 
 
 async def plans(here: Stand, calls: dict[str, Call], folder: Path) -> None:
