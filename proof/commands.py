@@ -1,7 +1,6 @@
 """What an operator says to a service on its command line."""
 
-import subprocess
-
+from kehu_local.processes import run
 from kehu_local.suite import Suite
 
 
@@ -10,9 +9,4 @@ def said(suite: Suite, domain: str, *arguments: str) -> str:
 
     Raises CalledProcessError when it fails.
     """
-    process = suite.services[domain].process
-    done = subprocess.run(
-        [*process.command, *arguments],
-        env=dict(process.environment), capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    return done.stdout
+    return run(suite.services[domain].process, *arguments)

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import httpx
 import jwt
 
 from kehu_local.suite import Suite
+from proof.commands import said
 from proof.people import Person
 
 MARK = "Ours-7f3c9e"
@@ -133,12 +133,8 @@ def record_for(world: World, service: str, domain: str) -> str:
 
 def founded(suite: Suite, http: httpx.Client, tenant: str) -> Person:
     """The administrator of a new tenant of that name, signed in."""
-    part = suite.services["identity"].process
     asked = ["first-admin", "--tenant", tenant, "--email", f"boss@{tenant}.example", "--keep-password"]
-    done = subprocess.run(
-        [*part.command, *asked], env=part.environment, capture_output=True, text=True, check=True, timeout=60
-    )
-    made = json.loads(done.stdout)
+    made = json.loads(said(suite, "identity", *asked))
     return Person(http, made["tenant"], made["email"], made["password"]).sign_in()
 
 

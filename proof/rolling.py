@@ -21,9 +21,7 @@ LAG = 0.5
 def successor(suite: Suite, part: Part) -> Part:
     """A second process of the same service or of the gateway, at an address of its own; not started yet."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
-    process = replace(
-        part.process, environment={**part.process.environment, "KEHU_LISTEN": address}, _running=None
-    )
+    process = replace(part.process, environment={**part.process.environment, "KEHU_LISTEN": address})
     if part is suite.gateway:
         return Part(part.name, address, process, lambda: ready(f"http://{address}"))
     return Part(part.name, address, process, lambda: serving(address))

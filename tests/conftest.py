@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from kehu_local.suite import Suite, start_suite
+from proof.commands import said
 
 _NUMBERS = itertools.count()
 
@@ -85,17 +85,8 @@ def founded(suite: Suite, http: httpx.Client) -> Callable[[str], Person]:
     """Founds a tenant of that name, so that a test has one of its own; its first administrator, signed in."""
 
     def found(tenant: str) -> Person:
-        part = suite.services["identity"].process
         asked = ["first-admin", "--tenant", tenant, "--email", f"boss@{tenant}.example", "--keep-password"]
-        done = subprocess.run(
-            [*part.command, *asked],
-            env=part.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        made = json.loads(done.stdout)
+        made = json.loads(said(suite, "identity", *asked))
         return Person(http, made["tenant"], made["email"], made["password"]).sign_in()
 
     return found

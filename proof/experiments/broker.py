@@ -78,9 +78,7 @@ def _refusals(suite: Suite, folder: Path) -> list[str]:
                 **part.process.environment, "KEHU_NATS_URL": lax.url, "KEHU_NATS_MONITOR_URL": lax.monitor_url,
                 "KEHU_LISTEN": f"127.0.0.1:{free_ports(1)[0]}",
             }  # fmt: skip
-            one = replace(
-                part.process, environment=environment, log=folder / f"lax-{domain}.log", _running=None
-            )
+            one = replace(part.process, environment=environment, log=folder / f"lax-{domain}.log")
             one.start()
             ended = wait_until(lambda one=one: not one.alive, 15, 0.05) and bool(one.exit_code)
             if ended and "sync_interval: always" in one.log.read_text():

@@ -5,14 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
-_TETHER = Path(__file__).with_name("tether.py")
+from kehu_local.forks import Fork, Forks, Program, tethered
+
 # Linux kills a tethered child when the thread that made it ends, so one thread that lives as long as we do makes them all.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
@@ -70,7 +73,7 @@ class Process:
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     umask: int = 0o022
-    _running: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    _running: "subprocess.Popen[bytes] | Fork | None" = field(default=None, init=False, repr=False)
 
     @property
     def pid(self) -> int:
@@ -94,19 +97,10 @@ class Process:
         if not self.alive:
             self._running = _SPAWNER.submit(self._spawn).result()
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
+    def _spawn(self) -> "subprocess.Popen[bytes] | Fork":
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        tether = (sys.executable, "-I", "-S", str(_TETHER), str(int(self.stop_signal)), self.user or "-")
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [*tether, f"{self.umask:o}", *self.command],
-                env=dict(self.environment),
-                cwd=self.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us, who stop everything in order
-            )
+            return _spawned(self, log.fileno(), log.fileno())
 
     def wait(self, ready: Callable[[], bool], seconds: float = 30.0) -> None:
         """Waits until it is ready to work. Raises StartFailed when it ends before, or takes longer."""
@@ -143,3 +137,49 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, e.g. SIGSTOP and SIGCONT to make it hang and go on."""
         os.kill(self.pid, number)
+
+
+def run(process: Process, *arguments: str, seconds: float = 120.0) -> str:
+    """Runs that program to its end with more arguments, beside the one that may run already; what it printed.
+
+    Raises subprocess.CalledProcessError with what it printed and complained of, and subprocess.TimeoutExpired; it is killed then.
+    """
+    command = [*process.command, *arguments]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        asked = replace(process, command=command)
+        running = _SPAWNER.submit(_spawned, asked, out.fileno(), err.fileno()).result()
+        try:
+            code = running.wait(seconds)
+        finally:
+            running.kill()
+        printed, complained = (_all_of(file) for file in (out, err))
+    if code:
+        raise subprocess.CalledProcessError(code, command, printed, complained)
+    return printed
+
+
+def _all_of(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+_forks: list[Forks] = []
+"""The process that Python's programs are forked from, once one has been asked for; only the spawner knows it."""
+
+
+def _spawned(process: Process, output: int, errors: int) -> "subprocess.Popen[bytes] | Fork":
+    # Forks are for programs of this very Python. Only Linux lets them end with us.
+    if sys.platform == "linux" and process.command[0] == sys.executable and process.user is None:
+        if not _forks or not _forks[-1].alive:
+            _forks[:] = [Forks()]
+        cwd = str(process.cwd or Path.cwd())
+        program = Program(
+            process.command[1:], dict(process.environment), cwd, process.umask, int(process.stop_signal)
+        )
+        return _forks[-1].start(program, output, errors)
+    # Ctrl-C is for us, who stop everything in order: hence a session of its own.
+    return subprocess.Popen(
+        [*tethered(process.stop_signal, process.user, process.umask), *process.command],
+        env=dict(process.environment), cwd=process.cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+        start_new_session=True,
+    )  # fmt: skip

@@ -25,7 +25,7 @@ from kehu_local.databases import DatabaseUrls, make_databases, urls_of
 from kehu_local.keys import Keys, make_keys
 from kehu_local.nats import Nats, admin, erp_name, erp_user, gateway_user, service_user
 from kehu_local.postgres import Postgres
-from kehu_local.processes import Process, StartFailed, free_ports, port_taken
+from kehu_local.processes import Process, StartFailed, free_ports, port_taken, run
 
 DATABASE_URL = "KEHU_DATABASE_URL"
 """A PostgreSQL that stands already, as a role that may make databases and roles. Embedded when unset."""
@@ -367,14 +367,14 @@ def _migrate(member: Member, owner_url: str) -> None:
 
 def command(member: Member, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Runs a service's command to its end; what it printed. Raises StartFailed with what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", member.module, *arguments],
-        env=dict(environment), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
-    )  # fmt: skip
-    if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-        raise StartFailed(f"python -m {member.module} {' '.join(arguments)} failed.\n{said}")
-    return done.stdout
+    program = Process(
+        member.domain, [sys.executable, "-m", member.module], dict(environment), Path(os.devnull)
+    )
+    try:
+        return run(program, *arguments)
+    except subprocess.CalledProcessError as problem:
+        said = "\n".join((problem.stdout + problem.stderr).splitlines()[-25:])
+        raise StartFailed(f"python -m {member.module} {' '.join(arguments)} failed.\n{said}") from None
 
 
 def _first_administrator(

@@ -15,6 +15,14 @@ _NEEDED = warnings
 """execvp asks for this module, when the account may no longer reach the standard library."""
 
 
+def tie(death_signal: int, parent: int) -> None:
+    """This process gets that signal when its parent dies, and ends when it has died already."""
+    if sys.platform == "linux":  # elsewhere a killed supervisor leaves servers to the next start
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal)
+        if os.getppid() != parent:
+            sys.exit("the parent has died meanwhile")
+
+
 def main() -> None:
     """Never returns: the process becomes the command, or ends."""
     death_signal, user, mask, *command = sys.argv[1:]
@@ -26,11 +34,7 @@ def main() -> None:
         os.setgroups([])
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)
-    if sys.platform == "linux":
-        # After the change of user, which would clear it. Elsewhere a killed supervisor leaves servers to the next start.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:
-            sys.exit("the parent has died meanwhile")
+    tie(int(death_signal), parent)  # after the change of user, which would undo it
     os.umask(int(mask, 8))
     os.execvp(command[0], command)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -48,10 +49,13 @@ def test_secrets_are_readable_by_their_user_only(suite: Suite) -> None:
 
 
 def test_a_service_gets_no_more_than_its_own_rights(suite: Suite) -> None:
-    environment = psutil.Process(suite.services["identity"].pid).environ()
+    part = suite.services["identity"]
+    environment = part.process.environment
     assert "KEHU_OWNER_DATABASE_URL" not in environment
     assert "kehu_admin" not in " ".join(environment.values())
     assert environment["KEHU_NATS_USER"] == "identity"
+    # Nor does the process hold what the one was started with that it is forked from.
+    assert not [name for name in psutil.Process(part.pid).environ() if name.startswith("KEHU_")]
 
 
 def test_a_killed_service_comes_back_at_its_address(suite: Suite) -> None:
@@ -126,9 +130,10 @@ def test_the_command_goes_on_with_the_data_and_ends_cleanly(suite: Suite, var: P
         children = psutil.Process(running.pid).children(recursive=True)
         assert len(children) >= 4
 
-        service = next(child for child in children if child.cmdline()[-2:] == ["-m", "identity"])
+        [service] = [child for child in children if _program(child) == "python -m identity"]
         service.kill()
-        assert wait_until(lambda: "identity" in _modules(running.pid) and not service.is_running(), 30)
+        assert wait_until(lambda: "python -m identity" in _programs(running.pid), 30)
+        assert not service.is_running()
 
         children = psutil.Process(running.pid).children(recursive=True)
         os.kill(running.pid, signal.SIGINT)
@@ -169,11 +174,15 @@ def test_children_end_with_a_killed_supervisor(var: Path) -> None:
         assert alive == []
 
 
-def _modules(pid: int) -> set[str]:
+def _programs(pid: int) -> set[str]:
+    """The command lines of its children, and of theirs, that run."""
     found: set[str] = set()
     for child in psutil.Process(pid).children(recursive=True):
-        try:
-            found.add(child.cmdline()[-1])
-        except (psutil.Error, IndexError):
-            continue
+        with suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.add(_program(child))
     return found
+
+
+def _program(process: psutil.Process) -> str:
+    return " ".join(process.cmdline()).strip()
