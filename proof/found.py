@@ -1,9 +1,10 @@
 """What the services and the broker really hold, read past the services."""
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -48,15 +49,42 @@ class LeadFound:
 
 def rows(suite: Suite, domain: str, sql: str, *values: object) -> list[dict[str, Any]]:
     """Rows of that service's database, whatever tenant they belong to."""
+    return _asked.rows(_administrator(suite, domain), sql, *values)
 
-    async def read() -> list[dict[str, Any]]:
-        connection = await asyncpg.connect(_administrator(suite, domain))
-        try:
-            return [dict(row) for row in await connection.fetch(sql, *values)]
-        finally:
-            await connection.close()
 
-    return asyncio.run(read())
+class _Asked:
+    """One connection to each database that was asked, in a thread of its own: what is looked for again and again would else cost
+    the server a process each time."""
+
+    def __init__(self) -> None:
+        self._connections: dict[str, Any] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+
+    def rows(self, url: str, sql: str, *values: object) -> list[dict[str, Any]]:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="found", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(self._rows(url, sql, values), self._loop).result()
+
+    async def _rows(self, url: str, sql: str, values: Sequence[object]) -> list[dict[str, Any]]:
+        async with self._locks.setdefault(url, asyncio.Lock()):
+            kept = self._connections.get(url)
+            if kept is not None:
+                with suppress(*_GONE):
+                    return [dict(row) for row in await kept.fetch(sql, *values)]
+            # None yet, or the server has been away since.
+            fresh: Any = await asyncpg.connect(url, statement_cache_size=0)
+            self._connections[url] = fresh
+            return [dict(row) for row in await fresh.fetch(sql, *values)]
+
+
+_GONE = (
+    OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.exceptions.OperatorInterventionError
+)  # fmt: skip
+_asked = _Asked()
 
 
 def _administrator(suite: Suite, domain: str) -> str:
