@@ -281,6 +281,28 @@ def test_unknown_enum_numbers_pass_as_numbers(corner: type[Message]) -> None:
     assert wire.to_dict(message) == {"colour": 42}
 
 
+def test_what_a_newer_sender_adds_is_passed_over(corner: type[Message]) -> None:
+    told = {
+        "text": "a", "added": {"of": [1]}, "colour": "COLOUR_GREEN", "colours": ["COLOUR_RED", "COLOUR_GREEN"],
+        "inner": {"added": 1, "i32": 2}, "many": [{"added": None, "flag": True}], "byName": {"a": {"added": 1, "text": "b"}},
+        "namedColours": {"a": "COLOUR_GREEN"},
+    }  # fmt: skip
+    with pytest.raises(Invalid) as caught:
+        wire.from_dict(corner, told)
+    assert {v.field for v in caught.value.violations} >= {
+        "added",
+        "inner.added",
+        "many[0].added",
+        "colours[1]",
+    }
+    assert wire.to_dict(wire.from_dict(corner, told, newer=True)) == {
+        "text": "a", "colours": ["COLOUR_RED", "COLOUR_UNSPECIFIED"], "inner": {"i32": 2}, "many": [{"flag": True}],
+        "byName": {"a": {"text": "b"}}, "namedColours": {"a": "COLOUR_UNSPECIFIED"},
+    }  # fmt: skip
+    with pytest.raises(Invalid, match="i32"):
+        wire.from_json(corner, b'{"i32": "x", "added": 1}', newer=True)
+
+
 def test_null_means_unset_save_for_value(corner: type[Message]) -> None:
     message = wire.from_dict(corner, {"text": None, "many": None, "inner": None, "value": None})
     assert wire.to_dict(message) == {"value": None}

@@ -152,7 +152,7 @@ class Arrival:
 def arrival(listener: Listener, envelope: Envelope, data: bytes) -> Arrival:
     """Reads the event. Raises Poison when it does not fit its contract."""
     try:
-        return Arrival(listener, envelope, wire.from_json(listener.message, data))
+        return Arrival(listener, envelope, wire.from_json(listener.message, data, newer=True))
     except Problem as error:
         raise Poison(f"the event does not fit its contract: {error}") from error
 

@@ -52,20 +52,24 @@ def to_json(message: Message) -> bytes:
     return orjson.dumps(encoder(descriptor_of(message))(message))
 
 
-def from_dict(kind: type[M], data: object) -> M:
-    """The message that plain values stand for. Raises Invalid naming the path of every refused field."""
+def from_dict(kind: type[M], data: object, *, newer: bool = False) -> M:
+    """The message that plain values stand for. Raises Invalid naming the path of every refused field.
+
+    With `newer` they may be of a sender of a newer version: what is unknown here of fields and of names of enum values is
+    passed over instead.
+    """
     try:
-        return build(kind, data)
+        return build(kind, data, newer=newer)
     except Refused as refused:
         raise invalid(refused) from None
 
 
-def from_json(kind: type[M], data: bytes | bytearray | memoryview | str) -> M:
-    """The message that UTF-8 JSON stands for.
+def from_json(kind: type[M], data: bytes | bytearray | memoryview | str, *, newer: bool = False) -> M:
+    """The message that UTF-8 JSON stands for; `newer` as for from_dict.
 
     Raises Invalid: reason MALFORMED_JSON when it is no JSON, else naming the path of every refused field.
     """
-    return from_dict(kind, loads(data))
+    return from_dict(kind, loads(data), newer=newer)
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> object:
@@ -97,10 +101,10 @@ def _too_deep(value: object) -> bool:
     return True
 
 
-def build(kind: type[M], data: object) -> M:
+def build(kind: type[M], data: object, *, newer: bool = False) -> M:
     """As from_dict, but raises Refused, for callers that know more of the path."""
     try:
-        made = decoder(descriptor_of(kind))(data)
+        made = decoder(descriptor_of(kind), newer)(data)
         if isinstance(made, Message):
             return cast(M, made)
         return kind(**made)

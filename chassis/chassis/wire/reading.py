@@ -32,7 +32,7 @@ _DURATION = re.compile(r"(-)?([0-9]{1,18})(?:\.([0-9]{1,9}))?s")
 _PATH = re.compile(r"customFields\.[a-z][a-z0-9_]*|(?!customFields\.)[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z0-9]*)*")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
-_decoders: dict[Descriptor, Decode] = {}
+_decoders: dict[tuple[Descriptor, bool], Decode] = {}
 
 
 class Refused(Exception):
@@ -50,16 +50,17 @@ def join(outer: str, inner: str) -> str:
     return f"{outer}.{inner}"
 
 
-def decoder(descriptor: Descriptor) -> Decode:
-    """The compiled converter from plain values to constructor arguments, or to a message for Struct."""
-    found = _decoders.get(descriptor)
+def decoder(descriptor: Descriptor, newer: bool = False) -> Decode:
+    """The compiled converter from plain values to constructor arguments, or to a message for Struct. With `newer` the values may
+    be of a sender who knows more: fields that are unknown here are passed over, and so are names of enum values."""
+    found = _decoders.get((descriptor, newer))
     if found is None:
-        found = _WELL_KNOWN.get(descriptor.full_name) or _message_in(descriptor)
-        _decoders[descriptor] = found
+        found = _WELL_KNOWN.get(descriptor.full_name) or _message_in(descriptor, newer)
+        _decoders[descriptor, newer] = found
     return found
 
 
-def _message_in(descriptor: Descriptor) -> Decode:
+def _message_in(descriptor: Descriptor, newer: bool) -> Decode:
     fields: dict[str, tuple[str, Decode, bool]] = {}
     groups: dict[str, str] = {}
 
@@ -72,6 +73,8 @@ def _message_in(descriptor: Descriptor) -> Decode:
             entry = fields.get(name)
             try:
                 if entry is None:
+                    if newer:
+                        continue
                     raise Refused(("", "is not a field here: check its name"))
                 target, convert, takes_null = entry
                 if value is None and not takes_null:
@@ -88,9 +91,9 @@ def _message_in(descriptor: Descriptor) -> Decode:
             raise Refused(*wrong[:MAX_VIOLATIONS])
         return out
 
-    _decoders[descriptor] = decode
+    _decoders[descriptor, newer] = decode
     for field in descriptor.fields:
-        entry = (field.name, _field_in(field), _takes_null(field))
+        entry = (field.name, _field_in(field, newer), _takes_null(field))
         fields[field.name] = entry
         fields[field.json_name] = entry
         group = field.containing_oneof
@@ -122,13 +125,13 @@ def _takes_null(field: FieldDescriptor) -> bool:
     return field.enum_type is not None and field.enum_type.full_name == "google.protobuf.NullValue"
 
 
-def _field_in(field: FieldDescriptor) -> Decode:
+def _field_in(field: FieldDescriptor, newer: bool) -> Decode:
     message = field.message_type
     if field.is_repeated:
         if message is not None and message.GetOptions().map_entry:
-            return _map_in(message)
-        return _list_in(_one_in(field))
-    return _one_in(field)
+            return _map_in(message, newer)
+        return _list_in(_one_in(field, newer))
+    return _one_in(field, newer)
 
 
 def _list_in(one: Decode) -> Decode:
@@ -151,10 +154,10 @@ def _list_in(one: Decode) -> Decode:
     return decode
 
 
-def _map_in(entry: Descriptor) -> Decode:
+def _map_in(entry: Descriptor, newer: bool) -> Decode:
     key_in = _key_in(entry.fields_by_name["key"])
     value = entry.fields_by_name["value"]
-    value_in = _one_in(value)
+    value_in = _one_in(value, newer)
     # The constructor takes messages, and no dicts, as values of a map.
     kind = GetMessageClass(value.message_type) if value.message_type is not None else None
 
@@ -178,15 +181,15 @@ def _map_in(entry: Descriptor) -> Decode:
     return decode
 
 
-def _one_in(field: FieldDescriptor) -> Decode:
+def _one_in(field: FieldDescriptor, newer: bool) -> Decode:
     if field.message_type is not None:
-        return decoder(field.message_type)
+        return decoder(field.message_type, newer)
     if field.enum_type is not None:
-        return _enum_in(field.enum_type)
+        return _enum_in(field.enum_type, newer)
     return _SCALARS[field.type]
 
 
-def _enum_in(enum: EnumDescriptor) -> Decode:
+def _enum_in(enum: EnumDescriptor, newer: bool) -> Decode:
     if enum.full_name == "google.protobuf.NullValue":
         return lambda _: 0
     numbers = {value.name: value.number for value in enum.values}
@@ -197,6 +200,8 @@ def _enum_in(enum: EnumDescriptor) -> Decode:
             number = numbers.get(data)
             if number is not None:
                 return number
+            if newer:
+                return 0
         elif type(data) is int and -(2**31) <= data < 2**31:
             # Whether the number is a known one is a rule of validation: proto3 enums are open.
             return data
