@@ -30,7 +30,7 @@ run: $(RUN_READY) ## Start the suite with all its servers; data stays in ./var (
 demo: $(RUN_READY) ## Start the suite and load the demonstration company into it
 	@exec $(BIN)/python -m kehu_local run --demo --var $(VAR) --port $(PORT) $(ARGS)
 
-# A worker more than there are cores, four at most; a file's tests stay together, for they share what was made for the file.
+# Two workers more than there are cores, four at most; a file's tests stay together, for they share what was made for the file.
 test: $(TEST_READY) ## Run all tests, or some: make test ARGS="services/leads -k convert"
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -38,8 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: a good part of the tests waits for what was killed to come back."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are processors: a good part of the tests waits for what was killed to come back."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
