@@ -50,11 +50,14 @@ KINDS = {
 }  # fmt: skip
 _WEIGHTS = {
     "customer": (5, 30), "lead": (5, 30), "ticket": (4, 25), "campaign": (3, 25), "team": (1, 3), "order": (4, 4),
-    "conversion": (2, 2), "report": (1, 1),
+    "conversion": (2, 2), "report": (1, 1), "inbox": (2, 2),
 }  # fmt: skip
 """How often each is chosen, in the short form and in the long one: that wants 100,000 writes, and orders and conversions
 cost the machine far more than plain ones."""
-_THROUGH = {"order": ("sales",), "conversion": ("leads", "customers", "sales"), "report": ("analytics",)}
+_THROUGH = {
+    "order": ("sales",), "conversion": ("leads", "customers", "sales"), "report": ("analytics",), "inbox": ("notifications",)
+}  # fmt: skip
+_READS = {"report": "/v1/reports/leadsBySource", "inbox": "/v1/notifications"}
 
 
 @dataclass(frozen=True)
@@ -179,10 +182,8 @@ class Load:
                 await self._order(http, key)
             elif kind == "conversion":
                 await self._conversion(http, key)
-            elif kind == "report":
-                await self._until_answered(
-                    http, kind, _THROUGH[kind], "GET", "/v1/reports/leadsBySource", None, ""
-                )
+            elif kind in _READS:
+                await self._until_answered(http, kind, _THROUGH[kind], "GET", _READS[kind], None, "")
             elif mine[kind] and chance.random() < 0.6:
                 await self._update(http, chance.choice(mine[kind][-50:]), chance)
             else:
