@@ -24,6 +24,7 @@ from chassis.imports.values import (
     Value,
     number,
     told,
+    words_told,
 )
 from chassis.money import Money
 
@@ -163,6 +164,19 @@ def test_flags_and_tags() -> None:
     assert Flag().read("是").value is True
     assert Flag().read("No").value is False
     assert Tags().read("vip、 new，vip;a b").value == ["vip", "new", "a b"]
+    assert Tags().read("C:\\x; R\\,D").value == ["C:\\x", "R,D"]
+
+
+@given(
+    st.lists(
+        st.text(",;|\\、a ", min_size=1, max_size=6).map(str.strip).filter(bool), unique=True, max_size=4
+    )
+)
+def test_words_with_separators_come_back(words: list[str]) -> None:
+    told = words_told(words)
+    assert not told or Tags().read(told).value == list(
+        dict.fromkeys(" ".join(word.split()) for word in words)
+    )
 
 
 @given(

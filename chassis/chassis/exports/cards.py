@@ -3,6 +3,8 @@
 4.0 (RFC 6350) is newer, and refused or read in part by many of them. Outlook on Windows reads the first card of a file only, and
 not all of them as UTF-8: for it there are CSV and XLSX. Labels that the standard has no type for stand beside their
 value as `item1.X-ABLabel`, which telephones show and everybody else passes over; where there is a type, it is there as well.
+A district, for which the standard has no part, begins the street, and stands beside it as `item1.X-DISTRICT`: who knows that
+takes them apart again.
 """
 
 import re
@@ -38,6 +40,7 @@ class Postal:
     """An address by its parts."""
 
     label: str
+    district: str = ""
     street: str = ""
     city: str = ""
     region: str = ""
@@ -85,9 +88,10 @@ class Card:
                 types = (*always, *one.types, *(("PREF",) if place == 0 and len(entries) > 1 else ()))
                 lines += items.labelled(name, types, one.label, _escaped(one.value))
         for place, one in enumerate(self.addresses):
-            parts = ("", "", one.street, one.city, one.region, one.code, one.country)
+            street = " ".join(filter(None, (one.district, one.street)))
+            parts = ("", "", street, one.city, one.region, one.code, one.country)
             types = (*one.types, *(("PREF",) if place == 0 and len(self.addresses) > 1 else ()))
-            lines += items.labelled("ADR", types, one.label, ";".join(map(_escaped, parts)))
+            lines += items.labelled("ADR", types, one.label, ";".join(map(_escaped, parts)), one.district)
         for one in self.accounts:
             lines += items.labelled("IMPP", one.types, one.label, _escaped(one.value))
         if self.website:
@@ -103,18 +107,25 @@ class Card:
 
 
 class _Items:
-    """Groups of a value and its label, counted within a card."""
+    """Groups of a value, its label and its district, counted within a card."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def labelled(self, name: str, types: Sequence[str], label: str, value: str) -> list[str]:
-        """The line of the value, and that of its label."""
+    def labelled(
+        self, name: str, types: Sequence[str], label: str, value: str, district: str = ""
+    ) -> list[str]:
+        """The line of the value, and those of what belongs to it."""
         typed = f";TYPE={','.join(types)}" if types else ""
-        if not label:
+        beside = [
+            f"{key}:{_escaped(text)}"
+            for key, text in (("X-ABLabel", label), ("X-DISTRICT", district))
+            if text
+        ]
+        if not beside:
             return [f"{name}{typed}:{value}"]
         self._count += 1
-        return [f"item{self._count}.{name}{typed}:{value}", f"item{self._count}.X-ABLabel:{_escaped(label)}"]
+        return [f"item{self._count}.{line}" for line in (f"{name}{typed}:{value}", *beside)]
 
 
 def parted_name(name: str) -> tuple[str, str]:

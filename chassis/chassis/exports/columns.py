@@ -14,6 +14,7 @@ from uuid import UUID
 from chassis.custom_fields.definition import Choice as Offered
 from chassis.custom_fields.definition import Definition, Kind
 from chassis.custom_fields.given import COLUMN, PREFIX
+from chassis.imports.values import words_told
 from chassis.mapping import plain_decimal
 from chassis.money import Money, digits, from_units
 from chassis.value_lists.kinds import Lists
@@ -64,7 +65,7 @@ class Style:
             case int():
                 return str(value) if self.fields else value
             case list():
-                return ", ".join(str(one) for one in cast("list[Any]", value)) or None
+                return words_told(str(one) for one in cast("list[Any]", value)) or None
             case _:
                 return str(value)
 

@@ -167,8 +167,9 @@ class Imports:
             if request.request_id
             else new_id()
         )
+        fields = {target.field for target in importer.targets}
         sheet = await read_file(
-            request.filename, request.content, request.encoding, request.delimiter, request.sheet
+            request.filename, request.content, request.encoding, request.delimiter, request.sheet, fields
         )
         async with call.database.transaction(who) as tx:
             before = await recalled(tx, importer, sheet.header)

@@ -9,7 +9,7 @@ took the job over stops at once, and a cancel takes effect between two batches.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -109,8 +109,11 @@ class _Overtaken(Exception):
     """The run has been cancelled, or somebody else carries it on."""
 
 
-async def read_file(filename: str, content: bytes, encoding: str, delimiter: str, sheet: str) -> Sheet:
-    """Reads a file wholly, off the event loop, when no more than `READERS` others are being read. Raises Invalid."""
+async def read_file(
+    filename: str, content: bytes, encoding: str, delimiter: str, sheet: str, fields: Collection[str] = ()
+) -> Sheet:
+    """Reads a file wholly, off the event loop, when no more than `READERS` others are being read; `fields` are those of the
+    records that it holds. Raises Invalid."""
     of = kind(filename, content)
     workbook = of == "xlsx"
     turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READERS))
@@ -119,7 +122,7 @@ async def read_file(filename: str, content: bytes, encoding: str, delimiter: str
             return await read_workbook(content, sheet)
     await turns.acquire()
     read = (
-        partial(read_vcards, content, encoding)
+        partial(read_vcards, content, encoding, fields)
         if of == "vcf"
         else partial(read_csv, content, encoding, delimiter)
     )

@@ -329,9 +329,35 @@ class Flag:
         raise Refused("FLAG_INVALID", f"{shown(text)} is neither yes nor no")
 
 
+_BETWEEN_WORDS = ",;|\n，；、｜"
+
+
+def words_told(words: Iterable[str]) -> str:
+    """Short texts as one that `Tags` reads."""
+    return ", ".join(marked(word, _BETWEEN_WORDS) for word in words)
+
+
+def _words(text: str) -> list[str]:
+    """The texts in a cell. Only before a separator, or itself, does a backslash mean anything: files of others have them in
+    words."""
+    if "\\" not in text:
+        return re.split(f"[{_BETWEEN_WORDS}]", text)
+    out = [""]
+    signs: list[tuple[str, str]] = re.findall(rf"\\([\\{_BETWEEN_WORDS}])|(.)", text, re.DOTALL)
+    for marked_sign, sign in signs:
+        if marked_sign:
+            out[-1] += marked_sign
+        elif sign in _BETWEEN_WORDS:
+            out.append("")
+        else:
+            out[-1] += sign
+    return out
+
+
 @dataclass(frozen=True)
 class Tags:
-    """Several short texts, separated by comma, semicolon, bar, Chinese enumeration comma or line end."""
+    """Several short texts, separated by comma, semicolon, bar, Chinese enumeration comma or line end; a backslash before one
+    makes it part of a text."""
 
     most: int = 50
     longest: int = 50
@@ -341,9 +367,7 @@ class Tags:
         return f"At most {self.most} words, separated by commas."
 
     def read(self, text: str) -> Read:
-        found = list(
-            dict.fromkeys(filter(None, (texts.line(part) for part in re.split(r"[,;|\n，；、｜]", text))))
-        )
+        found = list(dict.fromkeys(word for part in _words(text) if (word := texts.line(part))))
         if len(found) > self.most:
             raise Refused("TAGS_TOO_MANY", f"{len(found)} words: at most {self.most}")
         for word in found:

@@ -7,23 +7,44 @@ to be well formed. Pictures, sounds and cards within cards are passed over. Colu
 import binascii
 import quopri
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chassis.charsets import codec
+from chassis.imports.addresses import PARTS, address_told
 from chassis.imports.reading import MOST_CELL, Packer, Sheet, decoded, unreadable
-from chassis.imports.values import told
+from chassis.imports.values import Country, Refused, marked, parted, told, words_told
 
+_LABELS = ("Phone label", "E-mail label", "Address label")
+_PARTED = ("Country", "Province", "City", "District", "Street", "Postal code")
 HEADER = (
-    "Name", "Company", "Department", "Title", "Phone", "Further phones", "E-mail", "Further e-mails", "Address", "Website",
-    "Messaging account", "Birthday", "Tags", "External key", "Notes",
+    "Name", "Company", "Department", "Title", "Phone", "Phone label", "Further phones", "E-mail", "E-mail label",
+    "Further e-mails", *_PARTED, "Address", "Address label", "Further addresses", "Website", "Messaging account",
+    "Further messaging accounts", "Birthday", "Tags", "External key", "Notes",
 )  # fmt: skip
-_PROPERTY = re.compile(r'(?:[\w-]+\.)?([\w-]+)((?:;(?:"[^"]*"|[^":;])*)*):(.*)', re.DOTALL)
+_PROPERTY = re.compile(r'(?:([\w-]+)\.)?([\w-]+)((?:;(?:"[^"]*"|[^":;])*)*):(.*)', re.DOTALL)
 _PARAMETER = re.compile(r';([^=;"]*)(?:=((?:"[^"]*"|[^;"])*))?')
 _PASSED_OVER = frozenset({"PHOTO", "LOGO", "SOUND", "KEY", "AGENT"})
 _CJK = re.compile(r"[\u3400-\u9fff\uac00-\ud7af\u3040-\u30ff]")
 _MESSENGERS = {"X-WECHAT": "wechat", "X-QQ": "qq", "X-SKYPE": "skype", "X-SKYPE-USERNAME": "skype", "X-JABBER": "xmpp",
                "X-AIM": "aim", "X-ICQ": "icq", "X-MSN": "msn", "X-YAHOO": "yahoo", "X-GOOGLE-TALK": "gtalk"}  # fmt: skip
+_NO_MESSENGER = frozenset({"im", "x-apple"})
+"""Schemes that say that it is an account, and not of whom."""
+_MACHINES = frozenset({"FAX", "PAGER", "MODEM"})
+"""Numbers that nobody answers: they stand behind those of people."""
+_CALLED: Mapping[str, Mapping[str, str]] = {
+    "TEL": {
+        "FAX": "fax", "PAGER": "pager", "MODEM": "modem", "CELL": "mobile", "IPHONE": "mobile", "MAIN": "switchboard",
+        "WORK": "work", "HOME": "home",
+    },
+    "EMAIL": {"WORK": "work", "HOME": "private"},
+    "ADR": {"WORK": "office", "HOME": "home"},
+}  # fmt: skip
+"""What types of the standard are called, the more telling first."""
+_APPLES = re.compile(r"_\$!<(.*)>!\$_")
+"""How macOS writes the labels that it has itself."""
+_LONGEST_LABEL = 30
+_BETWEEN = ";；"
 
 
 @dataclass
@@ -32,11 +53,19 @@ class _Property:
     types: frozenset[str]
     """Upper-case values of TYPE, and parameters without a name, as 2.1 has them."""
     value: str
+    group: str = ""
+    """What ties it to others that say more of the same."""
+    messenger: str = ""
 
     @property
     def parts(self) -> list[str]:
         """The parts of a structured value."""
-        return [_unescaped(part) for part in re.split(r"(?<!\\);", self.value)]
+        return [_unescaped(part) for part in parted(self.value, ";")]
+
+    @property
+    def words(self) -> list[str]:
+        """The texts of a value that has several."""
+        return [_unescaped(part) for part in parted(self.value, ",;")]
 
     @property
     def text(self) -> str:
@@ -66,15 +95,12 @@ class _Card:
         """Its cells, in the order of HEADER."""
         organisation = self.first("ORG")
         parts = [part for part in organisation.parts if part] if organisation else []
-        phones = _preferred(
-            [one for one in self.all("TEL") if not one.types & {"FAX", "PAGER", "MODEM"}], "CELL"
-        )
-        emails = [one for one in _preferred(self.all("EMAIL"), "INTERNET") if "@" in one]
+        words = [word for one in self.all("CATEGORIES") for word in one.words if word]
         cells = [
-            self._name(), parts[0] if parts else "", ", ".join(parts[1:]), self.text("TITLE", "ROLE"),
-            *_parted([phone.removeprefix("tel:") for phone in phones]), *_parted(emails), self._address(), self.text("URL"),
-            self._messenger(), _day(self.text("BDAY")), ", ".join(one.text for one in self.all("CATEGORIES")),
-            self.text("UID").removeprefix("urn:uuid:")[:100], "\n".join(one.text for one in self.all("NOTE")),
+            self._name(), parts[0] if parts else "", ", ".join(parts[1:]), self.text("TITLE", "ROLE"), *self._phones(),
+            *_entries([(self._label(one), one.text) for one in _in_order(self.all("EMAIL")) if "@" in one.text]),
+            *self._addresses(), self.text("URL"), *self._accounts(), _day(self.text("BDAY")), words_told(words), self._key(),
+            "\n".join(one.text for one in self.all("NOTE")),
         ]  # fmt: skip
         return [cell.strip()[:MOST_CELL] for cell in cells]
 
@@ -90,35 +116,112 @@ class _Card:
             return family + given
         return " ".join(part for part in (given, middle, family) if part)
 
-    def _address(self) -> str:
-        found = _preferred_properties(self.all("ADR"), "WORK")
-        if not found:
-            return self.text("LABEL").replace("\n", ", ")
-        box, extended, street, city, region, code, country = ([*found[0].parts, *[""] * 7])[:7]
-        parts = [part.strip() for part in (box, extended, street, city, region, code, country)]
-        return ", ".join(part for part in parts if part)
+    def _key(self) -> str:
+        """What another system calls it; an id that we have made ourselves, or an address book by itself, is no such name."""
+        uid = self.text("UID")
+        return "" if uid.lower().startswith("urn:uuid:") else uid[:100]
 
-    def _messenger(self) -> str:
+    def _beside(self, one: _Property, name: str) -> str:
+        """What a property of that name says of this one."""
+        if not one.group:
+            return ""
+        said = (it.text for it in self.properties if it.name == name and it.group == one.group)
+        return next(said, "")
+
+    def _label(self, one: _Property) -> str:
+        own = self._beside(one, "X-ABLABEL")
+        known = next((label for kind, label in _CALLED.get(one.name, {}).items() if kind in one.types), "")
+        apples = _APPLES.fullmatch(own)
+        return ((known or apples[1]) if apples else own or known)[:_LONGEST_LABEL]
+
+    def _phones(self) -> list[str]:
+        found = _in_order(self.all("TEL"), "CELL")
+        people = [one for one in found if not one.types & _MACHINES or "PREF" in one.types]
+        entries = [
+            (self._label(one), one.text.removeprefix("tel:"))
+            for one in [*people, *(one for one in found if one not in people)]
+        ]
+        # A fax that is all there is stands among the further ones: it is no number by which to call somebody.
+        return _entries(entries) if people else ["", "", "; ".join(told(*one) for one in _once(entries))]
+
+    def _addresses(self) -> list[str]:
+        """The parts of the first, the first as one text, its label, and the others."""
+        found = _in_order(self.all("ADR"), "WORK")
+        addresses = [(self._label(one), self._address(one)) for one in found]
+        if not found and (written := self.text("LABEL")):
+            addresses = [("", {"street": written.replace("\n", ", ")})]
+        if not addresses:
+            return [""] * (len(_PARTED) + 3)
+        (label, first), *others = addresses
+        whole = ", ".join(first[part] for part in _WRITTEN if first.get(part))
+        rest = "; ".join(told(label, address_told(address)) for label, address in others)
+        return [*(first.get(part, "") for part in PARTS), whole, label, rest]
+
+    def _address(self, one: _Property) -> dict[str, str]:
+        parts = [" ".join(part.split()) for part in one.parts]
+        box, extended, street, city, region, code, country = ([*parts, *[""] * 7])[:7]
+        district = self._beside(one, "X-DISTRICT")
+        if district:
+            street = street.removeprefix(district).lstrip()
+        lines = [box, extended, street]
+        try:
+            country = Country().read(country).value if country else ""
+        except Refused:
+            # A country by a name of its own is better kept in the street than the card refused.
+            lines, country = [*lines, country], ""
+        street = ", ".join(line for line in lines if line)
+        return dict(zip(PARTS, (country, region, city, district, street, code), strict=True))
+
+    def _accounts(self) -> list[str]:
+        """The first with its messenger before it, and the others."""
+        found: list[tuple[str, str]] = []
         for one in self.properties:
-            if one.name == "IMPP" and one.value:
-                return one.text
-            if one.name in _MESSENGERS and one.value:
-                return f"{_MESSENGERS[one.name]}:{one.text}"
-        return ""
+            if not one.text:
+                continue
+            if one.name in _MESSENGERS:
+                found.append((_MESSENGERS[one.name], one.text))
+            elif one.name == "IMPP":
+                found.append(self._account(one))
+        # Two messengers may know somebody by one name.
+        different = list(dict.fromkeys(found))
+        if not different:
+            return ["", ""]
+        label, account = different[0]
+        account = account.replace("\n", " ")
+        first = f"{label}:{marked(account, _BETWEEN)}" if label else told("", account)
+        return [first, "; ".join(told(*other) for other in different[1:])]
+
+    def _account(self, one: _Property) -> tuple[str, str]:
+        scheme, colon, account = one.text.partition(":")
+        if not colon or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
+            scheme, account = "", one.text
+        own = "" if scheme.lower() in _NO_MESSENGER else scheme
+        return (one.messenger or own or self._label(one))[:_LONGEST_LABEL], account.strip()
 
 
-def _parted(values: list[str]) -> list[str]:
-    """The first, and the others in one cell."""
-    first, *others = list(dict.fromkeys(value.strip() for value in values if value.strip())) or [""]
-    return [first, "; ".join(told("", other) for other in others)]
+_WRITTEN = ("street", "district", "city", "province", "postal_code", "country_code")
+"""The parts of an address in the order in which cards are written."""
 
 
-def _preferred_properties(found: list[_Property], kind: str) -> list[_Property]:
-    return sorted(found, key=lambda one: ("PREF" not in one.types, kind not in one.types))
+def _once(entries: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Each value once, with the first label that it has."""
+    out: dict[str, str] = {}
+    for label, value in entries:
+        if value.strip():
+            out[value.strip()] = out.get(value.strip()) or label
+    return [(label, value) for value, label in out.items()]
 
 
-def _preferred(found: list[_Property], kind: str) -> list[str]:
-    return [one.text for one in _preferred_properties(found, kind)]
+def _entries(entries: Sequence[tuple[str, str]]) -> list[str]:
+    """The first value and its label, and the others in one cell."""
+    (label, first), *others = _once(entries) or [("", "")]
+    return [first, label, "; ".join(told(*other) for other in others)]
+
+
+def _in_order(found: list[_Property], kind: str = "") -> list[_Property]:
+    """The preferred one first, or the first of that kind where none is; the others as they stand."""
+    fits = [one for one in found if "PREF" in one.types] or [one for one in found if kind in one.types]
+    return [*fits[:1], *(one for one in found if one not in fits[:1])]
 
 
 def _day(text: str) -> str:
@@ -132,19 +235,28 @@ def _unescaped(text: str) -> str:
     ).strip()
 
 
-def read_vcards(content: bytes, encoding: str = "") -> Sheet:
-    """Reads a file of vCards. Raises Invalid for a file that holds none, or a card that does not end."""
+def read_vcards(content: bytes, encoding: str = "", fields: Container[str] = ()) -> Sheet:
+    """Reads a file of vCards for records with these fields: labels, and parts of addresses, are columns where there is a field
+    for them. Raises Invalid for a file that holds none, or a card that does not end."""
     text, encoding = decoded(content, encoding)
+    left_out = _left_out(fields)
     used = [False] * len(HEADER)
     for row in _rows(text):
         for place, cell in enumerate(row):
             used[place] = used[place] or bool(cell)
-    places = [place for place, filled in enumerate(used) if filled]
+    places = [place for place, filled in enumerate(used) if filled and HEADER[place] not in left_out]
     packer = Packer()
     packer.take([HEADER[place] for place in places])
     for row in _rows(text):
         packer.take([row[place] for place in places])
     return packer.finish(encoding)
+
+
+def _left_out(fields: Container[str]) -> frozenset[str]:
+    """Columns that no field of these is for."""
+    labels = zip(("phoneLabel", "emailLabel", "addressLabel"), _LABELS, strict=True)
+    unlabelled = {head for name, head in labels if name not in fields}
+    return frozenset(unlabelled | ({"Address"} if "street" in fields else {*_PARTED}))
 
 
 def _rows(text: str) -> Iterator[list[str]]:
@@ -201,28 +313,30 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _property(line: str) -> _Property | None:
     found = _PROPERTY.fullmatch(line)
-    if found is None or found[1].upper() in _PASSED_OVER:
+    if found is None or found[2].upper() in _PASSED_OVER:
         return None
     types: set[str] = set()
-    encoding = charset = ""
-    for name, value in _PARAMETER.findall(found[2]):
+    encoding = charset = messenger = ""
+    for name, value in _PARAMETER.findall(found[3]):
         key, said = name.strip().upper(), value.strip().strip('"')
         if key == "ENCODING":
             encoding = said.upper()
         elif key == "CHARSET":
             charset = said
+        elif key == "X-SERVICE-TYPE":
+            messenger = said
         elif key == "TYPE":
             types |= {one.strip().strip('"').upper() for one in said.split(",")}
         elif key == "PREF":
             types.add("PREF")
         elif not value:
             types.add(key)
-    text = found[3]
+    text = found[4]
     if encoding == "QUOTED-PRINTABLE" or "QUOTED-PRINTABLE" in types:
         text = _unquoted(text, charset)
     elif encoding in ("B", "BASE64") or "BASE64" in types:
         text = _unpacked(text, charset)
-    return _Property(found[1].upper(), frozenset(types), text)
+    return _Property(found[2].upper(), frozenset(types), text, (found[1] or "").lower(), messenger)
 
 
 def _unquoted(text: str, charset: str) -> str:

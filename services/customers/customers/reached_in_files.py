@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from chassis.exports.columns import Column, Derived
+from chassis.imports.addresses import LONGEST, STROKES, Address, address_told
 from chassis.imports.mapping import Target
-from chassis.imports.values import Country, Email, Phone, Read, Several, Text, marked, parted, unmarked
+from chassis.imports.values import Country, Email, Phone, Several, Text, marked, parted, unmarked
 from chassis.imports.values import told as entry_told
 from customers.profile import Entries, Reached, Way
 
@@ -25,34 +26,6 @@ ADDRESS = (
     ("postalCode", "Postal code", "邮编", "postal_code", ("邮政编码", "zip", "billing postal code")),
 )
 """Field, heading in English and Chinese, part of an address, further headings."""
-_PARTS = tuple(part for _, _, _, part, _ in ADDRESS)
-_LONGEST = {"country_code": 2, "street": 300, "postal_code": 20}
-_STROKES = "/／"
-
-
-@dataclass(frozen=True)
-class Address:
-    """A postal address in one text; what is not written in parts is taken for the street."""
-
-    @property
-    def description(self) -> str:
-        return "Address, as CN / 广东 / 深圳 / / 深南大道 1 号 / 518000."
-
-    def read(self, text: str) -> Read:
-        parts = [unmarked(part).strip() for part in parted(text, _STROKES)]
-        if len(parts) != len(_PARTS):
-            return Read({"street": Text(_LONGEST["street"]).read(unmarked(text)).value})
-        out: dict[str, str] = {}
-        for name, part in zip(_PARTS, parts, strict=True):
-            if part:
-                kind = Country() if name == "country_code" else Text(_LONGEST.get(name, 100))
-                out[name] = kind.read(part).value
-        return Read(out)
-
-
-def address_told(address: Mapping[str, str]) -> str:
-    """The same address as a text that `Address` reads."""
-    return " / ".join(marked(address.get(part, ""), _STROKES) for part in _PARTS)
 
 
 @dataclass(frozen=True)
@@ -114,7 +87,7 @@ def address_targets() -> tuple[Target, ...]:
     """The fields of the parts of the primary address."""
     return tuple(
         Target(
-            field, en, Country() if part == "country_code" else Text(_LONGEST.get(part, 100)),
+            field, en, Country() if part == "country_code" else Text(LONGEST.get(part, 100)),
             aliases=(zh, *aliases),
         )
         for field, en, zh, part, aliases in ADDRESS
@@ -200,7 +173,7 @@ def affiliation_told(customer: str, what: Mapping[str, Any], superior: str) -> s
     parts = [customer, *(what[name] or "" for name in _WHAT), superior]
     while not parts[-1]:
         parts.pop()
-    return marked(" / ".join(marked(part, _STROKES) for part in parts), ";；\n")
+    return marked(" / ".join(marked(part, STROKES) for part in parts), ";；\n")
 
 
 def affiliations_in(text: str) -> list[dict[str, str]]:
@@ -209,7 +182,7 @@ def affiliations_in(text: str) -> list[dict[str, str]]:
     names = ("customer", *_WHAT, "superior")
     out: list[dict[str, str]] = []
     for entry in parted(text, ";；\n"):
-        parts = [unmarked(part).strip() for part in parted(unmarked(entry), _STROKES)]
+        parts = [unmarked(part).strip() for part in parted(unmarked(entry), STROKES)]
         if parts[0]:
             out.append(dict(zip(names, [*parts, *[""] * len(names)][: len(names)], strict=True)))
     return out

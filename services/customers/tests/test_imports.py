@@ -323,14 +323,34 @@ async def test_nothing_of_a_card_is_dropped(service: Harness, company: Company) 
     await company.customer("北京用友")
     card = (
         "BEGIN:VCARD\nVERSION:3.0\nFN:张三\nORG:北京用友\nTEL;TYPE=CELL:13800001234\nTEL:13800005678\nTEL:13800009999\n"
-        "EMAIL:z@x.example\nEMAIL:w@x.example\nADR:;;复兴路 1 号;北京;;100000;中国\nX-WECHAT:zhang3\nBDAY:1990-02-28\nEND:VCARD\n"
+        "item1.TEL;TYPE=WORK,VOICE:13800007777\nitem1.X-ABLabel:_$!<Work>!$_\nTEL;WORK;FAX:010 6666 8888\n"
+        "EMAIL;TYPE=HOME:z@x.example\nEMAIL;TYPE=work:w@x.example\nADR;TYPE=HOME:;2 楼;甲街\\; 1;上海;;;Utopia\n"
+        "ADR;TYPE=WORK:;;复兴路 1 号;北京;;100000;中国\nX-WECHAT:zhang3\nIMPP;X-SERVICE-TYPE=QQ:x-apple:12345\n"
+        "IMPP:skype:live:z\nBDAY:1990-02-28\nUID:urn:uuid:0190b3a0-0000-7000-8000-000000000001\nEND:VCARD\n"
     )
     assert (await imported(company, "contact", card, "phone.vcf")).created_rows == 1
     found = (await contacts(company))["张三"]
-    assert [one.number for one in found.phones] == ["+8613800001234", "+8613800005678", "+8613800009999"]
-    assert [one.address for one in found.emails] == ["z@x.example", "w@x.example"]
-    assert [one.address.street for one in found.addresses] == ["复兴路 1 号, 北京, 100000, 中国"]
-    assert [(one.label, one.account) for one in found.accounts] == [("wechat", "zhang3")]
+    assert [(one.label, one.number) for one in found.phones] == [
+        ("mobile", "+8613800001234"), ("", "+8613800005678"), ("", "+8613800009999"), ("work", "+8613800007777"),
+        ("fax", "+861066668888"),
+    ]  # fmt: skip
+    assert [(one.label, one.address) for one in found.emails] == [
+        ("private", "z@x.example"),
+        ("work", "w@x.example"),
+    ]
+    assert [(one.label, one.address) for one in found.addresses] == [
+        (
+            "office",
+            customer_pb2.Address(country_code="CN", city="北京", street="复兴路 1 号", postal_code="100000"),
+        ),
+        ("home", customer_pb2.Address(city="上海", street="2 楼, 甲街; 1, Utopia")),
+    ]
+    assert [(one.label, one.account) for one in found.accounts] == [
+        ("wechat", "zhang3"),
+        ("qq", "12345"),
+        ("skype", "live:z"),
+    ]
+    assert not found.external_key
     assert (found.birthday.year, found.birthday.month, found.birthday.day) == (1990, 2, 28)
 
 

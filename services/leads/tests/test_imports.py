@@ -553,19 +553,22 @@ async def test_cards_become_leads(service: Harness) -> None:
     cards = """BEGIN:VCARD\r\nVERSION:3.0\r\nN:张;三;;;\r\nORG:北京用友;销售部\r\nTEL;TYPE=CELL:138 0000 1234\r\nEMAIL:Z@X.example
 URL:https://yonyou.example\r\nX-WECHAT:zs\r\nUID:card-1\r\nNOTE:第一行\\n第二行\r\nEND:VCARD\r\nBEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=GBK;ENCODING=QUOTED-PRINTABLE:=C0=EE=CB=C4
 TEL;FAX:010 1234 5678\r\nEND:VCARD\r\n"""
+    cards = cards.replace("UID:", "ADR:;;复兴路 1 号;北京;;100000;中国\r\nUID:")
     made = await taken_in(service, boss, cards.encode(), "cards.vcf")
     assert [c.name for c in made.columns] == [
         "Name",
         "Company",
         "Department",
         "Phone",
+        "Further phones",
         "E-mail",
+        "Address",
         "Website",
         "Messaging account",
         "External key",
         "Notes",
     ]
-    assert len(made.proposed_mapping) == 9
+    assert len(made.proposed_mapping) == 10  # a lead has one number, and a fax is none by which to call it
     await ask(service, boss, "StartImport", pb.StartImportRequest(id=made.id))
     assert (await settled(service, boss, made.id)).created_rows == 2
     leads = await listed(service, boss)
@@ -577,6 +580,7 @@ TEL;FAX:010 1234 5678\r\nEND:VCARD\r\n"""
         "z@x.example",
     )
     assert (lead.website, lead.im_account) == ("https://yonyou.example", "wechat:zs")
+    assert lead.address == "复兴路 1 号, 北京, 100000, CN"
     assert lead.notes == "第一行\n第二行" and leads["李四"].phone == ""
     for content in (b"BEGIN:VCARD\nFN:x\n", b"nothing"):
         await refused(

@@ -67,20 +67,23 @@ def _postal(entries: Entries, style: Style) -> list[Postal]:
     out: list[Postal] = []
     for one in entries:
         parts: Mapping[str, str] = one["address"]
-        street = " ".join(part for part in (parts.get("district"), parts.get("street")) if part)
         out.append(
             Postal(
-                _label("address_label", one["label"], style), street, parts.get("city", ""), parts.get("province", ""),
-                parts.get("postal_code", ""), parts.get("country_code", ""), _TYPES["address_label"].get(one["label"], ()),
+                _label("address_label", one["label"], style), parts.get("district", ""), parts.get("street", ""),
+                parts.get("city", ""), parts.get("province", ""), parts.get("postal_code", ""),
+                parts.get("country_code", ""), _TYPES["address_label"].get(one["label"], ()),
             )
         )  # fmt: skip
     return out
 
 
 def _account(entry: Mapping[str, Any]) -> str:
-    """As an address of the messenger, by which an import knows it, where its label can stand in one."""
-    label = str(entry["label"])
-    return f"{label}:{entry['account']}" if label.isascii() and label.isalpha() else str(entry["account"])
+    """As an address of the messenger, by which an import knows it, where its label can stand in one; what would look like one of
+    another messenger as an address of none."""
+    label, account = str(entry["label"]), str(entry["account"])
+    if label.isascii() and label.isalpha():
+        return f"{label}:{account}"
+    return f"im:{account}" if ":" in account else account
 
 
 def _uid(row: Any) -> str:

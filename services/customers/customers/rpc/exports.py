@@ -160,7 +160,7 @@ class _Level(Column):
         return [names.get(row[self.column])]
 
 
-def _products(products: Sequence[Mapping[str, Any]]) -> list[str]:
+def _products(products: Sequence[Mapping[str, Any]]) -> str:
     """A competitor's products with what they cost."""
     out: list[str] = []
     for one in products:
@@ -171,7 +171,7 @@ def _products(products: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         told = ", ".join([*prices, *([one["notes"]] if one["notes"] else [])])
         out.append(one["name"] + (f" ({told})" if told else ""))
-    return out
+    return ", ".join(out)
 
 
 def _money(minor: int, currency: str) -> str:
