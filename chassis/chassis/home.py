@@ -1,26 +1,32 @@
-"""The country of a tenant, by whose rules telephone numbers without a country code are read.
+"""The country of a tenant, by whose rules telephone numbers without a country code are read; and in what it counts.
 
 Identity tells it. A service that keeps numbers hears it in a few lines::
 
     hear_home_country(SUBSCRIPTIONS)                      # in listens.py; install_home_country() in a migration
     country = await home_country(tx)                      # in the use cases
+
+In what it counts is asked of identity where a file is read, which nobody waits for a second.
 """
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from kehu.identity.v1 import events_pb2 as identity
+from kehu.identity.v1 import tenant_pb2, tenant_service_pb2
 from sqlalchemy import text
 
 from chassis.database import Database, Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
 from chassis.principal import Principal
+from chassis.rpc.call import Call
 
 DEFAULT_COUNTRY = "CN"
+_GET_TENANT = "kehu.identity.v1.TenantService/GetTenant"
 _HOME = text("SELECT country_code FROM tenant_countries")
 _KEEP = text(
     "INSERT INTO tenant_countries AS t (tenant_id, country_code, version, event_id)"
@@ -31,6 +37,24 @@ _KEEP = text(
 _KNOWN_FOR = 60.0
 _countries: WeakKeyDictionary[Database, dict[UUID, tuple[float, str]]] = WeakKeyDictionary()
 """What this process knows of tenants' countries, and until when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """In what a company counts: its time zone, and the currency that it offers first."""
+
+    time_zone: str = "Asia/Shanghai"
+    currency: str = "CNY"
+
+
+async def measures_of(call: Call) -> Measures:
+    """Those of the caller's company; the defaults where no identity is installed. Raises Unavailable: what is guessed here
+    would be read wrong for good."""
+    if not call.clients.installed("identity"):
+        return Measures()
+    tenant = await call.ask(_GET_TENANT, tenant_service_pb2.GetTenantRequest(), tenant_pb2.Tenant)
+    first = Measures()
+    return Measures(tenant.time_zone or first.time_zone, tenant.currency_code or first.currency)
 
 
 async def home_country(tx: Transaction) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from google.api.httpbody_pb2 import HttpBody
-from kehu.identity.v1 import person_pb2, person_service_pb2
+from kehu.identity.v1 import person_pb2, person_service_pb2, tenant_pb2, tenant_service_pb2
 from kehu.imports.v1 import imports_pb2 as pb
 from kehu.leads.v1 import import_service_pb2
 from sqlalchemy import text
@@ -69,7 +69,7 @@ IMPORTS = Imports(
 )
 _MIGRATION = '''
 from alembic import op
-from chassis.imports.schema import install_import_tables, widen_imports
+from chassis.imports.schema import add_time_zone, install_import_tables, widen_imports
 from chassis.schema import install_chassis_tables, protect
 
 revision, down_revision = "0001", None
@@ -79,6 +79,7 @@ def upgrade() -> None:
     install_chassis_tables()
     install_import_tables()
     widen_imports()
+    add_time_zone()
     op.execute("""CREATE TABLE guests (
         tenant_id uuid NOT NULL, id uuid NOT NULL, version integer NOT NULL, created_at timestamptz NOT NULL,
         created_by uuid NOT NULL, updated_at timestamptz NOT NULL, updated_by uuid NOT NULL,
@@ -108,13 +109,21 @@ async def leads(leads_urls: DatabaseUrls, nats_url: str, tmp_path: Path) -> Asyn
         migrations=versions.parent,
         jobs=IMPORTS.jobs,
     )
+    answers: dict[str, Any] = {
+        LOOK_UP: (person_service_pb2.LookUpPeopleRequest, people),
+        "kehu.identity.v1.TenantService/GetTenant": (tenant_service_pb2.GetTenantRequest, which_company),
+    }
     async with (
-        answering({LOOK_UP: (person_service_pb2.LookUpPeopleRequest, people)}) as identity,
+        answering(answers) as identity,
         running_service(
             service, leads_urls, nats_url, Keys(tmp_path), addresses={"identity": identity}
         ) as harness,
     ):
         yield harness
+
+
+def which_company(asked: tenant_service_pb2.GetTenantRequest) -> tenant_pb2.Tenant:
+    return tenant_pb2.Tenant()
 
 
 def people(asked: person_service_pb2.LookUpPeopleRequest) -> person_service_pb2.LookUpPeopleResponse:

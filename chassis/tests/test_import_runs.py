@@ -36,7 +36,7 @@ from chassis.imports.importer import (
 from chassis.imports.mapping import Target
 from chassis.imports.reading import Row, read_csv
 from chassis.imports.runs import ImportEnded, ImportNotReady, Run
-from chassis.imports.schema import install_import_tables, widen_imports
+from chassis.imports.schema import add_time_zone, install_import_tables, widen_imports
 from chassis.imports.tables import CREATE, RUNNING, UNDOING, UNDONE, UPSERT, ImportRun
 from chassis.imports.undoing import Undoing, forget, undo
 from chassis.imports.values import Amount, Choice, Day, Phone, Reference, Refused, Text
@@ -143,6 +143,7 @@ def migrate() -> None:
     install_chassis_tables()
     install_import_tables()
     widen_imports()
+    add_time_zone()
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,7 @@ from chassis import texts
 from chassis.custom_fields.switch import CustomFields
 from chassis.database import Database, Transaction
 from chassis.errors import Problem as Failure
+from chassis.home import Measures
 from chassis.imports.mapping import Target
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.reading import Row
@@ -57,6 +58,7 @@ from chassis.imports.refused import SKIPPED, Problem, restored
 from chassis.imports.tables import CREATE, MERGE, UPDATE
 from chassis.imports.values import (
     Amount,
+    Currency,
     Day,
     Gone,
     Listed,
@@ -208,7 +210,8 @@ class Importer:
     known_lists: Callable[[Database, UUID], Mapping[str, OneList] | None] | None = None
     """The same where another service keeps the lists: what is known of a tenant's (see `Imports`)."""
     country: Callable[[Database, Principal], Awaitable[str]] | None = None
-    """By whose rules telephone numbers without a country code are read; None means those of China."""
+    """By whose rules telephone numbers without a country code are read; None means those of China. Times and amounts are the
+    company's for every importer."""
     keys: tuple[str, ...] = ("externalKey",)
     """Fields of which each says which record a row is: all that a row needs which makes none."""
     undo: Undo | None = None
@@ -245,16 +248,42 @@ class Draft:
         return all(problem.repaired for problem in self.problems)
 
 
-def at_home_in(importer: Importer, country: str) -> Importer:
-    """The importer that reads telephone numbers by the rules of that country."""
+def at_home_in(importer: Importer, country: str, measures: Measures) -> Importer:
+    """The importer that reads telephone numbers by the rules of that country, and times and amounts by what the company
+    counts in."""
 
     def at_home(value: Any) -> Any:
-        if isinstance(value, Several):
-            return value.at_home_in(country)
-        return replace(value, region=country) if isinstance(value, Phone) else value
+        match value:
+            case Several():
+                return value.at_home_in(country)
+            case Phone():
+                return replace(value, region=country)
+            case Moment():
+                return replace(value, zone=measures.time_zone)
+            case Amount():
+                return replace(value, currency=measures.currency)
+            case _:
+                return value
 
     targets = (replace(target, value=at_home(target.value)) for target in importer.targets)
     return replace(importer, targets=tuple(targets))
+
+
+CURRENCY = "Currency"
+"""What follows the name of an amount's field in that of its currency."""
+
+
+def with_currencies(importer: Importer) -> Importer:
+    """The importer with a field for the currency of each amount, for files that have it in a column of its own."""
+    beside = tuple(
+        Target(
+            target.field + CURRENCY, f"{target.label} (currency)", Currency(),
+            tuple(f"{name} {word}" for name in (target.label, *target.aliases) for word in ("currency", "币种")),
+        )
+        for target in importer.targets
+        if isinstance(target.value, Amount)
+    )  # fmt: skip
+    return replace(importer, targets=importer.targets + beside)
 
 
 def orders_of(importer: Importer, mapping: Mapping[int, str], rows: Iterable[Row]) -> dict[str, str]:
@@ -302,6 +331,13 @@ class RowReader:
             )
             for column, name in mapping.items()
         ]
+        columns_of = {name: column for column, name in mapping.items()}
+        self._currencies = {
+            columns_of[name]: columns_of[name + CURRENCY]
+            for name in columns_of
+            if name + CURRENCY in columns_of and name in by_name and isinstance(by_name[name].value, Amount)
+        }
+        """Column of an amount → column of its currency."""
         self._required = [(t.field, t.label) for t in importer.targets if t.required and creates]
 
     @staticmethod
@@ -325,11 +361,11 @@ class RowReader:
             if text[0] == "'":
                 text = restored(text)
             try:
-                read = value.read(text)
+                read = self._in_its_currency(column, value, cells).read(text)
             except Refused as no:
                 problems.append(Problem(name, no.reason, no.message))
                 continue
-            if read.value == "":
+            if read.value == "" or isinstance(value, Currency):
                 continue
             values[name] = read.value
             if read.repaired:
@@ -338,6 +374,12 @@ class RowReader:
             if name not in values and not any(p.field == name for p in problems):
                 problems.append(Problem(name, "REQUIRED", f"{label} is required"))
         return Draft(row, values, problems)
+
+    def _in_its_currency(self, column: int, value: Any, cells: Sequence[str]) -> Any:
+        """An amount that says none is in the currency that stands beside it, if one does. Raises Refused."""
+        beside = self._currencies.get(column)
+        code = cells[beside].strip() if beside is not None and beside < len(cells) else ""
+        return replace(value, currency=Currency().read(code).value) if code else value
 
 
 async def resolve(importer: Importer, call: Any, drafts: Sequence[Draft]) -> None:

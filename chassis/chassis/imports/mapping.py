@@ -35,8 +35,13 @@ class Target:
         return self.description or self.value.description
 
 
+_CURRENCY = re.compile(r"[(\uff08]\s*(currency|币种)\s*[)\uff09]", re.IGNORECASE)
+
+
 def plain(header: str) -> str:
-    """A header by what tells it from others: without case, width, white space, punctuation and what stands in brackets."""
+    """A header by what tells it from others: without case, width, white space, punctuation and what stands in brackets, unless
+    that says that it is the currency of what stands before them."""
+    header = _CURRENCY.sub(r" \1", header)
     return re.sub(
         r"[\W_]+", "", texts.same(re.sub(r"[(\uff08\[【].*?[)\uff09\]】]", "", header)) or texts.same(header)
     )

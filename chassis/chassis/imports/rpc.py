@@ -21,9 +21,10 @@ from chassis.database import Database, Transaction
 from chassis.errors import IdempotencyKeyReused, NotFound
 from chassis.events.event import enum_prefix
 from chassis.fields import Field, Kind
+from chassis.home import DEFAULT_COUNTRY, Measures, measures_of
 from chassis.ids import new_id, parse_id
 from chassis.imports.custom import with_custom_fields
-from chassis.imports.importer import Importer, Options, at_home_in
+from chassis.imports.importer import Importer, Options, at_home_in, with_currencies
 from chassis.imports.listed import with_value_lists
 from chassis.imports.mapping import Target, checked
 from chassis.imports.reading import unpack
@@ -138,9 +139,11 @@ class Imports:
 
     async def _carry_on(self, payload: Mapping[str, Any], call: Call) -> None:
         id = UUID(payload["import_id"])
-        rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
+        rows = await call.database.read(
+            call.who, "SELECT kind, time_zone, currency_code FROM import_runs WHERE id = $1", id
+        )
         if rows:
-            importer = await self._whole_importer(call, rows[0]["kind"])
+            importer = await self._whole_importer(call, rows[0]["kind"], _measures(rows[0]))
             run = Run(importer, call.database, call.who, id, lambda who: replace(call, who=who), self._learn)
             await run.carry_on()
 
@@ -152,16 +155,16 @@ class Imports:
         id = UUID(payload["import_id"])
         rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
         if rows:
-            importer = await self._whole_importer(call, rows[0]["kind"])
+            importer = await self._whole_importer(call, rows[0]["kind"], Measures())
             await Undoing(importer, call.database, call.who, id).carry_on()
 
     async def create(self, request: pb.CreateImportRequest, call: Call) -> pb.Import:
         """Reads the file and keeps it with a proposal. A repeated request_id answers with the import it
         made."""
-        importer = self.importer(request.record_type)
-        importer = await self._whole_importer(call, importer.record_type)
         who = call.who
-        need(who, importer.right, Act.WRITE)
+        need(who, self.importer(request.record_type).right, Act.WRITE)
+        measures = await measures_of(call)
+        importer = await self._whole_importer(call, request.record_type, measures)
         id = (
             uuid5(_REQUESTS, f"{who.tenant_id} {who.person_id} {request.request_id}")
             if request.request_id
@@ -176,6 +179,7 @@ class Imports:
         # Looking through a large file takes its time: others are served meanwhile.
         run = await asyncio.to_thread(prepared, importer, request.filename, request.content, sheet, before)
         run.id = id
+        run.time_zone, run.currency_code = measures.time_zone, measures.currency
         async with call.database.transaction(who) as tx:
             known = await tx.session.get(ImportRun, (who.tenant_id, id)) if request.request_id else None
             if known is None:
@@ -204,7 +208,7 @@ class Imports:
             owner.team_id,
             _name(pb.DuplicatePolicy, request.duplicates),
         )
-        importer = await self._importer_in(tx, run.kind)
+        importer = await self._importer_in(tx, run.kind, _measures(run))
         await start(tx, importer, run, _pairs(request), options, _words(request))
         return await self._changed(tx, run, importer)
 
@@ -221,7 +225,7 @@ class Imports:
         if run["state"] != READY:
             raise ImportNotReady(f"The import is {run['state']}: only one that is READY has a preview.")
         columns = len(_plain_json(run["columns"]))
-        importer = await self._whole_importer(call, run["kind"])
+        importer = await self._whole_importer(call, run["kind"], _measures(run))
         pairs = _pairs(request) or [(int(c), str(f)) for c, f in _plain_json(run["proposed"])]
         mapping = checked(pairs, columns, [replace(target, required=False) for target in importer.targets])
         words = _words(request) or _plain_json(run["proposed_words"])
@@ -298,36 +302,37 @@ class Imports:
 
     async def _answer(self, call: Call, id: UUID) -> pb.Import:
         run = await self._seen(call, id)
-        return self._whole(run, await self._whole_importer(call, run["kind"]))
+        return self._whole(run, await self._whole_importer(call, run["kind"], _measures(run)))
 
-    async def _whole_importer(self, call: Call, kind: str) -> Importer:
-        """The importer with the tenant's own country, values and fields."""
-        importer = await self._at_home(call.database, call.who, kind)
+    async def _whole_importer(self, call: Call, kind: str, measures: Measures) -> Importer:
+        """The importer with the tenant's own country, values and fields, which reads times and amounts by these measures."""
+        importer = self._importers[kind]
         if self._learn is not None:
             await self._learn(call)
         lists = _lists_of_others(importer, call.database, call.who)
         if importer.value_lists is not None:
             lists |= (await importer.value_lists.now(call.database, call.who)).by_key
         importer = with_value_lists(importer, lists)
-        if importer.custom_fields is None:
-            return importer
-        return with_custom_fields(importer, await definitions_now(call.database, call.who, kind))
+        if importer.custom_fields is not None:
+            known = await definitions_now(call.database, call.who, kind)
+            importer = with_custom_fields(importer, known)
+        return await self._at_home(call.database, call.who, importer, measures)
 
-    async def _importer_in(self, tx: Transaction, kind: str) -> Importer:
-        importer = await self._at_home(tx.database, tx.who, kind)
+    async def _importer_in(self, tx: Transaction, kind: str, measures: Measures) -> Importer:
+        importer = self._importers[kind]
         lists = _lists_of_others(importer, tx.database, tx.who)
         if importer.value_lists is not None:
             lists |= (await importer.value_lists.within(tx)).by_key
         importer = with_value_lists(importer, lists)
-        if importer.custom_fields is None:
-            return importer
-        return with_custom_fields(importer, await definitions(tx, kind))
+        if importer.custom_fields is not None:
+            importer = with_custom_fields(importer, await definitions(tx, kind))
+        return await self._at_home(tx.database, tx.who, importer, measures)
 
-    async def _at_home(self, database: Database, who: Principal, kind: str) -> Importer:
-        importer = self._importers[kind]
-        if importer.country is None:
-            return importer
-        return at_home_in(importer, await importer.country(database, who))
+    async def _at_home(
+        self, database: Database, who: Principal, importer: Importer, measures: Measures
+    ) -> Importer:
+        country = DEFAULT_COUNTRY if importer.country is None else await importer.country(database, who)
+        return with_currencies(at_home_in(importer, country, measures))
 
     async def _locked(self, tx: Transaction, id: str, expected: str) -> ImportRun:
         rights = {kind: importer.right for kind, importer in self._importers.items()}
@@ -337,7 +342,8 @@ class Imports:
 
     async def _changed(self, tx: Transaction, run: ImportRun, importer: Importer | None = None) -> pb.Import:
         await tx.session.flush()
-        return self._whole(run.model_dump(), importer or await self._importer_in(tx, run.kind))
+        whole = importer or await self._importer_in(tx, run.kind, _measures(run))
+        return self._whole(run.model_dump(), whole)
 
     def _whole(self, row: Any, importer: Importer) -> pb.Import:
         message = _brief(row)
@@ -364,6 +370,13 @@ class Imports:
         if until is not None:
             message.undo_expire_time.FromDatetime(until)
         return message
+
+
+def _measures(run: Any) -> Measures:
+    """By what a run's times and amounts are read; `run` is a row object or a row of the read path."""
+    read: Any = run.__getitem__ if hasattr(run, "keys") else run.__getattribute__
+    first = Measures()
+    return Measures(read("time_zone") or first.time_zone, read("currency_code") or first.currency)
 
 
 def _lists_of_others(importer: Importer, database: Database, who: Principal) -> dict[str, OneList]:

@@ -299,7 +299,7 @@ async def start(
     run.updates_only = options.mode == UPDATE
     run.records_owner_id = options.owner_id
     run.records_team_id = options.team_id
-    run.currency_code = options.currency
+    run.currency_code = options.currency or run.currency_code
     run.started_by = tx.who.person_id
     run.started_name = tx.who.name
     run.rights = {right: f"{int(r.read)}{int(r.write)}" for right, r in tx.who.rights.items()}

@@ -21,6 +21,11 @@ def add_import_options() -> None:
     )
 
 
+def add_time_zone() -> None:
+    """What an import needs that reads times as they are where the company is."""
+    op.execute("ALTER TABLE import_runs ADD COLUMN time_zone text NOT NULL DEFAULT ''")
+
+
 def widen_imports() -> None:
     """What an import needs that knows duplicates, remembers mappings and can be undone."""
     for statement in _WIDER:

@@ -57,7 +57,9 @@ class ImportRun(Record, table=True):
     records_team_id: UUID | None = None
     """That person's team."""
     currency_code: str = ""
-    """The currency of amounts whose cells name none; empty for the field's own."""
+    """The currency of amounts whose cells name none; empty for runs from before it was the company's."""
+    time_zone: str = ""
+    """The zone of times without an offset; empty as well for such runs."""
     started_by: UUID | None = None
     started_name: str = ""
     rights: dict[str, str] = Field(default_factory=dict[str, str], sa_type=JSONB)

@@ -600,6 +600,22 @@ class Amount:
 
 
 @dataclass(frozen=True)
+class Currency:
+    """The currency of an amount that stands in another column, by its code or its sign."""
+
+    @property
+    def description(self) -> str:
+        return "Currency of the amount, as CNY or €."
+
+    def read(self, text: str) -> Read:
+        written = unicodedata.normalize("NFKC", text).strip().casefold()
+        code = (_SIGNS.get(written, written.upper()) or "CNY") if written else ""
+        if not re.fullmatch("[A-Z]{3}", code):
+            raise Refused("CURRENCY_INVALID", f"{shown(text)} is no currency: write its code, as CNY or EUR")
+        return Read(code)
+
+
+@dataclass(frozen=True)
 class Reference:
     """Another record, written by its name or key. `resolver` names the function of the importer that finds
     it; until then the value is the text. `what` names the record in messages."""

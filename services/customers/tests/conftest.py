@@ -4,7 +4,13 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest_asyncio
-from kehu.identity.v1 import person_service_pb2, session_pb2, session_service_pb2
+from kehu.identity.v1 import (
+    person_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    tenant_pb2,
+    tenant_service_pb2,
+)
 
 from chassis.testing import DatabaseUrls, Harness, Keys, answering, running_service
 from customers.service import SERVICE
@@ -14,6 +20,11 @@ from customers.testing import Company, look_up_people
 def who_am_i(asked: Any) -> session_pb2.Me:
     """Somebody of whom nothing is known."""
     return session_pb2.Me()
+
+
+def which_company(asked: Any) -> tenant_pb2.Tenant:
+    """One that has said nothing."""
+    return tenant_pb2.Tenant()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -28,6 +39,10 @@ async def service(
         "kehu.identity.v1.SessionService/GetMe": (
             session_service_pb2.GetMeRequest,
             who_am_i,
+        ),
+        "kehu.identity.v1.TenantService/GetTenant": (
+            tenant_service_pb2.GetTenantRequest,
+            which_company,
         ),
     }
     async with (

@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Value
 from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
 from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.history.v1 import history_pb2
-from kehu.identity.v1 import person_pb2, person_service_pb2
+from kehu.identity.v1 import person_pb2, person_service_pb2, tenant_pb2, tenant_service_pb2
 from kehu.imports.v1 import imports_pb2
 
 from chassis.custom_fields.definitions import definitions_now
@@ -69,12 +69,17 @@ def looked_up(request: person_service_pb2.LookUpPeopleRequest) -> person_service
     return person_service_pb2.LookUpPeopleResponse(people=[known] if asked else [])
 
 
+def which_company(request: tenant_service_pb2.GetTenantRequest) -> tenant_pb2.Tenant:
+    return tenant_pb2.Tenant()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(
     service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
 ) -> AsyncGenerator[Harness]:
-    answers = {
-        "kehu.identity.v1.PersonService/LookUpPeople": (person_service_pb2.LookUpPeopleRequest, looked_up)
+    answers: dict[str, Any] = {
+        "kehu.identity.v1.PersonService/LookUpPeople": (person_service_pb2.LookUpPeopleRequest, looked_up),
+        "kehu.identity.v1.TenantService/GetTenant": (tenant_service_pb2.GetTenantRequest, which_company),
     }
     async with (
         answering(answers) as identity,

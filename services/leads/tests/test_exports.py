@@ -12,7 +12,14 @@ from google.protobuf import struct_pb2
 from google.type.money_pb2 import Money
 from kehu.customfields.v1 import custom_fields_pb2
 from kehu.exports.v1 import exports_pb2 as pb
-from kehu.identity.v1 import person_pb2, person_service_pb2, session_pb2, session_service_pb2, tenant_pb2
+from kehu.identity.v1 import (
+    person_pb2,
+    person_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    tenant_pb2,
+    tenant_service_pb2,
+)
 from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import absence_service_pb2, assignment_pb2, lead_pb2, lead_service_pb2
 
@@ -52,6 +59,10 @@ def me(asked: session_service_pb2.GetMeRequest) -> session_pb2.Me:
     )
 
 
+def company(asked: tenant_service_pb2.GetTenantRequest) -> tenant_pb2.Tenant:
+    return tenant_pb2.Tenant(time_zone="America/New_York", currency_code="USD")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(
     service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
@@ -59,6 +70,7 @@ async def service(
     answers: Any = {
         "kehu.identity.v1.PersonService/LookUpPeople": (person_service_pb2.LookUpPeopleRequest, people),
         "kehu.identity.v1.SessionService/GetMe": (session_service_pb2.GetMeRequest, me),
+        "kehu.identity.v1.TenantService/GetTenant": (tenant_service_pb2.GetTenantRequest, company),
     }
     async with (
         answering(answers) as identity,
@@ -155,6 +167,65 @@ async def _sheet_xml(content: bytes) -> list[str]:
         return file.read("xl/worksheets/sheet1.xml").decode().split("<c ")[1:]
 
 
+async def imported(
+    service: Harness, who: Principal, content: bytes, name: str = "a.csv", **options: Any
+) -> tuple[imports_pb2.Import, imports_pb2.Import]:
+    """An import as it was proposed and as it ended."""
+    imports = "kehu.leads.v1.ImportService/"
+    request = imports_pb2.CreateImportRequest(record_type="lead", filename=name, content=content)
+    made = await service.ask(who, imports + "CreateImport", request, imports_pb2.Import)
+    assert len(made.proposed_mapping) == len(made.columns)
+    start = imports_pb2.StartImportRequest(id=made.id, **options)
+    await service.ask(who, imports + "StartImport", start, imports_pb2.Import)
+    ended: list[imports_pb2.Import] = []
+
+    async def over() -> bool:
+        request = imports_pb2.GetImportRequest(id=made.id)
+        ended.append(await service.ask(who, imports + "GetImport", request, imports_pb2.Import))
+        return ended[-1].HasField("end_time")
+
+    await eventually(over)
+    return made, ended[-1]
+
+
+async def test_what_was_exported_for_people_comes_back(service: Harness) -> None:
+    here, there = somebody("export-people"), somebody("export-people-again")
+    for who in (here, there):
+        field = custom_fields_pb2.CustomField(
+            record_type="lead", key="budget", label_zh="预算", kind=custom_fields_pb2.CUSTOM_FIELD_KIND_MONEY
+        )
+        await service.ask(
+            who, "kehu.leads.v1.CustomFieldService/CreateCustomField",
+            custom_fields_pb2.CreateCustomFieldRequest(custom_field=field), custom_fields_pb2.CustomField,
+        )  # fmt: skip
+    # What says neither zone nor currency is meant as the company counts, a summer's day as one of summer.
+    rows = ('张三,2026-07-01 09:00,5,1000 JPY,"甲, b\\\\, c"', "李四,2026-12-01T09:00:00+01:00,7.5 EUR,3,")
+    content = "\n".join(("姓名,下次联系时间,预计金额,预算,标签", *rows, "")).encode()
+    made, ended = await imported(service, here, content)
+    assert (ended.created_rows, ended.refused_rows) == (2, 0)
+    described = {field.field: field.description for field in made.fields}
+    assert "America/New_York" in described["nextContactTime"] and "USD" in described["estimatedAmount"]
+    columns = ["name", "nextContactTime", "estimatedAmount", "customFields.budget", "tags"]
+    asked: dict[str, Any] = {"columns": columns, "order_by": "name", "headers": FIELDS}
+    rows = table(await exported(service, here, **asked))[1:]
+    assert rows == [
+        ["张三", "2026-07-01T13:00:00Z", "5 USD", "1000 JPY", "甲, b\\\\, c"],
+        ["李四", "2026-12-01T08:00:00Z", "7.5 EUR", "3 USD", ""],
+    ]
+    for language in ("zh", "en"):
+        read = await exported(service, here, columns=columns, language_code=language)
+        _, ended = await imported(service, there, read)
+        assert (ended.created_rows, ended.refused_rows, ended.repaired_rows) == (2, 0, 0)
+    assert table(await exported(service, there, **asked))[1:] == [rows[0], rows[0], rows[1], rows[1]]
+    # Whoever imports may say another currency, and what is none is told.
+    _, ended = await imported(service, there, b"Name,Amount\nx,9\n", currency_code="GBP")
+    assert ended.created_rows == 1
+    _, ended = await imported(service, there, b"Name,Amount,Amount (currency)\ny,9,??\nz,9,CHF\n")
+    assert (ended.created_rows, ended.refused_rows) == (1, 1)
+    amounts = {row[0]: row[2] for row in table(await exported(service, there, **asked))[1:]}
+    assert (amounts["x"], amounts["z"]) == ("9 GBP", "9 CHF")
+
+
 @pytest.mark.parametrize("kind", [CSV, XLSX])
 async def test_what_was_exported_imports_into_another_company_and_comes_out_the_same(
     service: Harness, kind: Any
@@ -192,30 +263,11 @@ async def test_what_was_exported_imports_into_another_company_and_comes_out_the_
     asked: dict[str, Any] = {"headers": FIELDS, "format": kind, "order_by": "name"}
     content = await exported(service, here, **asked)
 
-    imports = "kehu.leads.v1.ImportService/"
-    made = await service.ask(
-        there, imports + "CreateImport",
-        imports_pb2.CreateImportRequest(
-            record_type="lead", filename="a.csv" if kind == CSV else "a.xlsx", content=content
-        ),
-        imports_pb2.Import,
-    )  # fmt: skip
-    assert len(made.proposed_mapping) == len(made.columns)
+    made, ended = await imported(service, there, content, "a.csv" if kind == CSV else "a.xlsx")
     assert [made.columns[m.column].name for m in made.proposed_mapping] == [
         m.field for m in made.proposed_mapping
     ]
-    await service.ask(
-        there, imports + "StartImport", imports_pb2.StartImportRequest(id=made.id), imports_pb2.Import
-    )
-    ended: list[imports_pb2.Import] = []
-
-    async def over() -> bool:
-        request = imports_pb2.GetImportRequest(id=made.id)
-        ended.append(await service.ask(there, imports + "GetImport", request, imports_pb2.Import))
-        return ended[-1].HasField("end_time")
-
-    await eventually(over)
-    assert (ended[-1].created_rows, ended[-1].refused_rows, ended[-1].repaired_rows) == (2, 0, 0)
+    assert (ended.created_rows, ended.refused_rows, ended.repaired_rows) == (2, 0, 0)
     again = await exported(service, there, **asked)
     if kind == CSV:
         assert again == content

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest_asyncio
 from google.type.money_pb2 import Money
 from kehu.customers.v1 import customer_service_pb2
-from kehu.identity.v1 import person_pb2, person_service_pb2
+from kehu.identity.v1 import person_pb2, person_service_pb2, tenant_pb2, tenant_service_pb2
 from kehu.sales.v1 import opportunity_pb2 as opp
 from kehu.sales.v1 import opportunity_service_pb2 as opps
 from kehu.sales.v1 import (
@@ -133,6 +133,11 @@ class Sales:
         return [row["type"].rpartition(".")[2] for row in rows]
 
 
+def which_company(asked: Any) -> tenant_pb2.Tenant:
+    """One that has said nothing."""
+    return tenant_pb2.Tenant()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sales(
     service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
@@ -145,6 +150,10 @@ async def sales(
         ),
         "kehu.identity.v1.PersonService/LookUpPeople": (
             person_service_pb2.LookUpPeopleRequest, names.look_up_people,
+        ),
+        "kehu.identity.v1.TenantService/GetTenant": (
+            tenant_service_pb2.GetTenantRequest,
+            which_company,
         ),
     }  # fmt: skip
     async with (
