@@ -4,6 +4,7 @@ People are kept by identity; who is asked for stands in the contract of its Look
 transaction begins, so that no lock waits for another service.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from chassis.principal import Act, Principal, Reach
 from chassis.rpc import Call
 
 LOOK_UP = "kehu.identity.v1.PersonService/LookUpPeople"
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,21 @@ async def owner_for(call: Call, owner_id: str, right: str, field: str) -> Owner:
     if not reaches(who, right, owner):
         raise Denied(f"Your rights do not reach {person.display_name}.", reason="OWNER_OUT_OF_REACH")
     return owner
+
+
+async def active_owners(call: Call, ids: Collection[UUID]) -> dict[UUID, Owner]:
+    """Those of these people to whom records can be given: who does not exist or is disabled is left out."""
+    found: dict[UUID, Owner] = {}
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = person_service_pb2.LookUpPeopleRequest(ids=map(str, wanted[start : start + _AT_ONCE]))
+        answer = await call.ask(LOOK_UP, some, person_service_pb2.LookUpPeopleResponse)
+        for person in answer.people:
+            if person.status == person_pb2.PERSON_STATUS_ACTIVE:
+                found[UUID(person.id)] = Owner(
+                    UUID(person.id), UUID(person.team_id) if person.team_id else None
+                )
+    return found
 
 
 def reaches(who: Principal, right: str, owner: Owner) -> bool:

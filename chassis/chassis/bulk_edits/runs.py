@@ -32,8 +32,9 @@ from chassis.bulk_edits.edit import (
 from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put_back
 from chassis.database import Database, Transaction, shared_only
 from chassis.effects import effects, passes
-from chassis.errors import Denied, NotFound, Problem
+from chassis.errors import Denied, Invalid, NotFound, Problem
 from chassis.giving_up import giving_up, one_too_many
+from chassis.owners import Owner, active_owners, reaches
 from chassis.principal import Act, Principal
 from chassis.rpc.call import Call
 from chassis.visibility import covers
@@ -142,6 +143,7 @@ class Running:
         self._who: Principal = call.who
         self._id = id
         self._seen: frozenset[tuple[str, str]] = frozenset()
+        self._owners: dict[UUID, Owner] = {}
 
     async def carry_on(self) -> None:
         """Does what remains, as the person who asked for it. Returns when the edit has ended, was cancelled, or is carried on by
@@ -300,7 +302,32 @@ class Undoing(Running):
             raise Overtaken
         return edit
 
+    async def _take(self, rows: Sequence[Row], plan: Plan, refused: Refused) -> None:
+        # Who may have left meanwhile is asked before anything is locked.
+        former = {person for row in rows if (person := self._former_owner(row, plan)) is not None}
+        as_them = replace(self._call, who=self._who)
+        self._owners = await active_owners(as_them, former - {self._who.person_id}) if former else {}
+        await super()._take(rows, plan, refused)
+
+    def _former_owner(self, row: Row, plan: Plan) -> UUID | None:
+        """To whom the record of that row would be given back."""
+        before = row.changes["owner_id"][0] if plan.owner is not None and "owner_id" in row.changes else None
+        return None if before is None else UUID(before)
+
+    def _check_owner(self, person: UUID) -> None:
+        """As whenever a record is given to somebody. Raises Invalid (OWNER_NOT_FOUND), Denied (OWNER_OUT_OF_REACH)."""
+        if person == self._who.person_id:
+            return
+        owner = self._owners.get(person)
+        if owner is None:
+            raise Invalid("ownerId", f"there is no active person {person}", reason="OWNER_NOT_FOUND")
+        if not reaches(self._who, self._editor.right, owner):
+            raise Denied(f"Your rights do not reach the former owner {person}.", reason="OWNER_OUT_OF_REACH")
+
     async def _one(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
+        former = self._former_owner(row, plan)
+        if former is not None:
+            self._check_owner(former)
         kept = await put_back(self._editor, work, tx, record, row.changes, plan)
         if not kept:
             return Said("UNDONE")

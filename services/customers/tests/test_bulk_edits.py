@@ -54,15 +54,16 @@ EDITS = "kehu.customers.v1.BulkEditService/"
 CONTACTS = "kehu.customers.v1.ContactService/"
 FIELDS = "kehu.customers.v1.CustomFieldService/"
 LI = str(new_id())
+GONE: set[str] = set()
+"""Who was disabled."""
 ENDED = {
     pb.BULK_EDIT_STATE_SUCCEEDED, pb.BULK_EDIT_STATE_CANCELLED, pb.BULK_EDIT_STATE_FAILED, pb.BULK_EDIT_STATE_UNDONE,
 }  # fmt: skip
 
 
 def looked_up(request: person_service_pb2.LookUpPeopleRequest) -> person_service_pb2.LookUpPeopleResponse:
-    known = person_service_pb2.PersonCard(
-        id=LI, display_name="李娜", email="li@acme.example", status=person_pb2.PERSON_STATUS_ACTIVE
-    )
+    status = person_pb2.PERSON_STATUS_DISABLED if LI in GONE else person_pb2.PERSON_STATUS_ACTIVE
+    known = person_service_pb2.PersonCard(id=LI, display_name="李娜", email="li@acme.example", status=status)
     return person_service_pb2.LookUpPeopleResponse(people=[known] if LI in request.ids else [])
 
 
@@ -329,6 +330,25 @@ async def test_owners_change_as_by_assigning(company: Company) -> None:
     )
     of_contacts = start(company, change(owner_id=LI), record_type="contact", ids=[contact.id])
     await refused(Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE", of_contacts)
+
+
+async def test_nothing_is_given_back_to_somebody_who_has_left(company: Company) -> None:
+    """As by assigning: a record whose former owner was disabled meanwhile stays, and is named."""
+    ids = [await customer(company), await customer(company)]
+    await run(company, change(owner_id=LI), ids=ids[:1])
+    mine = str(company.who.person_id)
+    done = await run(company, change({"needs": "ERP"}, owner_id=mine), ids=ids)
+    assert done.changed_records == 2
+    GONE.add(LI)
+    try:
+        back = await undone(company, done.id)
+    finally:
+        GONE.clear()
+    assert (back.undone_records, back.kept_records) == (1, 1)
+    (row,) = await file(company, "GetKeptRecords", done.id)
+    assert (row["Record"], row["Reason"]) == (ids[0], "OWNER_NOT_FOUND") and LI in row["Message"]
+    found = [await now(company, id) for id in ids]
+    assert [(one["ownerId"], one.get("needs", "")) for one in found] == [(mine, "ERP"), (mine, "")]
 
 
 async def test_customers_of_the_pool_go_back_there(company: Company) -> None:
