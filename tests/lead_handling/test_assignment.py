@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
+from kehu.customfields.v1 import custom_fields_pb2
 from kehu.history.v1 import history_pb2
 from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import (
@@ -18,8 +19,13 @@ from kehu.leads.v1 import (
     assignment_pb2,
     assignment_service_pb2,
     cadence_pb2,
+    cadence_service_pb2,
     lead_pb2,
     lead_service_pb2,
+    mail_capture_pb2,
+    mail_capture_service_pb2,
+    score_pb2,
+    score_service_pb2,
 )
 
 from chassis.errors import Code
@@ -332,3 +338,92 @@ async def test_what_is_returned_takes_no_turn_from_what_was_imported_with_it(com
         "SELECT assignment_cause AS cause, count(*) AS n FROM leads GROUP BY assignment_cause"
     )
     assert {row["cause"]: row["n"] for row in causes} == {"RULE": 5, "PASSED_ON": 1}
+
+
+async def test_what_is_changed_about_rules_is_told_and_kept(company: Make) -> None:
+    """Whoever assigns, counts or reads mailboxes by rule can be followed: each rule says what became of it, as every record."""
+    c = await company()
+
+    async def deleted(method: str, request: Any) -> None:
+        await c.ask(method, request, Empty)
+
+    async def says(record: Any, kind: str, *events: str, changes: str = "") -> None:
+        assert await c.told(record.id) == [f"{kind}.{event}" for event in events]
+        assert len(await c.history(record.id, kind)) == len(events)
+        if changes:
+            rows = await c.rows(
+                "SELECT convert_from(data, 'UTF8') AS data FROM outbox WHERE record_id = $1::uuid AND subject LIKE '%.updated'",
+                record.id,
+            )
+            assert changes in [row["data"] for row in rows][-1]
+
+    whole = ("created", "updated", "deleted")
+    rule = await c.rule("East", c.boss)
+    change: Any = assignment_service_pb2.UpdateAssignmentRuleRequest(
+        rule=assignment_pb2.AssignmentRule(id=rule.id, name="West"), update_mask=FieldMask(paths=["name"])
+    )
+    for _ in range(2):  # the second changes nothing
+        await c.ask("AssignmentService/UpdateAssignmentRule", change, assignment_pb2.AssignmentRule)
+    await deleted(
+        "AssignmentService/DeleteAssignmentRule",
+        assignment_service_pb2.DeleteAssignmentRuleRequest(id=rule.id),
+    )
+    await says(rule, "assignment_rule", *whole, changes='"name":"West","changedFields":["name"]')
+
+    cadence = await c.cadence(cadence_pb2.CadenceStep(channel=cadence_pb2.CONTACT_CHANNEL_PHONE))
+    change = cadence_service_pb2.UpdateCadenceRequest(
+        cadence=cadence_pb2.Cadence(id=cadence.id, position=3), update_mask=FieldMask(paths=["position"])
+    )
+    await c.ask("CadenceService/UpdateCadence", change, cadence_pb2.Cadence)
+    await deleted("CadenceService/DeleteCadence", cadence_service_pb2.DeleteCadenceRequest(id=cadence.id))
+    await says(cadence, "cadence", *whole, changes='"changedFields":["position"]')
+
+    score = await c.score_rule("", 5)
+    change = score_service_pb2.UpdateScoreRuleRequest(
+        rule=score_pb2.ScoreRule(id=score.id, points=6), update_mask=FieldMask(paths=["points"])
+    )
+    await c.ask("ScoreService/UpdateScoreRule", change, score_pb2.ScoreRule)
+    await deleted("ScoreService/DeleteScoreRule", score_service_pb2.DeleteScoreRuleRequest(id=score.id))
+    await says(score, "score_rule", *whole, changes='"changedFields":["points"]')
+
+    absence = assignment_pb2.Absence(owner_id=str(c.boss.person_id), note="in hospital")
+    absence.from_time.FromJsonString("2030-01-01T00:00:00Z")
+    absence.until_time.FromJsonString("2030-01-02T00:00:00Z")
+    asked: Any = absence_service_pb2.CreateAbsenceRequest(absence=absence)
+    absence = await c.ask("AbsenceService/CreateAbsence", asked, assignment_pb2.Absence)
+    await deleted("AbsenceService/DeleteAbsence", absence_service_pb2.DeleteAbsenceRequest(id=absence.id))
+    await says(absence, "absence", "created", "deleted")
+    told = await c.rows(
+        "SELECT convert_from(data, 'UTF8') AS data FROM outbox WHERE record_id = $1::uuid", absence.id
+    )
+    assert not [row for row in told if "hospital" in row["data"]]  # why somebody is away is nobody's affair
+
+    mailbox = mail_capture_pb2.MailCapture(name="Sales box", host="imap.example", user_name="u")
+    asked = mail_capture_service_pb2.CreateMailCaptureRequest(mail_capture=mailbox)
+    mailbox = await c.ask("MailCaptureService/CreateMailCapture", asked, mail_capture_pb2.MailCapture)
+    change = mail_capture_service_pb2.UpdateMailCaptureRequest(
+        mail_capture=mail_capture_pb2.MailCapture(id=mailbox.id, host="mail.example"),
+        update_mask=FieldMask(paths=["host"]),
+    )
+    await c.ask("MailCaptureService/UpdateMailCapture", change, mail_capture_pb2.MailCapture)
+    await deleted(
+        "MailCaptureService/DeleteMailCapture",
+        mail_capture_service_pb2.DeleteMailCaptureRequest(id=mailbox.id),
+    )
+    # Another host is told no password that was meant for the first.
+    await says(mailbox, "mail_capture", *whole, changes='"changedFields":["host","passwordSet"]')
+
+    field = custom_fields_pb2.CustomField(
+        record_type="lead", key="size", label_zh="规模", kind=custom_fields_pb2.CUSTOM_FIELD_KIND_TEXT
+    )
+    asked = custom_fields_pb2.CreateCustomFieldRequest(custom_field=field)
+    field = await c.ask("CustomFieldService/CreateCustomField", asked, custom_fields_pb2.CustomField)
+    change = custom_fields_pb2.UpdateCustomFieldRequest(
+        custom_field=custom_fields_pb2.CustomField(id=field.id, label_en="Size"),
+        update_mask=FieldMask(paths=["label_en"]),
+    )
+    await c.ask("CustomFieldService/UpdateCustomField", change, custom_fields_pb2.CustomField)
+    await deleted(
+        "CustomFieldService/DeleteCustomField", custom_fields_pb2.DeleteCustomFieldRequest(id=field.id)
+    )
+    await says(field, "custom_field", *whole, changes='"changedFields":["labelEn"]')

@@ -9,7 +9,8 @@ and::
     CUSTOM_FIELDS = CustomFields(Lead, references={"lead": own(Lead, "leads"), "person": people})
 
     # service.py
-    faces=[..., custom_fields_face("kehu.leads.v1.CustomFieldService", CUSTOM_FIELDS)], jobs={**CUSTOM_FIELDS.jobs, ...}
+    faces=[..., custom_fields_face("kehu.leads.v1.CustomFieldService", CUSTOM_FIELDS)], jobs={**CUSTOM_FIELDS.jobs, ...},
+    publishes={..., CustomFieldCreated: events.CustomFieldCreated, CustomFieldUpdated: …, CustomFieldDeleted: …},
 
     # rpc: references in requests are looked up before the transaction begins
     face = Face("kehu.leads.v1.LeadService", custom_fields=CUSTOM_FIELDS)

@@ -6,6 +6,7 @@ definitions that have gone. `version` of `custom_field_sets` counts the changes 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from chassis.custom_fields.definition import (
 )
 from chassis.database import Transaction
 from chassis.errors import AlreadyExists, Invalid, Precondition, Violation
+from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.records import Record
 
@@ -66,6 +68,32 @@ class CustomField(Record, table=True):
     def definition(self) -> Definition:
         """What the row says, for those who check values."""
         return definition_of(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomFieldEvent(Event):
+    """What every event says of a field: whose it is, and by which name records know it."""
+
+    custom_field_id: UUID
+    record_type: str
+    key: str
+
+
+class CustomFieldCreated(CustomFieldEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomFieldUpdated(CustomFieldEvent):
+    changed_fields: list[str]
+
+
+class CustomFieldDeleted(CustomFieldEvent):
+    pass
+
+
+def _told(field: CustomField) -> dict[str, Any]:
+    return {"custom_field_id": field.id, "record_type": field.of_type, "key": field.key}
 
 
 class CustomFieldInUse(Precondition):
@@ -141,6 +169,7 @@ async def add_field(tx: Transaction, values: Mapping[str, Any], references: froz
         _check_filterable(field, others)
         field.indexed = True  # no record has a value: the key is new
     tx.add(field)
+    tx.record(CustomFieldCreated(**_told(field)), on=field)
     await counted(tx, field.of_type)
     return field
 
@@ -174,6 +203,7 @@ async def change_field(
         _check_filterable(field, others)
     if field.filterable != before.filterable or (field.filterable and after.kind is not before.kind):
         await _begin_index(tx, field)
+    tx.record(CustomFieldUpdated(**_told(field), changed_fields=list(changed)), on=field)
     await counted(tx, field.of_type)
 
 
@@ -203,6 +233,7 @@ async def delete_field(tx: Transaction, field: CustomField, table: str) -> None:
         field.filterable = False
         await _begin_index(tx, field)
     tx.delete(field)
+    tx.record(CustomFieldDeleted(**_told(field)), on=field)
     await counted(tx, field.of_type)
 
 

@@ -9,7 +9,13 @@ from chassis.attachments.rpc import attachment_face, attachments_kept
 from chassis.attachments.upkeep import ATTACHMENT_COMMANDS, ATTACHMENT_JOBS
 from chassis.bulk_edits.edit import BulkEditProgressed
 from chassis.bulk_edits.rpc import bulk_edits_face
-from chassis.custom_fields.field import CustomField, key_taken
+from chassis.custom_fields.field import (
+    CustomField,
+    CustomFieldCreated,
+    CustomFieldDeleted,
+    CustomFieldUpdated,
+    key_taken,
+)
 from chassis.custom_fields.rpc import custom_fields_face
 from chassis.duplicates.rpc import pairs_face, sweeps_face
 from chassis.duplicates.sweep import DuplicateSweepProgressed
@@ -171,6 +177,7 @@ SERVICE = Service(
         NoteDeleted: events.NoteDeleted,
         AttachmentCreated: events.AttachmentCreated,
         AttachmentDeleted: events.AttachmentDeleted,
+        trash.TrashRuleUpdated: events.TrashRuleUpdated,
         trash.CustomerRestored: events.CustomerRestored,
         trash.ContactRestored: events.ContactRestored,
         relation.RelationCreated: events.RelationCreated,
@@ -203,6 +210,9 @@ SERVICE = Service(
         segment.SegmentCustomersAdded: events.SegmentCustomersAdded,
         segment.SegmentCustomersRemoved: events.SegmentCustomersRemoved,
         ValueListUpdated: events.ValueListUpdated,
+        CustomFieldCreated: events.CustomFieldCreated,
+        CustomFieldUpdated: events.CustomFieldUpdated,
+        CustomFieldDeleted: events.CustomFieldDeleted,
     },
     subscriptions=SUBSCRIPTIONS,
     jobs={

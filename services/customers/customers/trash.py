@@ -62,6 +62,12 @@ class TrashRule(Record, table=True):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrashRuleUpdated(Event):
+    rule_id: UUID
+    changed_fields: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CustomerRestored(Event):
     customer_id: UUID
     owner_id: UUID | None
@@ -189,7 +195,9 @@ def rule_id(tenant_id: UUID) -> UUID:
 
 async def keep_for(tx: Transaction, rule: TrashRule, days: int) -> None:
     """Changes after how many days the trash is emptied; 0 is never."""
-    rule.keep_days = days
+    if rule.keep_days != days:
+        rule.keep_days = days
+        tx.record(TrashRuleUpdated(rule_id=rule.id, changed_fields=["keep_days"]), on=rule)
     if days:
         await tx.enqueue(PURGE, {}, key=str(tx.who.tenant_id))
 

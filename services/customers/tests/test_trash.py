@@ -403,8 +403,12 @@ async def test_the_trash_is_emptied_by_the_rule(bin: Bin) -> None:
         "TrashService/GetTrashRule", trash_service_pb2.GetTrashRuleRequest(), trash_pb2.TrashRule
     )
     assert rule.keep_days == 7
-    # Who had everything destroyed after so many days stands in the history.
+    # Who had everything destroyed after so many days stands in the history, and is told.
     await bin.rule(7)
+    told = await bin.service.running.database.read(
+        bin.who, "SELECT type FROM outbox WHERE record_id = $1", rule_id(bin.who.tenant_id)
+    )
+    assert [row["type"] for row in told] == ["kehu.customers.v1.TrashRuleUpdated"]
     changes = await bin.ask(
         "HistoryService/ListChanges",
         history_pb2.ListChangesRequest(record_type="trash_rule", record_id=str(rule_id(bin.who.tenant_id))),

@@ -18,6 +18,8 @@ from sqlmodel import Field
 from chassis.custom_fields.known import Definitions
 from chassis.database import Transaction
 from chassis.errors import Invalid
+from chassis.events.event import Event
+from chassis.mapping import change as set_columns
 from chassis.owners import Owner
 from chassis.records import Record
 from leads.conditions import ABOUT, check, fields_of, holds
@@ -54,6 +56,48 @@ class AssignmentRule(Record, table=True):
     turn_order: list[UUID] = Field(default_factory=list[UUID], sa_type=ARRAY(Uuid))  # pyright: ignore[reportArgumentType]
     """The people as their turns were to come when the last lead was given away; who got it stands at the end."""
     given_count: int = Field(default=0, sa_type=BigInteger)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignmentRuleEvent(Event):
+    """What every event says of a rule."""
+
+    rule_id: UUID
+    name: str
+
+
+class AssignmentRuleCreated(AssignmentRuleEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignmentRuleUpdated(AssignmentRuleEvent):
+    changed_fields: list[str]
+
+
+class AssignmentRuleDeleted(AssignmentRuleEvent):
+    pass
+
+
+async def add_rule(tx: Transaction, rule: AssignmentRule) -> None:
+    """A new rule. Raises Invalid."""
+    await check_rule(tx, rule)
+    tx.add(rule)
+    tx.record(AssignmentRuleCreated(rule_id=rule.id, name=rule.name), on=rule)
+
+
+async def change_rule(tx: Transaction, rule: AssignmentRule, values: Mapping[str, Any]) -> None:
+    """Changes a rule. Raises Invalid."""
+    changed = set_columns(rule, values)
+    await check_rule(tx, rule, changed)
+    if changed:
+        tx.record(AssignmentRuleUpdated(rule_id=rule.id, name=rule.name, changed_fields=changed), on=rule)
+
+
+def remove_rule(tx: Transaction, rule: AssignmentRule) -> None:
+    """Deletes a rule; whom it has given leads keep them."""
+    tx.delete(rule)
+    tx.record(AssignmentRuleDeleted(rule_id=rule.id, name=rule.name), on=rule)
 
 
 async def check_rule(

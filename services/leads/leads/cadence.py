@@ -1,7 +1,7 @@
 """Cadences: the steps by which somebody gets in touch with a lead, proposed one after the other."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -12,10 +12,12 @@ from sqlmodel import Field
 
 from chassis.database import Transaction
 from chassis.errors import Invalid
+from chassis.events.event import Event
+from chassis.mapping import change as set_columns
 from chassis.records import Record
 from leads import errors
 from leads.conditions import ABOUT, check
-from leads.handling import Handling, Step
+from leads.handling import Handling, Step, hold_alone
 from leads.lead import Lead, remind
 from leads.lead_events import (
     LeadCadenceStarted,
@@ -39,6 +41,27 @@ class Cadence(Record, table=True):
     condition: str = ""
     position: int = 0
     steps: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CadenceEvent(Event):
+    """What every event says of a cadence."""
+
+    cadence_id: UUID
+    name: str
+
+
+class CadenceCreated(CadenceEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class CadenceUpdated(CadenceEvent):
+    changed_fields: list[str]
+
+
+class CadenceDeleted(CadenceEvent):
+    pass
 
 
 class LeadTouch(Record, table=True):
@@ -65,9 +88,27 @@ def steps_of(cadence: Cadence) -> list[Step]:
     return [Step(**step) for step in cadence.steps]
 
 
-async def check_cadence(tx: Transaction, cadence: Cadence) -> None:
+async def _check(tx: Transaction, cadence: Cadence) -> None:
     """Raises Invalid for a condition that is none."""
     cadence.condition = await check(tx, cadence.condition, ABOUT, "cadence.condition")
+
+
+async def add_cadence(tx: Transaction, cadence: Cadence) -> None:
+    """A new cadence. Raises Invalid."""
+    await _check(tx, cadence)
+    await hold_alone(tx)
+    tx.add(cadence)
+    tx.record(CadenceCreated(cadence_id=cadence.id, name=cadence.name), on=cadence)
+
+
+async def change_cadence(tx: Transaction, cadence: Cadence, values: Mapping[str, Any]) -> None:
+    """Changes a cadence, which nobody reads meanwhile (`hold_alone`). Raises Invalid."""
+    changed = set_columns(cadence, values)
+    if "condition" in changed:
+        await _check(tx, cadence)
+    if changed:
+        told = CadenceUpdated(cadence_id=cadence.id, name=cadence.name, changed_fields=changed)
+        tx.record(told, on=cadence)
 
 
 _ON_IT = text(
@@ -81,6 +122,7 @@ async def remove(tx: Transaction, cadence: Cadence) -> None:
     if count:
         raise errors.CadenceInUse(count)
     tx.delete(cadence)
+    tx.record(CadenceDeleted(cadence_id=cadence.id, name=cadence.name), on=cadence)
 
 
 async def start(tx: Transaction, lead: Lead, handling: Handling, cadence_id: UUID) -> None:

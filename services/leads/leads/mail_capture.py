@@ -85,16 +85,33 @@ class MailCapture(Record, table=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MailCaptureFailed(Event):
+class MailCaptureEvent(Event):
+    """What every event says of a mailbox."""
+
     mail_capture_id: UUID
     name: str
+
+
+class MailCaptureCreated(MailCaptureEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailCaptureUpdated(MailCaptureEvent):
+    changed_fields: list[str]
+
+
+class MailCaptureDeleted(MailCaptureEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailCaptureFailed(MailCaptureEvent):
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class MailSetAside(Event):
-    mail_capture_id: UUID
-    name: str
+class MailSetAside(MailCaptureEvent):
     mail_id: str
 
 
@@ -122,6 +139,7 @@ async def set_up(tx: Transaction, source: MailCapture) -> None:
     """A new mailbox, read at once when it is active. Raises Invalid."""
     check(source)
     tx.add(source)
+    tx.record(MailCaptureCreated(mail_capture_id=source.id, name=source.name), on=source)
     await tx.session.flush()
     await wake(tx, source)
 
@@ -137,15 +155,42 @@ async def change_source(tx: Transaction, source: MailCapture, values: Mapping[st
         name in values and getattr(source, name) != values[name] for name in ("host", "user_name")
     )
     weaker = values.get("security") == "PLAIN" and source.security != "PLAIN"
-    set_columns(source, values)
+    changed = set_columns(source, values)
     check(source)
     if moved:
         source.uid_validity = source.last_uid = 0
     if elsewhere or weaker:
         source.sealed_password = b""
+        changed.append(PASSWORD)
+    if changed:
+        _tell_change(tx, source, changed)
     source.failure_count, source.failure_reason, source.failure_message = 0, "", ""
     await tx.session.flush()
     await wake(tx, source)
+
+
+PASSWORD = "password_set"
+"""What events call the password: nobody is told what it is."""
+
+
+def _tell_change(tx: Transaction, source: MailCapture, changed: list[str]) -> None:
+    told = MailCaptureUpdated(mail_capture_id=source.id, name=source.name, changed_fields=changed)
+    tx.record(told, on=source)
+
+
+async def set_password(tx: Transaction, source: MailCapture, sealed: bytes) -> None:
+    """The mailbox is opened by that password from now on."""
+    source.sealed_password = sealed
+    _tell_change(tx, source, [PASSWORD])
+    await tx.session.flush()
+    await wake(tx, source)
+
+
+def take_down(tx: Transaction, source: MailCapture) -> None:
+    """The mailbox is read no longer, and its password is forgotten."""
+    source.sealed_password = b""
+    tx.delete(source)
+    tx.record(MailCaptureDeleted(mail_capture_id=source.id, name=source.name), on=source)
 
 
 async def wake(tx: Transaction, source: MailCapture) -> None:

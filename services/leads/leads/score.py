@@ -4,12 +4,16 @@ Whatever changes a lead counts it anew (`leads.lead.tell`). When rules change, a
 batch; how far it is stands in `score_runs` and commits with each batch, so that a job that died goes on where it was.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 from uuid import UUID, uuid5
 
 from sqlalchemy import text
 
 from chassis.database import Transaction
+from chassis.events.event import Event
+from chassis.mapping import change as set_columns
 from chassis.records import Record
 from leads.conditions import SCORED, check
 from leads.handling import Handling, hold_alone
@@ -35,6 +39,27 @@ class ScoreRule(Record, table=True):
     points: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreRuleEvent(Event):
+    """What every event says of a rule."""
+
+    rule_id: UUID
+    name: str
+
+
+class ScoreRuleCreated(ScoreRuleEvent):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRuleUpdated(ScoreRuleEvent):
+    changed_fields: list[str]
+
+
+class ScoreRuleDeleted(ScoreRuleEvent):
+    pass
+
+
 class ScoreRun(Record, table=True):
     """How far the counting of all leads of a tenant is: those up to `after_id` are done."""
 
@@ -49,9 +74,32 @@ def run_id(tenant_id: UUID) -> UUID:
     return uuid5(_NAMES, str(tenant_id))
 
 
-async def check_score_rule(tx: Transaction, rule: ScoreRule) -> None:
+async def _check(tx: Transaction, rule: ScoreRule) -> None:
     """Raises Invalid for a condition that is none."""
     rule.condition = await check(tx, rule.condition, SCORED, "rule.condition")
+
+
+async def add_score_rule(tx: Transaction, rule: ScoreRule) -> None:
+    """A new rule, by which all leads are counted anew. Raises Invalid."""
+    await _check(tx, rule)
+    await count_all(tx)
+    tx.add(rule)
+    tx.record(ScoreRuleCreated(rule_id=rule.id, name=rule.name), on=rule)
+
+
+async def change_score_rule(tx: Transaction, rule: ScoreRule, values: Mapping[str, Any]) -> None:
+    """Changes a rule; all leads are counted anew (`count_all`, before the rule is locked). Raises Invalid."""
+    changed = set_columns(rule, values)
+    if "condition" in changed:
+        await _check(tx, rule)
+    if changed:
+        tx.record(ScoreRuleUpdated(rule_id=rule.id, name=rule.name, changed_fields=changed), on=rule)
+
+
+def remove_score_rule(tx: Transaction, rule: ScoreRule) -> None:
+    """Deletes a rule; all leads are counted anew (`count_all`, before the rule is locked)."""
+    tx.delete(rule)
+    tx.record(ScoreRuleDeleted(rule_id=rule.id, name=rule.name), on=rule)
 
 
 async def count_all(tx: Transaction) -> None:

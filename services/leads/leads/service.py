@@ -9,7 +9,13 @@ from chassis.attachments.rpc import attachment_face, attachments_kept
 from chassis.attachments.upkeep import ATTACHMENT_COMMANDS, ATTACHMENT_JOBS
 from chassis.bulk_edits.edit import BulkEditProgressed
 from chassis.bulk_edits.rpc import bulk_edits_face
-from chassis.custom_fields.field import CustomField, key_taken
+from chassis.custom_fields.field import (
+    CustomField,
+    CustomFieldCreated,
+    CustomFieldDeleted,
+    CustomFieldUpdated,
+    key_taken,
+)
 from chassis.custom_fields.rpc import custom_fields_face
 from chassis.duplicates.rpc import pairs_face, sweeps_face
 from chassis.duplicates.sweep import DuplicateSweepProgressed
@@ -31,10 +37,21 @@ from chassis.saved_views.view import (
 from chassis.service import Service
 from chassis.value_lists.rpc import value_lists_face
 from chassis.value_lists.value_list import ValueList, ValueListUpdated
-from leads import conversion, errors, facet, lead, lead_events, listens, mail_capture, merged, merging
-from leads.absence import Absence
-from leads.assignment import AssignmentRule
-from leads.cadence import Cadence
+from leads import (
+    absence,
+    assignment,
+    cadence,
+    conversion,
+    errors,
+    facet,
+    lead,
+    lead_events,
+    listens,
+    mail_capture,
+    merged,
+    merging,
+    score,
+)
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import LeadHandling, LeadHandlingUpdated
 from leads.privacy import PRIVACY
@@ -47,7 +64,6 @@ from leads.rpc.imports import IMPORTS
 from leads.rpc.jobs import JOBS
 from leads.rpc.papers import SUBJECTS
 from leads.rpc.saved_views import SAVED_VIEWS
-from leads.score import ScoreRule
 from leads.value_lists import VALUE_LISTS
 
 SERVICE = Service(
@@ -74,10 +90,10 @@ SERVICE = Service(
             "kehu.leads.v1.HistoryService",
             {
                 "lead": Kept(lead.Lead, "leads"),
-                "absence": Kept(Absence, "leads"),
-                "assignment_rule": Kept(AssignmentRule, "settings"),
-                "cadence": Kept(Cadence, "leads"),
-                "score_rule": Kept(ScoreRule, "leads"),
+                "absence": Kept(absence.Absence, "leads"),
+                "assignment_rule": Kept(assignment.AssignmentRule, "settings"),
+                "cadence": Kept(cadence.Cadence, "leads"),
+                "score_rule": Kept(score.ScoreRule, "leads"),
                 "mail_capture": Kept(mail_capture.MailCapture, "settings"),
                 "lead_merge": Kept(merging.LeadMerge, "leads"),
                 "lead_handling": Kept(LeadHandling, "leads"),
@@ -122,6 +138,23 @@ SERVICE = Service(
         AttachmentCreated: events.AttachmentCreated,
         AttachmentDeleted: events.AttachmentDeleted,
         LeadHandlingUpdated: events.LeadHandlingUpdated,
+        assignment.AssignmentRuleCreated: events.AssignmentRuleCreated,
+        assignment.AssignmentRuleUpdated: events.AssignmentRuleUpdated,
+        assignment.AssignmentRuleDeleted: events.AssignmentRuleDeleted,
+        absence.AbsenceCreated: events.AbsenceCreated,
+        absence.AbsenceDeleted: events.AbsenceDeleted,
+        cadence.CadenceCreated: events.CadenceCreated,
+        cadence.CadenceUpdated: events.CadenceUpdated,
+        cadence.CadenceDeleted: events.CadenceDeleted,
+        score.ScoreRuleCreated: events.ScoreRuleCreated,
+        score.ScoreRuleUpdated: events.ScoreRuleUpdated,
+        score.ScoreRuleDeleted: events.ScoreRuleDeleted,
+        mail_capture.MailCaptureCreated: events.MailCaptureCreated,
+        mail_capture.MailCaptureUpdated: events.MailCaptureUpdated,
+        mail_capture.MailCaptureDeleted: events.MailCaptureDeleted,
+        CustomFieldCreated: events.CustomFieldCreated,
+        CustomFieldUpdated: events.CustomFieldUpdated,
+        CustomFieldDeleted: events.CustomFieldDeleted,
         BulkEditProgressed: events.BulkEditProgressed,
         DuplicateSweepProgressed: events.DuplicateSweepProgressed,
         SavedViewCreated: events.SavedViewCreated,

@@ -8,7 +8,13 @@ from chassis.attachments.attachment import AttachmentCreated, AttachmentDeleted
 from chassis.attachments.rpc import attachment_face, attachments_kept
 from chassis.attachments.upkeep import ATTACHMENT_COMMANDS, ATTACHMENT_JOBS
 from chassis.bulk_edits.rpc import bulk_edits_face
-from chassis.custom_fields.field import CustomField, key_taken
+from chassis.custom_fields.field import (
+    CustomField,
+    CustomFieldCreated,
+    CustomFieldDeleted,
+    CustomFieldUpdated,
+    key_taken,
+)
 from chassis.custom_fields.rpc import custom_fields_face
 from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
@@ -75,6 +81,9 @@ SERVICE = Service(
         ImportProgressed: events.ImportProgressed,
         OpportunityBulkEditProgressed: events.BulkEditProgressed,
         ProductBulkEditProgressed: events.ProductBulkEditProgressed,
+        CustomFieldCreated: events.CustomFieldCreated,
+        CustomFieldUpdated: events.CustomFieldUpdated,
+        CustomFieldDeleted: events.CustomFieldDeleted,
         SavedViewCreated: events.SavedViewCreated,
         SavedViewUpdated: events.SavedViewUpdated,
         SavedViewDeleted: events.SavedViewDeleted,

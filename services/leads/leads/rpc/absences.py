@@ -14,7 +14,7 @@ from chassis.listing import OWNER_FIELDS, Listing
 from chassis.mapping import to_datetime
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
-from leads.absence import Absence, note_absence
+from leads.absence import Absence, end_absence, note_absence
 from leads.rpc.messages import ABSENCE
 
 face = Face("kehu.leads.v1.AbsenceService")
@@ -66,5 +66,5 @@ async def create_absence(
 async def delete_absence(request: service_pb.DeleteAbsenceRequest, tx: Transaction) -> Empty:
     absence = await tx.get(Absence, parse_id(request.id, "id"), right="leads")
     tx.check_etag(absence, request.etag)
-    tx.delete(absence)
+    end_absence(tx, absence)
     return Empty()

@@ -10,9 +10,8 @@ from chassis.database import Transaction
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import Listing
-from chassis.mapping import change
 from chassis.rpc import Call, Face
-from leads.assignment import AssignmentRule, check_rule
+from leads.assignment import AssignmentRule, add_rule, change_rule, remove_rule
 from leads.handling import LeadHandling, change_handling, handling_id
 from leads.rpc.messages import HANDLING, RULE
 from leads.rpc.roster import check_named
@@ -64,8 +63,7 @@ async def create_rule(
     request: service_pb.CreateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:
     rule = AssignmentRule(**RULE.values(request.rule))
-    await check_rule(tx, rule)
-    tx.add(rule)
+    await add_rule(tx, rule)
     await tx.session.flush()
     return RULE.message(rule)
 
@@ -81,15 +79,14 @@ async def update_rule(
     request: service_pb.UpdateAssignmentRuleRequest, tx: Transaction, known: None
 ) -> pb.AssignmentRule:
     rule = await _rule(tx, request.rule.id, request.rule.etag, "rule.id")
-    changed = change(rule, RULE.values(request.rule, request.update_mask))
-    await check_rule(tx, rule, changed)
+    await change_rule(tx, rule, RULE.values(request.rule, request.update_mask))
     await tx.session.flush()
     return RULE.message(rule)
 
 
 @face.write("DeleteAssignmentRule")
 async def delete_rule(request: service_pb.DeleteAssignmentRuleRequest, tx: Transaction) -> Empty:
-    tx.delete(await _rule(tx, request.id, request.etag))
+    remove_rule(tx, await _rule(tx, request.id, request.etag))
     return Empty()
 
 

@@ -10,9 +10,9 @@ from chassis.database import Transaction
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import RECORD_FIELDS, Listing
-from chassis.mapping import change, to_datetime
+from chassis.mapping import to_datetime
 from chassis.rpc import Call, Face
-from leads.cadence import Cadence, LeadTouch, check_cadence, remove, report, start, stop
+from leads.cadence import Cadence, LeadTouch, add_cadence, change_cadence, remove, report, start, stop
 from leads.handling import hold_alone
 from leads.rpc import leads
 from leads.rpc.leads import LEADS, answer, locked
@@ -41,9 +41,7 @@ async def list_cadences(
 @face.write("CreateCadence")
 async def create(request: service_pb.CreateCadenceRequest, tx: Transaction) -> pb.Cadence:
     cadence = Cadence(**cadence_values(request.cadence))
-    await check_cadence(tx, cadence)
-    await hold_alone(tx)
-    tx.add(cadence)
+    await add_cadence(tx, cadence)
     await tx.session.flush()
     return cadence_message(cadence)
 
@@ -58,8 +56,7 @@ async def _cadence(tx: Transaction, id: str, etag: str, field: str = "id") -> Ca
 async def update(request: service_pb.UpdateCadenceRequest, tx: Transaction) -> pb.Cadence:
     await hold_alone(tx)
     cadence = await _cadence(tx, request.cadence.id, request.cadence.etag, "cadence.id")
-    if "condition" in change(cadence, cadence_values(request.cadence, request.update_mask)):
-        await check_cadence(tx, cadence)
+    await change_cadence(tx, cadence, cadence_values(request.cadence, request.update_mask))
     await tx.session.flush()
     return cadence_message(cadence)
 

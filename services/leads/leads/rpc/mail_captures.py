@@ -33,9 +33,10 @@ from leads.mail_capture import (
     place,
     set_aside,
     set_up,
+    take_down,
     take_mail,
-    wake,
 )
+from leads.mail_capture import set_password as keep_password
 from leads.mail_reading import MOST_BYTES, key_of, read
 from leads.rpc.jobs import by_itself
 from leads.value_lists import source_key
@@ -116,8 +117,7 @@ async def update_source(
 @face.write("DeleteMailCapture")
 async def delete_source(request: service_pb.DeleteMailCaptureRequest, tx: Transaction) -> Empty:
     source = await _source(tx, request.id, request.etag)
-    source.sealed_password = b""
-    tx.delete(source)
+    take_down(tx, source)
     return Empty()
 
 
@@ -130,9 +130,7 @@ async def set_password(
     request: service_pb.SetMailCapturePasswordRequest, tx: Transaction, sealed: bytes
 ) -> pb.MailCapture:
     source = await _source(tx, request.id, request.etag)
-    source.sealed_password = sealed
-    await tx.session.flush()
-    await wake(tx, source)
+    await keep_password(tx, source, sealed)
     return message(source)
 
 

@@ -10,7 +10,6 @@ from chassis.database import Transaction
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import Listing
-from chassis.mapping import change
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from leads.handling import hold
@@ -18,7 +17,14 @@ from leads.lead import Lead
 from leads.rpc import leads
 from leads.rpc.leads import answer, locked
 from leads.rpc.messages import SCORE_RULE
-from leads.score import ScoreRule, adjust, check_score_rule, count_all
+from leads.score import (
+    ScoreRule,
+    add_score_rule,
+    adjust,
+    change_score_rule,
+    count_all,
+    remove_score_rule,
+)
 
 face = Face("kehu.leads.v1.ScoreService")
 RULES = Listing(ScoreRule, None, {"position": Field("position", Kind.INTEGER, sortable=True)}, "position")
@@ -42,9 +48,7 @@ async def list_rules(
 @face.write("CreateScoreRule")
 async def create(request: service_pb.CreateScoreRuleRequest, tx: Transaction) -> pb.ScoreRule:
     rule = ScoreRule(**SCORE_RULE.values(request.rule))
-    await check_score_rule(tx, rule)
-    await count_all(tx)
-    tx.add(rule)
+    await add_score_rule(tx, rule)
     await tx.session.flush()
     return SCORE_RULE.message(rule)
 
@@ -59,8 +63,7 @@ async def _rule(tx: Transaction, id: str, etag: str, field: str = "id") -> Score
 async def update(request: service_pb.UpdateScoreRuleRequest, tx: Transaction) -> pb.ScoreRule:
     await count_all(tx)
     rule = await _rule(tx, request.rule.id, request.rule.etag, "rule.id")
-    if "condition" in change(rule, SCORE_RULE.values(request.rule, request.update_mask)):
-        await check_score_rule(tx, rule)
+    await change_score_rule(tx, rule, SCORE_RULE.values(request.rule, request.update_mask))
     await tx.session.flush()
     return SCORE_RULE.message(rule)
 
@@ -68,7 +71,7 @@ async def update(request: service_pb.UpdateScoreRuleRequest, tx: Transaction) ->
 @face.write("DeleteScoreRule")
 async def delete(request: service_pb.DeleteScoreRuleRequest, tx: Transaction) -> Empty:
     await count_all(tx)
-    tx.delete(await _rule(tx, request.id, request.etag))
+    remove_score_rule(tx, await _rule(tx, request.id, request.etag))
     return Empty()
 
 
