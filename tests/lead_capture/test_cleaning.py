@@ -23,7 +23,7 @@ from sqlalchemy import text
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import eventually, refused, somebody
+from chassis.testing import EVERYTHING, eventually, refused, somebody
 from chassis.wire import from_dict
 from leads import merging
 from leads.lists import remember
@@ -435,6 +435,20 @@ async def test_nothing_is_attached_to_what_one_may_not_read(suite: Any) -> None:
     await refused(
         Code.INVALID_ARGUMENT, "CUSTOMER_NOT_FOUND", attach(suite, blind, lead.id, customer_id=customer.id)
     )
+    # What one may read and not change is shown, and nothing is added to it, as little as by converting.
+    reader = somebody("strangers", rights={**EVERYTHING, "customers": Rights(Reach.ALL, Reach.OWN)})
+    alike = await suite.lead(boss, name="C", company_name="Other", phone=PHONE)
+    for who, proposed in ((reader, ""), (boss, other.id)):
+        (found,) = (await suite.findings(who, 'name = "C"')).findings
+        assert other.id in [twin.customer_id for twin in found.duplicates]
+        assert found.proposal.customer_id == proposed
+    target = {"customer_id": other.id, "contact_id": contact.id}
+    step = lead_merge_pb2.CleaningStep(
+        lead_id=alike.id, action=lead_merge_pb2.CLEANING_ACTION_ATTACH, **target
+    )
+    await refused(Code.INVALID_ARGUMENT, "CUSTOMER_NOT_FOUND", attach(suite, reader, alike.id, **target))
+    await refused(Code.INVALID_ARGUMENT, "CUSTOMER_NOT_FOUND", suite.clean(reader, step))
+    assert (await attach(suite, boss, alike.id, **target)).duplicate_of_customer_id == other.id
     own = somebody("strangers", rights={"leads": Rights(Reach.OWN, Reach.OWN)})
     await refused(Code.NOT_FOUND, "NOT_FOUND", attach(suite, own, lead.id, customer_id=customer.id))
     repair = lead_merge_pb2.CleaningStep(lead_id=lead.id, action=lead_merge_pb2.CLEANING_ACTION_REPAIR)

@@ -275,7 +275,8 @@ for _said in (identity.TenantCreated, identity.TenantUpdated):
 
 async def lead_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:
     """A lead has become a customer, was attached to one, or was reopened: what is on it follows."""
-    await tx.enqueue(LEAD_PAPERS, {"lead_id": event.lead_id}, key=event.lead_id)
+    changes = isinstance(event, leads.LeadConverted) and event.changes_contact
+    await tx.enqueue(LEAD_PAPERS, {"lead_id": event.lead_id, "changes_contact": changes}, key=event.lead_id)
 
 
 def _attached(event: leads.LeadDisqualified) -> bool:

@@ -4,7 +4,7 @@ Each reason why two may be the same has a weight, and the score is what is left 
 100 (1 - (1-w1)(1-w2)...), as customers scores its own. Candidates come from indexes, so the cost follows what is found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -76,18 +76,23 @@ class Finding:
     repairs: dict[str, str]
     twins: list[Twin] = field(default_factory=list[Twin])
     hidden: int = 0
+    read_only: set[UUID] = field(default_factory=set[UUID])
+    """Customers that whoever asks may see and not change: nothing is attached to them."""
 
     @property
     def proposal(self) -> Proposal:
-        return propose(Columns(self.lead), self.repairs, self.twins)
+        return propose(Columns(self.lead), self.repairs, self.twins, self.read_only)
 
     def __bool__(self) -> bool:
         return bool(self.repairs or self.twins or self.hidden or self.proposal.action)
 
 
-def propose(lead: Any, repairs: dict[str, str], twins: Sequence[Twin]) -> Proposal:
+def propose(
+    lead: Any, repairs: dict[str, str], twins: Sequence[Twin], read_only: Collection[UUID] = ()
+) -> Proposal:
     """What follows from what was found: what is there as a customer is attached to it, the younger of two leads goes into the
     elder, who cannot be reached by anything is no lead, and what is left is written as it is kept."""
+    twins = [twin for twin in twins if twin.customer_id is None or twin.customer_id not in read_only]
     contact = _surest(twins, CONTACT, _SURE_CONTACT)
     if contact is not None and contact.customer_id is not None:
         return Proposal(ATTACH, customer_id=contact.customer_id, contact_id=contact.id)

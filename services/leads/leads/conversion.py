@@ -94,14 +94,19 @@ async def begin(
     contact_id: UUID | None,
     opportunity: Mapping[str, Any] | None,
     asked: str,
+    changes_contact: bool = False,
 ) -> Conversion:
-    """Fixes everything and lets the first attempt begin; `asked` tells a repeat of the request from another one.
+    """Fixes everything and lets the first attempt begin; `asked` tells a repeat of the request from another one, and
+    `changes_contact` that whoever asks may change a contact that is another customer's in the first place.
 
     Raises LeadConverting, LeadNotConvertible.
     """
     before = lead.begin_conversion(id)
     wants_contact = bool(lead.name and lead.company_name) or (customer_id is not None and bool(lead.name))
-    plan = {**_plan(lead, opportunity), "custom_fields": await _custom_fields(tx, lead), "asked": asked}
+    plan = {
+        **_plan(lead, opportunity), "custom_fields": await _custom_fields(tx, lead), "asked": asked,
+        "changes_contact": changes_contact,
+    }  # fmt: skip
     conversion = Conversion(
         id=id, lead_id=lead.id, status_before=before, attempts=1, customer_id=customer_id or new_id(),
         customer_existed=customer_id is not None, contact_existed=contact_id is not None,
@@ -232,8 +237,9 @@ async def _finish(database: Database, who: Principal, id: UUID) -> None:
         lead.opportunity_id = conversion.opportunity_id
         lead.end_cadence()
         tell(
-            tx, lead, handling, LeadConverted, conversion_id=id, customer_existed=conversion.customer_existed
-        )
+            tx, lead, handling, LeadConverted, conversion_id=id, customer_existed=conversion.customer_existed,
+            changes_contact=bool(conversion.plan.get("changes_contact")),
+        )  # fmt: skip
 
 
 async def _fail(database: Database, who: Principal, id: UUID) -> None:

@@ -112,6 +112,7 @@ class LeadDeleted(LeadEvent):
 class LeadConverted(LeadEvent):
     conversion_id: UUID
     customer_existed: bool
+    changes_contact: bool
 
 
 @dataclass(frozen=True, kw_only=True)

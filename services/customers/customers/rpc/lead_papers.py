@@ -1,7 +1,8 @@
 """What is on a lead follows it to the customer that it has become, or to which it was attached: notes and files are copied, and
 the lead keeps its own. What was written in the lead itself becomes a note, unless the customer was made of the lead and has it
 already. Of a lead that was converted, the telephone number and the e-mail address are added to those of its contact, or of the
-customer where there is no contact; what is there stays as it is.
+customer where there is no contact; what is there stays as it is. Nothing is added to a contact that whoever converted the lead
+may not change: one that is another customer's in the first place, and only also at this one.
 
 Nothing is added to a lead that is a customer, so one look is enough. Every copy has an id that follows from that of what was
 copied: the job may be repeated, and go on where it ended. It asks where the lead is now, and no event: what was copied for a lead
@@ -81,7 +82,7 @@ async def take_over(payload: Mapping[str, Any], call: Call) -> None:
         async for file in _files(call, on):
             await _take_file(call, customer_id, file)
         if lead.status == lead_pb2.LEAD_STATUS_CONVERTED:
-            await _take_ways(call, customer_id, lead)
+            await _take_ways(call, customer_id, lead, payload.get("changes_contact", False))
         if _customer_of(await call.ask(_LEAD, request, lead_pb2.Lead)) != (customer, moved):
             await take_over(payload, call)
             return
@@ -167,8 +168,8 @@ async def _take_words(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> Non
             copy_note(tx, SUBJECTS.of(Customer.record_type, "recordType"), customer, copy)
 
 
-async def _take_ways(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> None:
-    """How the lead was reached."""
+async def _take_ways(call: Call, customer_id: UUID, lead: lead_pb2.Lead, changes_contact: bool) -> None:
+    """How the lead was reached. Who converted it may change the customer, and with it the contacts that are its own."""
     ways = (
         ("phones", "number", lead.phone), ("emails", "address", lead.email), ("accounts", "account", lead.im_account),
     )  # fmt: skip
@@ -177,7 +178,11 @@ async def _take_ways(call: Call, customer_id: UUID, lead: lead_pb2.Lead) -> None
             async with call.database.transaction(call.who, origin="event") as tx:
                 if lead.contact_id:
                     contact = await tx.find(Contact, UUID(lead.contact_id))
-                    if contact is not None and (more := _with(contact, name, value, given)):
+                    if contact is None or not (
+                        changes_contact or contact.customer_id == await survivor_of(tx, customer_id)
+                    ):
+                        return
+                    if more := _with(contact, name, value, given):
                         await change_contact(tx, contact, {name: more})
                 else:
                     customer = await _customer(tx, customer_id)

@@ -8,13 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from kehu.customers.v1 import (
-    contact_pb2,
-    customer_pb2,
-    customer_service_pb2,
-    duplicate_pb2,
-    duplicate_service_pb2,
-)
+from kehu.customers.v1 import contact_pb2, customer_pb2, duplicate_pb2, duplicate_service_pb2
 from kehu.leads.v1 import cleaning_service_pb2 as service_pb
 from kehu.leads.v1 import lead_merge_pb2 as pb
 from kehu.leads.v1 import lead_pb2, lead_service_pb2
@@ -53,7 +47,7 @@ from leads.merging import STATES, Choices, LeadMerge, attach, may_undo, merge_le
 from leads.rpc.leads import LEADS, answer, locked
 from leads.rpc.lists import learn
 from leads.rpc.messages import lead_message
-from leads.rpc.peers import check_contact
+from leads.rpc.peers import changes_customer, check_contact, check_customer, may_change
 from leads.tidying import SHOWN, tidied
 from leads.words import OPEN
 
@@ -117,6 +111,8 @@ async def _finding(call: Call, row: Any, country: str, customers: "_Customers") 
     twins, hidden = await customers.like(tidy)
     found.twins = sorted([*found.twins, *twins], key=lambda twin: -twin.score)[:MOST_SHOWN]
     found.hidden += hidden
+    while (proposed := found.proposal.customer_id) is not None and not await customers.changes(proposed):
+        found.read_only.add(proposed)
     return found
 
 
@@ -125,7 +121,19 @@ class _Customers:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._changes: dict[UUID, bool] = {}
         self.missing = False
+
+    async def changes(self, id: UUID) -> bool:
+        """Whether the caller may change that customer; of one that nobody tells of now, no."""
+        if id not in self._changes:
+            try:
+                self._changes[id] = await changes_customer(self._call, str(id))
+            except Problem as problem:
+                if problem.code not in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                    raise
+                self.missing, self._changes[id] = True, False
+        return self._changes[id]
 
     async def like(
         self, lead: Any, least: int = LEAST_SCORE, most: int = MOST_SHOWN
@@ -147,6 +155,9 @@ class _Customers:
         told = await self._ask("CheckCustomerDuplicates", request, duplicate_pb2.CustomerDuplicates)
         if told is not None:
             hidden += told.hidden_count
+            self._changes |= {
+                UUID(one.customer.id): may_change(self._call.who, one.customer) for one in told.duplicates
+            }
             twins += [
                 Twin(CUSTOMER, UUID(one.customer.id), one.customer.display_name, one.score, _reasons(one), UUID(one.customer.id))
                 for one in told.duplicates
@@ -270,21 +281,12 @@ def _message(found: Finding) -> pb.CleaningFinding:
 # ---- doing
 
 
-async def check_customer(call: Call, id: str, contact_id: str, field: str = "") -> None:
-    """Raises Invalid (CUSTOMER_NOT_FOUND, CONTACT_NOT_FOUND) for what the caller may not read, naming fields behind `field`."""
-    try:
-        await call.ask(
-            "kehu.customers.v1.CustomerService/GetCustomer", customer_service_pb2.GetCustomerRequest(id=id),
-            customer_pb2.Customer,
-        )  # fmt: skip
-    except Problem as problem:
-        if problem.code not in (Code.NOT_FOUND, Code.PERMISSION_DENIED):
-            raise
-        raise Invalid(
-            f"{field}customerId", f"there is no customer {id} that you may read", reason="CUSTOMER_NOT_FOUND"
-        ) from None
+async def _check_target(call: Call, customer_id: str, contact_id: str, field: str = "") -> None:
+    """Raises Invalid (CUSTOMER_NOT_FOUND) for a customer that the caller may not change, since all that is on the lead is added
+    to it, and CONTACT_NOT_FOUND for a contact that they may not read, naming fields behind `field`."""
+    await check_customer(call, customer_id, f"{field}customerId")
     if contact_id:
-        await check_contact(call, contact_id, id, f"{field}contactId")
+        await check_contact(call, contact_id, customer_id, f"{field}contactId")
 
 
 async def _may_change(call: Call, id: str, field: str = "id") -> None:
@@ -295,7 +297,7 @@ async def _may_change(call: Call, id: str, field: str = "id") -> None:
 
 async def _before_attaching(request: service_pb.AttachLeadRequest, call: Call) -> None:
     await _may_change(call, request.id)
-    await check_customer(call, request.customer_id, request.contact_id)
+    await _check_target(call, request.customer_id, request.contact_id)
 
 
 @face.write("AttachLead", prepare=_before_attaching)
@@ -337,7 +339,7 @@ async def _before_cleaning(request: service_pb.CleanLeadsRequest, call: Call) ->
     asked_for = {(step.asked.customer_id, step.asked.contact_id): place for place, step in enumerate(steps)}
     for (customer, contact), place in asked_for.items():
         if customer:
-            await check_customer(call, customer, contact, f"steps[{place}].")
+            await _check_target(call, customer, contact, f"steps[{place}].")
         elif contact:
             raise Invalid(f"steps[{place}].contactId", "goes only with customerId")
     await learn(call)

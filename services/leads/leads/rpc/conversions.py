@@ -6,22 +6,20 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid5
 
-from kehu.customers.v1 import customer_pb2, customer_service_pb2
 from kehu.leads.v1 import conversion_pb2 as pb
 from kehu.leads.v1 import lead_service_pb2 as service_pb
 
-from chassis.errors import Code, IdempotencyKeyReused, Invalid, NotFound, Problem, Unavailable
+from chassis.errors import IdempotencyKeyReused, Invalid, NotFound, Problem, Unavailable
 from chassis.ids import new_id, parse_id
 from chassis.mapping import to_date, to_value
 from chassis.principal import Act
 from chassis.rpc import Call
-from chassis.shares.messages import shares_told
-from chassis.visibility import Holder, covers, visible_text
+from chassis.visibility import visible_text
 from leads.conversion import Conversion, begin, carry_on
 from leads.lead import Lead
 from leads.rpc.leads import face, locked
 from leads.rpc.messages import CONVERSION
-from leads.rpc.peers import Suite, check_contact
+from leads.rpc.peers import Suite, changes_customer, check_contact, check_customer
 
 _REQUESTS = UUID("b0a7f2a4-7a53-4f3e-9b6d-0d6b6c1c7d10")
 
@@ -64,9 +62,13 @@ async def _begin(
         async with call.database.transaction(call.who) as tx:
             # Whoever may not change the lead learns nothing of customers. No lock is held while others are asked.
             await tx.get(Lead, parse_id(request.id, "id"), right="leads", lock=False)
-        await _check_customer(call, request.customer_id)
+        await check_customer(call, request.customer_id)
+    changes_contact = False
     if request.contact_id:
-        await check_contact(call, request.contact_id, request.customer_id)
+        contact = await check_contact(call, request.contact_id, request.customer_id)
+        # It may belong to another customer in the first place, by whose owner it is changed.
+        elsewhere = parse_id(contact.customer_id, "contactId") != parse_id(request.customer_id, "customerId")
+        changes_contact = elsewhere and await changes_customer(call, contact.customer_id)
     async with call.database.transaction(call.who) as tx:
         lead, _ = await locked(tx, request.id, "")
         if await tx.find(Conversion, id, lock=False) is not None:
@@ -79,6 +81,7 @@ async def _begin(
             id=id,
             customer_id=parse_id(request.customer_id, "customerId") if request.customer_id else None,
             contact_id=parse_id(request.contact_id, "contactId") if request.contact_id else None,
+            changes_contact=changes_contact,
             opportunity=opportunity,
             asked=asked,
         )
@@ -88,26 +91,6 @@ def _check_installed(call: Call, request: service_pb.ConvertLeadRequest) -> None
     # What is down comes back; what is not installed would leave the lead CONVERTING for ever.
     for domain in ("customers", "sales") if request.HasField("opportunity") else ("customers",):
         call.clients.channel(domain)
-
-
-async def _check_customer(call: Call, id: str) -> None:
-    """The steps are taken by leads itself, whose reach has no end: so the caller's own reach is measured here."""
-    unknown = Invalid(
-        "customerId", f"there is no customer {id} that you may change", reason="CUSTOMER_NOT_FOUND"
-    )
-    try:
-        customer = await call.ask(
-            "kehu.customers.v1.CustomerService/GetCustomer",
-            customer_service_pb2.GetCustomerRequest(id=id),
-            customer_pb2.Customer,
-        )
-    except Problem as problem:
-        if problem.code is Code.NOT_FOUND:
-            raise unknown from None
-        raise
-    holder = Holder.told(customer.owner_id, customer.team_id, shares_told(customer.shares))
-    if not covers(holder, call.who, "customers", Act.WRITE):
-        raise unknown
 
 
 def _wanted(request: service_pb.ConvertLeadRequest) -> dict[str, Any] | None:

@@ -18,7 +18,10 @@ from chassis.errors import Code, Invalid, Problem
 from chassis.ids import parse_id
 from chassis.mapping import to_money
 from chassis.money import Money
+from chassis.principal import Act, Principal
 from chassis.rpc import Call
+from chassis.shares.messages import shares_told
+from chassis.visibility import Holder, covers
 from chassis.wire import from_dict
 from leads.conversion import Conversion
 from leads.value_lists import VALUE_LISTS, enum_view
@@ -37,9 +40,36 @@ _STAYS = ("ETAG_MISMATCH", "CUSTOMER_TOUCHED")
 _REFUSED = (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED)
 
 
-async def check_contact(call: Call, id: str, customer_id: str, field: str = "contactId") -> None:
-    """Raises Invalid (CONTACT_NOT_FOUND) unless the caller may read that contact and it belongs to the customer, which is any of
-    its customers."""
+def may_change(who: Principal, customer: customer_pb2.Customer) -> bool:
+    """Whether the customer is in that person's reach of writing. What follows a lead is added by services themselves, whose reach
+    has no end: so it is measured here."""
+    holder = Holder.told(customer.owner_id, customer.team_id, shares_told(customer.shares))
+    return covers(holder, who, "customers", Act.WRITE)
+
+
+async def changes_customer(call: Call, id: str) -> bool:
+    """Whether there is such a customer and the caller may change it."""
+    try:
+        request = customer_service_pb2.GetCustomerRequest(id=id)
+        customer = await call.ask(_CUSTOMERS + "GetCustomer", request, customer_pb2.Customer)
+    except Problem as problem:
+        if problem.code not in (Code.NOT_FOUND, Code.PERMISSION_DENIED):
+            raise
+        return False
+    return may_change(call.who, customer)
+
+
+async def check_customer(call: Call, id: str, field: str = "customerId") -> None:
+    """Raises Invalid (CUSTOMER_NOT_FOUND) unless the caller may change that customer."""
+    if not await changes_customer(call, id):
+        raise Invalid(field, f"there is no customer {id} that you may change", reason="CUSTOMER_NOT_FOUND")
+
+
+async def check_contact(
+    call: Call, id: str, customer_id: str, field: str = "contactId"
+) -> contact_pb2.Contact:
+    """The contact. Raises Invalid (CONTACT_NOT_FOUND) unless the caller may read it and it belongs to the customer, which is any
+    of its customers."""
     unknown = Invalid(field, f"customer {customer_id} has no contact {id}", reason="CONTACT_NOT_FOUND")
     try:
         contact = await call.ask(
@@ -52,6 +82,7 @@ async def check_contact(call: Call, id: str, customer_id: str, field: str = "con
     belongs = (contact.customer_id, *(one.customer_id for one in contact.affiliations))
     if parse_id(customer_id, "customerId") not in {UUID(one) for one in belongs if one}:
         raise unknown
+    return contact
 
 
 class Suite:
