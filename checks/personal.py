@@ -26,7 +26,7 @@ OF_THE_CHASSIS = {
     "import_runs": "who began it, and a file's name; samples of the file are swept",
     "custom_fields": "names of fields",
     "value_lists": "names of lists",
-    "bulk_edits": "why one failed, in our own words, which are swept",
+    "bulk_edits": "what was wanted of records, with its reason and note, and why one failed: all of it is swept",
     "bulk_edit_records": "why a record was left, in our own words, which are swept",
     "import_effects": "why a line was refused; what it said of a person is swept",
     "dead_letters": "why an event was refused; the event is swept",

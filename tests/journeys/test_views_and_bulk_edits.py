@@ -54,3 +54,27 @@ def test_a_view_is_saved_and_its_records_are_changed_and_put_back(
     assert "industry" not in boss.get(f"/v1/customers/{ids[0]}")
     listener.join(30)
     assert not listener.is_alive() and "BULK_EDIT_STATE_UNDONE" in json.dumps(heard[-1])
+
+    # The same list goes to the trash, and leads of one company are closed, each in one go; and back.
+    for kind, service, change, gone in (
+        ("customer", "customers", {"action": "delete"}, 404),
+        ("lead", "leads", {"action": "disqualify", "reason": "DISQUALIFY_REASON_NO_NEED", "note": mark}, 200),
+    ):
+        if kind == "lead":
+            ids = [
+                boss.post("/v1/leads", {"name": f"{mark} {n}", "companyName": mark})["id"] for n in range(2)
+            ]
+            filter = f'companyName = "{mark}"'
+        asked = {"recordType": kind, "filter": filter, "change": change}
+        assert boss.post(f"/v1/{service}/bulkEdits:preview", asked)["count"] == len(ids)
+        path = f"/v1/{service}/bulkEdits/{boss.post(f'/v1/{service}/bulkEdits', asked)['id']}"
+        eventually(lambda: boss.get(path)["state"] == "BULK_EDIT_STATE_SUCCEEDED", 60)  # noqa: B023 (called at once)
+        done = boss.get(path)
+        assert (done["changedRecords"], done["change"]) == (len(ids), change)
+        answer = boss.http.get(f"/v1/{service}/{ids[0]}", headers=boss.headers)
+        assert answer.status_code == gone
+        assert gone == 404 or answer.json()["status"] == "LEAD_STATUS_DISQUALIFIED"
+        boss.post(f"{path}:undo", {})
+        eventually(lambda: boss.get(path)["state"] == "BULK_EDIT_STATE_UNDONE", 60)  # noqa: B023 (called at once)
+        assert boss.get(path)["undoneRecords"] == len(ids)
+        assert boss.get(f"/v1/{service}/{ids[0]}").get("status", "LEAD_STATUS_NEW") == "LEAD_STATUS_NEW"

@@ -17,5 +17,6 @@ A service switches it on in a few lines. `install_bulk_edits()` stands in a migr
     jobs={**BULK_EDITS.jobs, ...},
     publishes={..., BulkEditProgressed: events.BulkEditProgressed},
 
-What can be changed is what the record's Update method may change; who may, whoever may change that record.
+What can be changed is what the record's Update method may change; who may, whoever may change that record. What else a service
+lets people do to many records at once are its editor's `actions`: each is a method of the record that has the same name.
 """

@@ -52,6 +52,10 @@ class BulkEdit(Record, table=True):
     remove_tags: list[str] = Field(default_factory=list[str], sa_type=ARRAY(Text))  # pyright: ignore[reportArgumentType]
     new_owner_id: UUID | None = None
     new_team_id: UUID | None = None
+    action: str = ""
+    """What is done in place of such a change, with its reason and note."""
+    reason: str = ""
+    note: str = ""
     started_as: dict[str, Any] = Field(default_factory=dict[str, Any], sa_type=JSONB)
     """Who started it, with the rights they had then."""
     state: str = RUNNING
@@ -134,19 +138,25 @@ class UndoExpired(Precondition):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What becomes of each record: new values as JSON with the fields that are named, tags, and an owner."""
+    """What becomes of each record: new values as JSON with the fields that are named, tags, and an owner; or an action, with its
+    reason and note."""
 
     given: dict[str, Any]
     fields: Sequence[str]
     add_tags: Sequence[str]
     remove_tags: Sequence[str]
     owner: Owner | None
+    action: str = ""
+    reason: str = ""
+    note: str = ""
 
 
 def wanted_of(edit: BulkEdit) -> Wanted:
     """What an edit wants."""
     owner = None if edit.new_owner_id is None else Owner(edit.new_owner_id, edit.new_team_id)
-    return Wanted(edit.given, edit.fields, edit.add_tags, edit.remove_tags, owner)
+    return Wanted(
+        edit.given, edit.fields, edit.add_tags, edit.remove_tags, owner, edit.action, edit.reason, edit.note
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +210,7 @@ async def start(
         add_tags=list(wanted.add_tags), remove_tags=list(wanted.remove_tags), started_as=acting(tx.who),
         new_owner_id=wanted.owner.person_id if wanted.owner else None,
         new_team_id=wanted.owner.team_id if wanted.owner else None,
+        action=wanted.action, reason=wanted.reason, note=wanted.note,
     )  # fmt: skip
     tx.add(edit)
     await tx.session.flush()

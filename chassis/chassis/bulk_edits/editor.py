@@ -38,25 +38,57 @@ _OWNER = ("owner_id", "team_id")
 
 
 @dataclass(frozen=True, slots=True)
+class Deed:
+    """The use cases of an action: `do(tx, record, reason, note)`, and `back(tx, record, changes)`, which takes it back. A record
+    that went to the trash comes back by its id."""
+
+    do: Callable[[Transaction, Any, str, str], Awaitable[None]]
+    back: Callable[[Transaction, Any, Mapping[str, Sequence[Any]]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """The use cases by which records are changed, given to others and given to nobody within one transaction."""
+    """The use cases by which records are changed, given to others and given to nobody within one transaction, and those of the
+    editor's actions, by their names."""
 
     change: Change
     assign: Assign | None = None
     release: Release | None = None
+    deeds: Mapping[str, Deed] = field(default_factory=dict[str, Deed])
 
 
 Begin = Callable[[Transaction], Awaitable[Work]]
 """What a use case needs once a transaction, before records are locked."""
 
 
-def at_once(change: Change, assign: Assign | None = None, release: Release | None = None) -> Begin:
+def at_once(
+    change: Change,
+    assign: Assign | None = None,
+    release: Release | None = None,
+    deeds: Mapping[str, Deed] | None = None,
+) -> Begin:
     """For use cases that need nothing before."""
+    work = Work(change, assign, release, deeds or {})
 
     async def begin(tx: Transaction) -> Work:
-        return Work(change, assign, release)
+        return work
 
     return begin
+
+
+@dataclass(frozen=True)
+class Action:
+    """What can be done to many records beside changing fields of them, as a method of that name does it to one."""
+
+    check: Callable[[str, str], None] | None = None
+    """Raises Invalid naming change.reason or change.note; None takes neither."""
+    left: tuple[str, ...] = ()
+    """The columns that say whether a record still is as the action has left it."""
+    trashes: bool = False
+    """Whether the record is in the trash by it, from where it comes back."""
+
+
+DELETE = Action(trashes=True)
 
 
 @dataclass(frozen=True)
@@ -75,6 +107,8 @@ class Editor:
     begin: Begin
     assigns: bool = False
     """Whether the records can be given to others."""
+    actions: Mapping[str, Action] = field(default_factory=dict[str, Action])
+    """By their names; `begin` has the use cases."""
     closed: frozenset[str] = frozenset()
     derived: frozenset[str] = frozenset()
     back: Callable[[Any, Mapping[str, Any]], dict[str, Any]] = field(
@@ -118,10 +152,19 @@ class Plan:
     remove_tags: Sequence[str]
     most_tags: int
     owner: Owner | None
+    action: Action | None = None
+    name: str = ""
+    reason: str = ""
+    note: str = ""
 
-    def gives_away(self, record: Any) -> bool:
-        """Whether the record gets another owner."""
-        return self.owner is not None and record.owner_id != self.owner.person_id
+    @property
+    def trashes(self) -> bool:
+        """Whether the records go to the trash."""
+        return self.action is not None and self.action.trashes
+
+    def disposes(self, record: Any) -> bool:
+        """Whether the record gets another owner, or goes: neither is done by a share."""
+        return self.trashes or (self.owner is not None and record.owner_id != self.owner.person_id)
 
     def values_for(self, record: Any) -> dict[str, Any]:
         """What the use case is to set. Raises Invalid for more tags than a record may have."""
@@ -137,13 +180,15 @@ class Plan:
 def planned(editor: Editor, wanted: Wanted) -> Plan:
     """The edit as the record's Update method would read it. Raises Invalid naming what is wrong, as `change.values.region`."""
     kind, _ = messages_of(editor.method)
+    if wanted.action or wanted.reason or wanted.note:
+        return _done(editor, wanted, kind())
     resource = descriptor_of(kind).fields[0]
     assert resource.message_type is not None
     paths = _paths(wanted)
     tags = resource.message_type.fields_by_name.get("tags")
     tagging = bool(wanted.add_tags or wanted.remove_tags)
     if not (paths or tagging or wanted.owner):
-        raise Invalid("change", "changes nothing: give values, tags or an owner")
+        raise Invalid("change", "changes nothing: give values, tags, an owner or an action")
     for path in paths:
         if path.split(".")[0] in editor.closed:
             raise Invalid(
@@ -169,6 +214,22 @@ def planned(editor: Editor, wanted: Wanted) -> Plan:
     return Plan(
         request, columns, wanted.add_tags, wanted.remove_tags, most or DEFAULT_MAX_ITEMS, wanted.owner
     )
+
+
+def _done(editor: Editor, wanted: Wanted, request: Message) -> Plan:
+    action = editor.actions.get(wanted.action)
+    if action is None:
+        known = ", ".join(editor.actions) or "none"
+        raise Invalid(
+            "change.action", f"these records know no '{wanted.action}'; there are: {known}", reason="ACTION_UNKNOWN"
+        )  # fmt: skip
+    if wanted.given or wanted.fields or wanted.add_tags or wanted.remove_tags or wanted.owner:
+        raise Invalid("change.action", "goes alone, without values, tags and owner")
+    if action.check is not None:
+        action.check(wanted.reason, wanted.note)
+    elif wanted.reason or wanted.note:
+        raise Invalid("change.reason", f"'{wanted.action}' takes neither reason nor note")
+    return Plan(request, {}, (), (), 0, None, action, wanted.action, wanted.reason, wanted.note)
 
 
 def _paths(wanted: Wanted) -> list[str]:
@@ -220,7 +281,10 @@ def _renamed(problem: Invalid, name: Callable[[str], str]) -> Invalid:
 
 
 async def edit_one(work: Work, tx: Transaction, record: Any, plan: Plan) -> None:
-    """Changes one record, which is locked. Raises what its use cases raise."""
+    """Changes one record, which is locked, or does to it what is wanted. Raises what its use cases raise."""
+    if plan.action is not None:
+        await work.deeds[plan.name].do(tx, record, plan.reason, plan.note)
+        return
     values = plan.values_for(record)
     if values:
         await work.change(tx, record, values)

@@ -65,7 +65,7 @@ async def _one(
             tx.seen = seen
             work = await editor.begin(tx)
             record = (await locked(tx, editor, [id])).get(id)
-            check_changeable(tx, editor, id, record, plan.gives_away)
+            check_changeable(tx, editor, id, record, plan.disposes)
             await edit_one(work, tx, record, plan)
             for entry in await tx.changes():
                 if entry["record_id"] == id:

@@ -192,7 +192,10 @@ class BulkEdits:
         if change.owner_id:
             owner = await owner_for(call, change.owner_id, editor.right, "change.ownerId")
         added, removed = ([tag.strip() for tag in some] for some in (change.add_tags, change.remove_tags))
-        return Wanted(cast("dict[str, Any]", given), list(change.fields), added, removed, owner)
+        return Wanted(
+            cast("dict[str, Any]", given), list(change.fields), added, removed, owner, change.action, change.reason,
+            change.note.strip(),
+        )  # fmt: skip
 
     async def _seen(self, call: Call, id: UUID) -> Any:
         edit = await _EDITS.get(call, id)
@@ -237,7 +240,7 @@ def _message(edit: Any) -> pb.BulkEdit:
         **{name: edit[name] for name in _COUNTS},
         change=pb.BulkChange(
             fields=edit["fields"], add_tags=edit["add_tags"], remove_tags=edit["remove_tags"],
-            owner_id=str(edit["new_owner_id"] or ""),
+            owner_id=str(edit["new_owner_id"] or ""), action=edit["action"], reason=edit["reason"], note=edit["note"],
         ),
     )  # fmt: skip
     if edit["given"]:

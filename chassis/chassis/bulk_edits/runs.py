@@ -31,9 +31,10 @@ from chassis.bulk_edits.edit import (
 )
 from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put_back
 from chassis.database import Database, Transaction, shared_only
-from chassis.effects import effects, passes
-from chassis.errors import Denied, Invalid, NotFound, Problem
+from chassis.effects import differing, effects, passes
+from chassis.errors import Code, Denied, Invalid, NotFound, Problem
 from chassis.giving_up import giving_up, one_too_many
+from chassis.history import plain
 from chassis.owners import Owner, active_owners, reaches
 from chassis.principal import Act, Principal
 from chassis.rpc.call import Call
@@ -41,6 +42,7 @@ from chassis.visibility import covers
 from chassis.wire import camel
 
 BATCH = 200
+_DELETED = "deleted_at"
 _log = logging.getLogger(__name__)
 
 
@@ -110,15 +112,15 @@ async def locked(tx: Transaction, editor: Editor, ids: Sequence[UUID]) -> dict[U
 
 
 def check_changeable(
-    tx: Transaction, editor: Editor, id: UUID, record: Any, gives_away: Callable[[Any], bool]
+    tx: Transaction, editor: Editor, id: UUID, record: Any, disposes: Callable[[Any], bool]
 ) -> None:
     """Raises NotFound for a record that is gone, Denied for one that the caller may see and not change, and for one that would be
-    given away and that the caller may change by a share alone."""
+    disposed of and that the caller may change by a share alone."""
     if record is None:
         raise NotFound(editor.record_type, id)
     if not covers(record, tx.who, editor.right, Act.WRITE):
         raise Denied(f"You may see this {editor.record_type} but not change it.", reason="RECORD_READ_ONLY")
-    if gives_away(record) and not covers(record, tx.who, editor.right, Act.WRITE, shares=False):
+    if disposes(record) and not covers(record, tx.who, editor.right, Act.WRITE, shares=False):
         raise shared_only(editor.record_type)
 
 
@@ -202,7 +204,7 @@ class Running:
             edit = await self._held(tx, rows)
             tx.seen = self._seen
             work = await self._editor.begin(tx)
-            there = await locked(tx, self._editor, [row.id for row in rows if row.state != "REFUSED"])
+            there = await self._there(tx, [row.id for row in rows if row.state != "REFUSED"], plan)
             said: dict[int, Said] = {}
             for row in rows:
                 problem = refused.get(row.id)
@@ -216,10 +218,13 @@ class Running:
             tell(tx, self._editor.progressed, edit)
         self._done = rows[-1].place
 
+    async def _there(self, tx: Transaction, ids: Sequence[UUID], plan: Plan) -> Mapping[UUID, Any]:
+        return await locked(tx, self._editor, ids)
+
     async def _guarded(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
         mark = tx.mark()
         try:
-            check_changeable(tx, self._editor, row.id, record, self._gives_away(row, plan))
+            check_changeable(tx, self._editor, row.id, record, self._disposes(row, plan))
             return await self._one(tx, work, row, record, plan)
         except Problem as error:
             if passes(error):
@@ -228,9 +233,9 @@ class Running:
                 raise _Again(row.id, error) from None
             return self._refusal(error)
 
-    def _gives_away(self, row: Row, plan: Plan) -> Callable[[Any], bool]:
-        """Whether the record of that row gets another owner."""
-        return plan.gives_away
+    def _disposes(self, row: Row, plan: Plan) -> Callable[[Any], bool]:
+        """Whether the record of that row gets another owner, or goes."""
+        return plan.disposes
 
     def _refusal(self, problem: Problem) -> Said:
         message = problem.violations[0].description if problem.violations else problem.message
@@ -240,6 +245,8 @@ class Running:
 
     async def _one(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
         await edit_one(work, tx, record, plan)
+        if plan.trashes:
+            return Said("CHANGED", changes={_DELETED: [None, plain(record.deleted_at)]})
         return Said("UNCHANGED")
 
     async def _held(self, tx: Transaction, rows: Sequence[Row]) -> BulkEdit:
@@ -254,7 +261,7 @@ class Running:
     ) -> None:
         found = await effects(tx, edit.kind, {row.id for row in rows})
         for row in rows:
-            if row.id in found and said[row.place].state != "REFUSED":
+            if row.id in found and said[row.place].state == "UNCHANGED":
                 said[row.place] = Said("CHANGED", changes=found[row.id].changes)
         await told(tx, edit, said)
         states = [one.state for one in said.values()]
@@ -328,13 +335,47 @@ class Undoing(Running):
         former = self._former_owner(row, plan)
         if former is not None:
             self._check_owner(former)
-        kept = await put_back(self._editor, work, tx, record, row.changes, plan)
+        if plan.action is None:
+            kept = await put_back(self._editor, work, tx, record, row.changes, plan)
+        else:
+            left = {name: row.changes[name] for name in plan.action.left if name in row.changes}
+            kept = differing(record, left)
+            if not kept:
+                await work.deeds[plan.name].back(tx, record, row.changes)
         if not kept:
             return Said("UNDONE")
         fields = ", ".join(camel(name) for name in kept)
         return Said("KEPT", "CHANGED_SINCE", f"somebody has changed {fields} since")
 
-    def _gives_away(self, row: Row, plan: Plan) -> Callable[[Any], bool]:
+    async def _there(self, tx: Transaction, ids: Sequence[UUID], plan: Plan) -> Mapping[UUID, Any]:
+        """The records; of those that went to the trash when they did, as JSON holds it. Whoever brings one back locks it."""
+        if not plan.trashes:
+            return await super()._there(tx, ids, plan)
+        table = self._editor.table
+        found = await tx.session.execute(
+            select(col(table.id), col(table.deleted_at)).where(col(table.id).in_(ids))
+        )
+        return {row.id: plain(row.deleted_at) for row in found}
+
+    async def _guarded(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
+        if not plan.trashes:
+            return await super()._guarded(tx, work, row, record, plan)
+        if record is None or record != row.changes[_DELETED][1]:
+            return Said(
+                "KEPT", "CHANGED_SINCE", "somebody has restored the record since, or deleted it again"
+            )
+        mark = tx.mark()
+        try:
+            await work.deeds[plan.name].back(tx, row.id, row.changes)
+        except Problem as error:
+            if passes(error):
+                raise
+            if tx.mark() != mark or error.code not in (Code.NOT_FOUND, Code.FAILED_PRECONDITION):
+                raise _Again(row.id, error) from None
+            return self._refusal(error)
+        return Said("UNDONE")
+
+    def _disposes(self, row: Row, plan: Plan) -> Callable[[Any], bool]:
         return lambda record: plan.owner is not None and "owner_id" in row.changes
 
     def _refusal(self, problem: Problem) -> Said:

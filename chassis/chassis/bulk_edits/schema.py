@@ -5,6 +5,14 @@ from alembic import op
 from chassis.schema import protect
 
 
+def add_actions() -> None:
+    """What edits need that do something else with records than to change fields of them."""
+    op.execute(
+        "ALTER TABLE bulk_edits ADD COLUMN action text NOT NULL DEFAULT '', ADD COLUMN reason text NOT NULL DEFAULT '',"
+        " ADD COLUMN note text NOT NULL DEFAULT ''"
+    )
+
+
 def install_bulk_edits() -> None:
     """Makes the tables of edits, and of what each did to which record."""
     for statement in _TABLES:

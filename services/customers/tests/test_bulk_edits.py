@@ -23,6 +23,8 @@ from kehu.customers.v1 import (
     customer_pb2,
     customer_service_pb2,
     pool_service_pb2,
+    trash_pb2,
+    trash_service_pb2,
 )
 from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.identity.v1 import person_pb2, person_service_pb2
@@ -31,7 +33,7 @@ from sqlalchemy import text
 from chassis.bulk_edits import edit as bulk_edit
 from chassis.bulk_edits import runs
 from chassis.bulk_edits.runs import Running, Undoing
-from chassis.errors import Code
+from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import (
@@ -330,6 +332,72 @@ async def test_owners_change_as_by_assigning(company: Company) -> None:
     )
     of_contacts = start(company, change(owner_id=LI), record_type="contact", ids=[contact.id])
     await refused(Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE", of_contacts)
+
+
+async def test_records_go_to_the_trash_and_come_back(company: Company) -> None:
+    """As by deleting each: with all that goes with it, by who may delete it, and from the trash back as it was."""
+    parent, again, gone = [await customer(company, region="east_china") for _ in range(3)]
+    child = await customer(company, parentCustomerId=parent)
+    asked: Any = contact_service_pb2.CreateContactRequest(
+        contact=contact_pb2.Contact(customer_id=gone, display_name="Li")
+    )
+    contact = await company.service.ask(company.who, CONTACTS + "CreateContact", asked, contact_pb2.Contact)
+    get_contact = contact_service_pb2.GetContactRequest(id=contact.id)
+
+    async def there(id: str) -> bool:
+        try:
+            await now(company, id)
+        except Problem as problem:
+            assert problem.code is Code.NOT_FOUND
+            return False
+        return True
+
+    delete, ids = change(action="delete"), [parent, again, gone]
+    shown = await preview(company, delete, ids=ids)
+    assert {one.record_id: one.reason for one in shown.records} == {
+        parent: "CUSTOMER_HAS_CHILDREN", again: "", gone: "",
+    }  # fmt: skip
+    assert all([await there(id) for id in ids])
+    # A share lets change and not delete; who may not even read is told nothing.
+    clerk = replace(company.who, person_id=new_id(), rights={"customers": Rights(Reach.OWN, Reach.OWN)})
+    none = await run(company, delete, clerk, ids=ids)
+    assert {row["Reason"] for row in await file(company, "GetRefusedRecords", none.id)} == {"NOT_FOUND"}
+    mixed = start(company, change({"needs": "x"}, action="delete"), ids=ids)
+    await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", mixed)
+
+    done = await run(company, delete, ids=ids)
+    assert (done.changed_records, done.refused_records) == (2, 1)
+    assert [await there(id) for id in ids] == [True, False, False]
+    await refused(
+        Code.NOT_FOUND, "NOT_FOUND",
+        company.service.ask(company.who, CONTACTS + "GetContact", get_contact, contact_pb2.Contact),
+    )  # fmt: skip
+    assert (await events(company, gone))[-1] == "CustomerDeleted"
+    # One that somebody has restored and deleted again since is not the edit's any longer.
+    restore = trash_service_pb2.RestoreTrashItemRequest(id=again)
+    await company.service.ask(
+        company.who, "kehu.customers.v1.TrashService/RestoreTrashItem", restore, trash_pb2.TrashItem
+    )
+    asked = customer_service_pb2.DeleteCustomerRequest(id=again)
+    await company.service.ask(company.who, CUSTOMERS + "DeleteCustomer", asked, Empty)
+    back = await undone(company, done.id)
+    assert (back.undone_records, back.kept_records) == (1, 1)
+    (row,) = await file(company, "GetKeptRecords", done.id)
+    assert (row["Record"], row["Reason"]) == (again, "CHANGED_SINCE")
+    assert [await there(id) for id in ids] == [True, False, True] and await there(child)
+    assert (await now(company, gone))["region"] == "east_china"
+    found = await company.service.ask(company.who, CONTACTS + "GetContact", get_contact, contact_pb2.Contact)
+    assert found.customer_id == gone
+    assert (await events(company, gone))[-1] == "CustomerRestored"
+
+    # A contact whose customer went after it stays where it is.
+    done = await run(company, delete, record_type="contact", ids=[contact.id])
+    assert done.changed_records == 1
+    asked = customer_service_pb2.DeleteCustomerRequest(id=gone)
+    await company.service.ask(company.who, CUSTOMERS + "DeleteCustomer", asked, Empty)
+    back = await undone(company, done.id)
+    (row,) = await file(company, "GetKeptRecords", done.id)
+    assert (back.kept_records, row["Reason"]) == (1, "CUSTOMER_IN_TRASH")
 
 
 async def test_nothing_is_given_back_to_somebody_who_has_left(company: Company) -> None:

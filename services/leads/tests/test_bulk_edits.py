@@ -12,9 +12,19 @@ from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2, score_pb2, score_service_pb2
 from kehu.savedviews.v1 import saved_views_pb2 as views_pb
 
+from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import Principal
-from chassis.testing import DatabaseUrls, Harness, Keys, answering, eventually, running_service, somebody
+from chassis.testing import (
+    DatabaseUrls,
+    Harness,
+    Keys,
+    answering,
+    eventually,
+    refused,
+    running_service,
+    somebody,
+)
 from chassis.wire import from_dict
 from leads.service import SERVICE
 
@@ -108,6 +118,92 @@ async def test_leads_are_given_to_somebody_and_back(service: Harness) -> None:
     back = await undo(service, who, done.id)
     assert (back.undone_records, back.kept_records) == (1, 0)
     assert (await now(service, who, one.id)).owner_id == str(who.person_id)
+
+
+async def told(service: Harness, who: Principal, id: str) -> list[str]:
+    rows = await service.running.database.read(
+        who, "SELECT type FROM outbox WHERE record_id = $1::uuid ORDER BY seq", id
+    )
+    return [row["type"].rpartition(".")[2] for row in rows]
+
+
+async def test_leads_are_disqualified_and_opened_again(service: Harness) -> None:
+    who = somebody("bulk-disqualified")
+    later = Timestamp(seconds=1_900_000_000)
+    fresh, good, touched, closed = [await lead(service, who, next_contact_time=later) for _ in range(4)]
+    qualify = lead_service_pb2.QualifyLeadRequest(id=good.id)
+    await service.ask(who, LEADS + "QualifyLead", qualify, lead_pb2.Lead)
+    other = lead_service_pb2.DisqualifyLeadRequest(
+        id=closed.id, reason=lead_pb2.DISQUALIFY_REASON_OTHER, note="moved away"
+    )
+    before = await service.ask(who, LEADS + "DisqualifyLead", other, lead_pb2.Lead)
+    ids = [one.id for one in (fresh, good, touched, closed)]
+    invalid, unknown = "INVALID_FIELD", "ACTION_UNKNOWN"
+    for wrong, field, reason in (
+        (pb.BulkChange(action="disqualify"), "change.reason", invalid),
+        (pb.BulkChange(action="disqualify", reason="no idea"), "change.reason", invalid),
+        (pb.BulkChange(action="disqualify", reason="DISQUALIFY_REASON_OTHER"), "change.note", invalid),
+        (pb.BulkChange(action="reopen", reason="DISQUALIFY_REASON_SPAM"), "change.reason", invalid),
+        (pb.BulkChange(action="reopen", add_tags=["x"]), "change.action", invalid),
+        (pb.BulkChange(action="convert"), "change.action", unknown),
+        (pb.BulkChange(action="delete"), "change.action", unknown),  # leads have no trash
+        (pb.BulkChange(reason="DISQUALIFY_REASON_SPAM"), "change.action", unknown),
+    ):
+        for method, kind in (("Create", pb.CreateBulkEditRequest), ("Preview", pb.PreviewBulkEditRequest)):
+            asked: Any = kind(record_type="lead", ids=ids, change=wrong)
+            answer: Any = pb.BulkEdit if method == "Create" else pb.PreviewBulkEditResponse
+            problem = await refused(
+                Code.INVALID_ARGUMENT, reason, service.ask(who, f"{EDITS}{method}BulkEdit", asked, answer)
+            )
+            assert problem.violations[0].field == field
+    spam = pb.BulkChange(action="disqualify", reason="DISQUALIFY_REASON_SPAM", note="a robot")
+    shown = await service.ask(
+        who, EDITS + "PreviewBulkEdit", pb.PreviewBulkEditRequest(record_type="lead", ids=ids, change=spam),
+        pb.PreviewBulkEditResponse,
+    )  # fmt: skip
+    reasons = {one.record_id: one.reason for one in shown.records}
+    assert reasons == {fresh.id: "", good.id: "", touched.id: "", closed.id: "LEAD_NOT_DISQUALIFIABLE"}
+    first = next(one for one in shown.records if one.record_id == fresh.id)
+    assert {"status", "disqualifyReason"} <= {one.field for one in first.fields}
+    assert (await now(service, who, fresh.id)).status == lead_pb2.LEAD_STATUS_NEW
+
+    done = await run(
+        service, who, {}, ids, action="disqualify", reason="DISQUALIFY_REASON_SPAM", note="a robot"
+    )
+    assert (done.changed_records, done.refused_records) == (3, 1)
+    assert (done.change.action, done.change.reason, done.change.note) == (
+        "disqualify", "DISQUALIFY_REASON_SPAM", "a robot",
+    )  # fmt: skip
+    found = await now(service, who, good.id)
+    assert (found.status, found.disqualify_reason, found.disqualify_note) == (
+        lead_pb2.LEAD_STATUS_DISQUALIFIED, lead_pb2.DISQUALIFY_REASON_SPAM, "a robot",
+    )  # fmt: skip
+    assert (await told(service, who, good.id))[-1] == "LeadDisqualified"
+    for verb in (
+        lead_service_pb2.ReopenLeadRequest(id=touched.id),
+        lead_service_pb2.DisqualifyLeadRequest(id=touched.id, reason=lead_pb2.DISQUALIFY_REASON_NO_NEED),
+    ):
+        name = type(verb).__name__.removesuffix("Request")
+        await service.ask(who, LEADS + name, verb, lead_pb2.Lead)
+    back = await undo(service, who, done.id)
+    assert (back.undone_records, back.kept_records) == (2, 1)
+    # One that was qualified is that again, which reopening alone would not make of it.
+    for one, status in ((fresh, lead_pb2.LEAD_STATUS_NEW), (good, lead_pb2.LEAD_STATUS_QUALIFIED)):
+        found = await now(service, who, one.id)
+        assert (found.status, found.disqualify_note, found.next_contact_time) == (status, "", later)
+        assert (await told(service, who, one.id))[-1] == "LeadReopened"
+    assert (await now(service, who, touched.id)).disqualify_reason == lead_pb2.DISQUALIFY_REASON_NO_NEED
+
+    opened = await run(service, who, {}, [closed.id, fresh.id], action="reopen", note="is back")
+    assert (opened.changed_records, opened.refused_records) == (1, 1)
+    found = await now(service, who, closed.id)
+    assert (found.status, found.notes) == (lead_pb2.LEAD_STATUS_NEW, "is back")
+    await undo(service, who, opened.id)
+    found = await now(service, who, closed.id)
+    assert (found.status, found.disqualify_reason, found.disqualify_note, found.disqualify_time, found.notes) == (
+        before.status, before.disqualify_reason, "moved away", before.disqualify_time, "",
+    )  # fmt: skip
+    assert (await told(service, who, closed.id))[-1] == "LeadDisqualified"
 
 
 async def test_times_go_back(service: Harness) -> None:
