@@ -94,13 +94,18 @@ class ListRequest(Protocol):
     def page_token(self) -> str: ...
 
 
-class Caller(Protocol):
-    """What a listing needs of a call."""
+class Reading(Protocol):
+    """What a listing needs of a call, or of a transaction, to read one row."""
 
     @property
     def who(self) -> Principal: ...
     @property
     def database(self) -> Reader: ...
+
+
+class Caller(Reading, Protocol):
+    """What a listing needs of a call to read a page."""
+
     @property
     def page_tokens(self) -> "PageTokens": ...
 
@@ -438,7 +443,7 @@ class Listing:
             return None
         return await definitions_now(call.database, call.who, self.record_type)
 
-    async def get(self, call: Caller, id: str | UUID, field: str = "id") -> asyncpg.Record:
+    async def get(self, call: Reading, id: str | UUID, field: str = "id") -> asyncpg.Record:
         """The row with that id. Raises NotFound when there is none that the caller may read, Invalid for no
         UUID."""
         key = id if isinstance(id, UUID) else parse_id(id, field)

@@ -3,6 +3,13 @@
 A pair says nothing of its records but why they are alike, so nothing of a person stands in it. Whether it is there for somebody
 is asked of the records themselves: a pair of which one is deleted is not, and is again when that is restored. `first_at` and
 `second_at` are where the two are now: with the survivor once they are merged.
+
+A pair is also set aside when one of the two takes in a record that is not the same as the other. By which merges it came to be
+so, and from which pairs, stands beside it in `duplicate_pair_origins`; it is open again when none of them is left, or when
+somebody says so.
+
+Records are locked before a sweep, a sweep before pairs, and pairs in the order of their ids, so that merges, sweeps, erasures and
+decisions do not wait for each other in a circle.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +25,7 @@ from chassis.database import Database, Transaction
 from chassis.duplicates.sweep import forget_frequent
 from chassis.duplicates.swept import Swept
 from chassis.errors import NotFound, Precondition
+from chassis.ids import new_id
 from chassis.principal import Principal
 from chassis.records import Record
 
@@ -46,10 +54,6 @@ class DuplicatePair(Record, table=True):
     set_aside_at: datetime | None = None
     merged_by: UUID | None = None
     """The merge that made one of the two."""
-    came_by: UUID | None = None
-    """The merge by which it was set aside: one of the two took in a record that is not the same as the other."""
-    came_from: UUID | None = None
-    """The pair that says so."""
 
 
 class DuplicatePairMerged(Precondition):
@@ -64,24 +68,34 @@ class DuplicatePairNotSetAside(Precondition):
     reason = "DUPLICATE_PAIR_NOT_SET_ASIDE"
 
 
+# A sweep may find it at the same moment.
+_MAKE = text(
+    "INSERT INTO duplicate_pairs (tenant_id, id, version, created_at, created_by, updated_at, updated_by, kind, first_id,"
+    " second_id, first_at, second_at, score, reasons, state, state_before)"
+    " VALUES (:tenant, :id, 1, :now, :by, :now, :by, :kind, :first, :second, :first, :second, :score, :reasons, 'OPEN', '')"
+    " ON CONFLICT (tenant_id, kind, first_id, second_id) DO NOTHING"
+).bindparams(bindparam("reasons", type_=ARRAY(Text)))
+
+
 async def _pair(
-    tx: Transaction, kind: str, first: UUID, second: UUID, score: int, reasons: list[str]
+    tx: Transaction, kind: str, one: UUID, other: UUID, score: int, reasons: list[str]
 ) -> DuplicatePair:
-    """The pair of the two, whose first has the lesser id, locked; a new one when there is none."""
+    """The pair of the two, locked; a new one when there is none."""
+    first, second = sorted((one, other))
+    made: dict[str, Any] = {
+        "tenant": tx.who.tenant_id, "id": new_id(), "now": tx.now, "by": tx.who.person_id, "kind": kind, "first": first,
+        "second": second, "score": score, "reasons": reasons,
+    }  # fmt: skip
+    await tx.session.execute(_MAKE, made)
     found = await tx.session.execute(
         select(DuplicatePair)
         .where(
             col(DuplicatePair.kind) == kind, col(DuplicatePair.first_id) == first, col(DuplicatePair.second_id) == second
         )
         .with_for_update()
+        .execution_options(populate_existing=True)
     )  # fmt: skip
-    pair = found.scalar_one_or_none()
-    if pair is None:
-        pair = DuplicatePair(
-            kind=kind, first_id=first, second_id=second, first_at=first, second_at=second, score=score, reasons=reasons
-        )  # fmt: skip
-        tx.add(pair)
-    return pair
+    return found.scalar_one()
 
 
 async def _compared(tx: Transaction, swept: Swept, ids: Iterable[UUID]) -> tuple[int, list[str]]:
@@ -91,37 +105,42 @@ async def _compared(tx: Transaction, swept: Swept, ids: Iterable[UUID]) -> tuple
     return score, list(reasons)
 
 
+_SAY = text("DELETE FROM duplicate_pair_origins WHERE pair_id = :pair RETURNING merge_id")
+
+
 async def set_aside(tx: Transaction, swept: Swept, ids: Sequence[UUID]) -> DuplicatePair:
     """The two are not the same, says somebody who may change both. Raises NotFound, Denied, DuplicatePairMerged."""
     score, reasons = await _compared(tx, swept, ids)
-    first, second = sorted(ids)
-    await tx.hold(f"duplicate pair {swept.kind} {first} {second}")
-    pair = await _pair(tx, swept.kind, first, second, score, reasons)
+    pair = await _pair(tx, swept.kind, ids[0], ids[1], score, reasons)
     if pair.state == MERGED:
         raise DuplicatePairMerged("The two were merged: undo the merge first.")
-    if pair.state != SET_ASIDE or pair.came_by is not None:
+    # Whoever says it of the two says it whatever becomes of the merges by which it was so.
+    came = (await tx.session.execute(_SAY, {"pair": pair.id})).all()
+    if pair.state != SET_ASIDE or came:
         pair.state, pair.set_aside_by, pair.set_aside_at = SET_ASIDE, tx.who.person_id, tx.now
-        pair.came_by = pair.came_from = None
     return pair
 
 
-async def reopen(tx: Transaction, swept: Swept, pair: DuplicatePair, etag: str) -> None:
-    """The two may be the same after all; the pair is locked. Raises NotFound, Denied, EtagMismatch, DuplicatePairNotSetAside."""
-    score, reasons = await _compared(tx, swept, (pair.first_id, pair.second_id))
+async def reopen(tx: Transaction, swept: Swept, id: UUID, etag: str) -> DuplicatePair:
+    """The two may be the same after all. Raises NotFound, Denied, EtagMismatch, DuplicatePairNotSetAside."""
+    there = await _aside(tx, id, lock=False)
+    score, reasons = await _compared(tx, swept, (there.first_id, there.second_id))
+    pair = await _aside(tx, id, lock=True)
     tx.check_etag(pair, etag)
-    if pair.state != SET_ASIDE:
-        raise DuplicatePairNotSetAside(f"The pair is {pair.state}.")
+    await tx.session.execute(_SAY, {"pair": pair.id})
     pair.state, pair.score, pair.reasons = OPEN, score, reasons
-    pair.set_aside_by = pair.set_aside_at = pair.came_by = pair.came_from = None
+    pair.set_aside_by = pair.set_aside_at = None
     if score < swept.least:
         await tx.session.delete(pair)  # nothing would propose it
+    return pair
 
 
-async def pair_of(tx: Transaction, id: UUID) -> DuplicatePair:
-    """The pair, locked, whoever asks. Raises NotFound."""
-    pair = await tx.find(DuplicatePair, id)
+async def _aside(tx: Transaction, id: UUID, *, lock: bool) -> DuplicatePair:
+    pair = await tx.find(DuplicatePair, id, lock=lock)
     if pair is None:
         raise NotFound("duplicate pair", id)
+    if pair.state != SET_ASIDE:
+        raise DuplicatePairNotSetAside(f"The pair is {pair.state}.")
     return pair
 
 
@@ -143,6 +162,10 @@ async def set_apart(
 
 
 _IDS = bindparam("ids", type_=ARRAY(Uuid))
+_HOLD = text(
+    "SELECT id FROM duplicate_pairs WHERE kind = :kind AND (first_id = ANY(:ids) OR second_id = ANY(:ids))"
+    " ORDER BY first_id, second_id FOR UPDATE"
+).bindparams(_IDS)
 _BECOME_ONE = text(
     "UPDATE duplicate_pairs SET state_before = state, state = 'MERGED', merged_by = :merge, first_at = :survivor,"
     " second_at = :survivor, version = version + 1, updated_at = :now, updated_by = :by"
@@ -151,8 +174,12 @@ _BECOME_ONE = text(
 _ASIDE = text(
     "SELECT id, CASE WHEN first_id = ANY(:ids) THEN second_id ELSE first_id END AS other, score, reasons, set_aside_by,"
     " set_aside_at FROM duplicate_pairs WHERE kind = :kind AND state = 'SET_ASIDE'"
-    " AND (first_id = ANY(:ids) OR second_id = ANY(:ids)) ORDER BY first_id, second_id"
+    " AND (first_id = ANY(:ids) OR second_id = ANY(:ids))"
 ).bindparams(_IDS)
+_CAME = text("SELECT 1 FROM duplicate_pair_origins WHERE pair_id = :pair LIMIT 1")
+_COME = text(
+    "INSERT INTO duplicate_pair_origins (tenant_id, pair_id, merge_id, from_id) VALUES (:tenant, :pair, :merge, :from)"
+)
 
 
 async def pairs_merged(
@@ -163,15 +190,22 @@ async def pairs_merged(
         "kind": kind, "merge": merge_id, "survivor": survivor, "ids": [survivor, *merged], "now": tx.now,
         "by": tx.who.person_id,
     }  # fmt: skip
+    await tx.session.execute(_HOLD, {"kind": kind, "ids": done["ids"]})
     await tx.session.execute(_BECOME_ONE, done)
-    for row in (await tx.session.execute(_ASIDE, {"kind": kind, "ids": list(merged)})).all():
-        other = UUID(str(row.other))
-        first, second = sorted((survivor, other))
-        pair = await _pair(tx, kind, first, second, row.score, list(row.reasons))
-        if pair.state == OPEN:
-            pair.state, pair.set_aside_by, pair.set_aside_at = SET_ASIDE, row.set_aside_by, row.set_aside_at
-            pair.came_by, pair.came_from = merge_id, row.id
+    aside = (await tx.session.execute(_ASIDE, {"kind": kind, "ids": list(merged)})).all()
+    for row in sorted(aside, key=lambda row: sorted((survivor, UUID(str(row.other))))):
+        pair = await _pair(tx, kind, survivor, UUID(str(row.other)), row.score, list(row.reasons))
+        if OPEN in (pair.state, pair.state_before):
+            if pair.state == OPEN:
+                pair.state = SET_ASIDE
+            else:
+                pair.state_before = SET_ASIDE
+            pair.set_aside_by, pair.set_aside_at = row.set_aside_by, row.set_aside_at
             await tx.session.flush()
+        elif (await tx.session.execute(_CAME, {"pair": pair.id})).first() is None:
+            continue  # somebody has said it of the two themselves
+        origin = {"tenant": tx.who.tenant_id, "pair": pair.id, "merge": merge_id, "from": row.id}
+        await tx.session.execute(_COME, origin)
 
 
 _BECOME_TWO = text(
@@ -179,14 +213,22 @@ _BECOME_TWO = text(
     " second_at = second_id, version = version + 1, updated_at = :now, updated_by = :by WHERE merged_by = :merge"
 )
 # What came by this merge may have gone further by later ones.
-_BACK = text(
-    "WITH RECURSIVE came AS (SELECT id FROM duplicate_pairs WHERE came_by = :merge"
-    " UNION SELECT p.id FROM duplicate_pairs p JOIN came c ON p.came_from = c.id)"
-    " UPDATE duplicate_pairs p SET state = CASE state WHEN 'MERGED' THEN 'MERGED' ELSE 'OPEN' END,"
-    " state_before = CASE state WHEN 'MERGED' THEN 'OPEN' ELSE '' END, set_aside_by = NULL, set_aside_at = NULL,"
-    " came_by = NULL, came_from = NULL, version = version + 1, updated_at = :now, updated_by = :by"
-    " FROM came WHERE p.id = came.id RETURNING p.id"
+_HOLD_BACK = text(
+    "WITH RECURSIVE came AS (SELECT pair_id FROM duplicate_pair_origins WHERE merge_id = :merge"
+    " UNION SELECT o.pair_id FROM duplicate_pair_origins o JOIN came c ON o.from_id = c.pair_id)"
+    " SELECT id FROM duplicate_pairs WHERE id IN (SELECT id FROM duplicate_pairs WHERE merged_by = :merge"
+    " UNION ALL SELECT pair_id FROM came) ORDER BY first_id, second_id FOR UPDATE"
 )
+_BACK = text("DELETE FROM duplicate_pair_origins WHERE merge_id = :merge RETURNING pair_id")
+_BACK_FROM = text(
+    "DELETE FROM duplicate_pair_origins WHERE from_id = ANY(:ids) RETURNING pair_id"
+).bindparams(_IDS)
+_OPEN_AGAIN = text(
+    "UPDATE duplicate_pairs p SET state = CASE state WHEN 'MERGED' THEN 'MERGED' ELSE 'OPEN' END,"
+    " state_before = CASE state WHEN 'MERGED' THEN 'OPEN' ELSE '' END, set_aside_by = NULL, set_aside_at = NULL,"
+    " version = version + 1, updated_at = :now, updated_by = :by WHERE id = ANY(:ids)"
+    " AND NOT EXISTS (SELECT FROM duplicate_pair_origins o WHERE o.pair_id = p.id) RETURNING id"
+).bindparams(_IDS)
 _UNFOUND = text(
     "DELETE FROM duplicate_pairs WHERE id = ANY(:ids) AND state = 'OPEN' AND sweep_id IS NULL"
 ).bindparams(_IDS)
@@ -195,11 +237,17 @@ _UNFOUND = text(
 async def pairs_unmerged(tx: Transaction, merge_id: UUID) -> None:
     """The merge was undone: pairs are what they were."""
     await tx.session.flush()
-    done = {"merge": merge_id, "now": tx.now, "by": tx.who.person_id}
-    await tx.session.execute(_BECOME_TWO, done)
-    back = [row.id for row in (await tx.session.execute(_BACK, done)).all()]
-    if back:
-        await tx.session.execute(_UNFOUND, {"ids": back})
+    done = {"now": tx.now, "by": tx.who.person_id}
+    await tx.session.execute(_HOLD_BACK, {"merge": merge_id})
+    await tx.session.execute(_BECOME_TWO, {"merge": merge_id, **done})
+    opened: list[UUID] = []
+    lost = (await tx.session.execute(_BACK, {"merge": merge_id})).scalars().all()
+    while lost:
+        # Those that came by another merge, too, stay as they are.
+        again = (await tx.session.execute(_OPEN_AGAIN, {"ids": list(lost), **done})).scalars().all()
+        opened += again
+        lost = (await tx.session.execute(_BACK_FROM, {"ids": list(again)})).scalars().all()
+    await tx.session.execute(_UNFOUND, {"ids": opened})
 
 
 _ERASE = text("DELETE FROM duplicate_pairs WHERE kind = :kind AND (first_id = :id OR second_id = :id)")
@@ -208,5 +256,6 @@ _ERASE = text("DELETE FROM duplicate_pairs WHERE kind = :kind AND (first_id = :i
 async def pairs_erased(tx: Transaction, kind: str, id: UUID) -> None:
     """A person was erased: nothing tells any more with whom they might have been taken for the same, nor what they had in
     common with many."""
-    await tx.session.execute(_ERASE, {"kind": kind, "id": id})
     await forget_frequent(tx, kind)
+    await tx.session.execute(_HOLD, {"kind": kind, "ids": [id]})
+    await tx.session.execute(_ERASE, {"kind": kind, "id": id})

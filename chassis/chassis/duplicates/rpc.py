@@ -4,20 +4,21 @@ sweeps_face("kehu.leads.v1.DuplicateSweepService", DUPLICATES), pairs_face("kehu
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from kehu.duplicates.v1 import duplicates_pb2 as pb
 
 from chassis.database import Database, Transaction
-from chassis.duplicates.pair import MERGED, SET_ASIDE, DuplicatePair, pair_of, reopen, set_aside
+from chassis.duplicates.pair import MERGED, SET_ASIDE, DuplicatePair, reopen, set_aside
 from chassis.duplicates.runs import COUNTING, Sweeping
 from chassis.duplicates.sweep import JOB, STATES, DuplicateSweep, cancel, found, start, tell
 from chassis.duplicates.swept import Swept
 from chassis.errors import NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
-from chassis.listing import Listing
+from chassis.listing import Listing, Reading
 from chassis.mapping import to_timestamp
 from chassis.principal import NOBODY, Act, Principal, Reach
 from chassis.record_types import for_type
@@ -138,13 +139,16 @@ class DuplicateSweeps:
 
     async def get_pair(self, request: pb.GetDuplicatePairRequest, call: Call) -> pb.DuplicatePair:
         """One pair, both of whose records the caller may read."""
-        id = parse_id(request.id, "id")
-        rows = await call.database.read(call.who, _KIND, id)
-        if not rows:
-            raise NotFound("duplicate pair", id)
-        kind = rows[0]["kind"]
-        row = await self._pairs[kind].get(call, id)
-        return (await _pair_messages(self._swept[kind], call.database, call.who, [row]))[0]
+        row = await self._seen(call, request.id)
+        return (await _pair_messages(self._swept[row["kind"]], call.database, call.who, [row]))[0]
+
+    async def _seen(self, call: Reading, asked: str) -> Any:
+        """The pair, both of whose records the caller may read. Raises NotFound."""
+        id = parse_id(asked, "id")
+        for row in await call.database.read(call.who, _KIND, id):
+            with suppress(NotFound):  # said of all pairs in the same words
+                return await self._pairs[row["kind"]].get(call, id)
+        raise NotFound("duplicate pair", id)
 
     async def list_pairs(
         self, request: pb.ListDuplicatePairsRequest, call: Call
@@ -173,9 +177,9 @@ class DuplicateSweeps:
 
     async def reopen(self, request: pb.ReopenDuplicatePairRequest, tx: Transaction) -> pb.DuplicatePair:
         """Takes that back."""
-        pair = await pair_of(tx, parse_id(request.id, "id"))
-        swept = self._swept[pair.kind]
-        await reopen(tx, swept, pair, request.etag)
+        row = await self._seen(tx, request.id)
+        swept = self._swept[row["kind"]]
+        pair = await reopen(tx, swept, row["id"], request.etag)
         await tx.session.flush()
         return await _answer(swept, tx, pair)
 

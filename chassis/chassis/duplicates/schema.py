@@ -6,10 +6,11 @@ from chassis.schema import protect
 
 
 def install_duplicate_sweeps() -> None:
-    """Makes the tables of sweeps, and of the pairs that they find or that somebody sets aside."""
+    """Makes the tables of sweeps, of the pairs that they find or that somebody sets aside, and of what sets a pair aside by
+    itself."""
     for statement in _TABLES:
         op.execute(statement)
-    for table in ("duplicate_sweeps", "duplicate_pairs"):
+    for table in ("duplicate_sweeps", "duplicate_pairs", "duplicate_pair_origins"):
         protect(table)
 
 
@@ -64,8 +65,6 @@ _TABLES = (
         set_aside_by uuid,
         set_aside_at timestamptz,
         merged_by uuid,
-        came_by uuid,
-        came_from uuid,
         PRIMARY KEY (tenant_id, id),
         CONSTRAINT duplicate_pairs_once UNIQUE (tenant_id, kind, first_id, second_id),
         CHECK (first_id < second_id),
@@ -74,6 +73,14 @@ _TABLES = (
     "CREATE INDEX duplicate_pairs_listed ON duplicate_pairs (tenant_id, kind, state, score, id) WHERE deleted_at IS NULL",
     "CREATE INDEX duplicate_pairs_second ON duplicate_pairs (tenant_id, kind, second_id)",
     "CREATE INDEX duplicate_pairs_merged ON duplicate_pairs (tenant_id, merged_by) WHERE merged_by IS NOT NULL",
-    "CREATE INDEX duplicate_pairs_came ON duplicate_pairs (tenant_id, came_by) WHERE came_by IS NOT NULL",
-    "CREATE INDEX duplicate_pairs_from ON duplicate_pairs (tenant_id, came_from) WHERE came_from IS NOT NULL",
+    """CREATE TABLE duplicate_pair_origins (
+        tenant_id uuid NOT NULL,
+        pair_id uuid NOT NULL,
+        merge_id uuid NOT NULL,
+        from_id uuid NOT NULL,
+        PRIMARY KEY (tenant_id, pair_id, merge_id, from_id),
+        FOREIGN KEY (tenant_id, pair_id) REFERENCES duplicate_pairs (tenant_id, id) ON DELETE CASCADE
+    )""",
+    "CREATE INDEX duplicate_pair_origins_merge ON duplicate_pair_origins (tenant_id, merge_id)",
+    "CREATE INDEX duplicate_pair_origins_from ON duplicate_pair_origins (tenant_id, from_id)",
 )

@@ -24,12 +24,14 @@ from kehu.customers.v1 import (
 from kehu.duplicates.v1 import duplicates_pb2 as pb
 
 from chassis.duplicates import runs, sweep
+from chassis.duplicates.pair import set_aside
 from chassis.duplicates.runs import Sweeping, TooSlow
 from chassis.duplicates.swept import MOST_ALIKE
 from chassis.errors import Code, Problem, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
+from customers.customer import Customer
 from customers.rpc.duplicate_sweeps import DUPLICATES as SWEPT
 from customers.testing import Company
 
@@ -550,6 +552,38 @@ async def test_two_that_are_not_the_same_are_proposed_no_more(
     assert same.etag == kept.etag and same.sweep_id != kept.sweep_id
 
 
+async def test_who_decides_waits_for_others_and_not_in_a_circle(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = company.service.running.database
+    one, other = [await made(company, display_name=name, phone="13800001234") for name in ("甲", "乙")]
+    asked: list[asyncio.Task[pb.DuplicatePair]] = []
+
+    async def waits() -> bool:
+        return bool(await database.read(company.who, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+    # Somebody decides on a pair that a sweep has just found and not written yet: they have the sweep's.
+    real = getattr(Sweeping, "_keep")  # noqa: B009 (it is the sweep's own)
+
+    async def keeps(*given: Any) -> None:
+        await real(*given)
+        asked.append(asyncio.create_task(apart(company, one, other)))
+        await eventually(waits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweeping, "_keep", keeps)
+        done = await swept(company)
+    aside = await asked[0]
+    assert (aside.state, aside.sweep_id) == (ASIDE, done.id)
+    # Whoever opens it again waits for a record and holds nothing that whoever has the record may want.
+    async with database.transaction(company.who) as tx:
+        await tx.find(Customer, UUID(min(one, other)))
+        opening = asyncio.create_task(again(company, aside))
+        await eventually(waits)
+        assert (await set_aside(tx, SWEPT.of("customer"), [UUID(one), UUID(other)])).state == "SET_ASIDE"
+    assert (await opening).state == OPEN
+
+
 async def test_pairs_follow_their_records(company: Company) -> None:
     phone = "13800001234"
     one, other, third = [await made(company, display_name=name, phone=phone) for name in ("甲", "乙", "丙")]
@@ -564,6 +598,7 @@ async def test_pairs_follow_their_records(company: Company) -> None:
     assert twos(await pairs(company, ASIDE)) == {frozenset((one, third))}
     assert (await find(company, one)).duplicates == []
     await refused(Code.NOT_FOUND, "NOT_FOUND", apart(company, one, other))
+    await refused(Code.FAILED_PRECONDITION, "DUPLICATE_PAIR_NOT_SET_ASIDE", again(company, pair))
     # … and on with it, when that one goes into another.
     last = await made(company, display_name="己", phone=phone)
     further = await merged(company, last, one)
@@ -586,6 +621,20 @@ async def test_pairs_follow_their_records(company: Company) -> None:
         company.who, "kehu.customers.v1.TrashService/RestoreTrashItem", request, trash_pb2.TrashItem
     )
     assert {frozenset((one, other)), frozenset((one, third))} <= twos(await pairs(company))
+    # Of whom two that were taken in are not the same, it is not until both are out again, also further on.
+    (aside,) = await pairs(company, ASIDE)
+    await apart(company, one, third)
+    survivor, beyond = [await made(company, display_name=name) for name in ("庚", "辛")]
+    first, second = await merged(company, survivor, one), await merged(company, survivor, other)
+    onward = await merged(company, beyond, survivor)
+    assert twos(await pairs(company, ASIDE)) == {frozenset((beyond, third))}
+    await unmerged(company, onward)
+    assert twos(await pairs(company, ASIDE)) == {frozenset((survivor, third))}
+    await unmerged(company, first)
+    assert twos(await pairs(company, ASIDE)) == {frozenset((one, third)), frozenset((survivor, third))}
+    await unmerged(company, second)
+    assert twos(await pairs(company, ASIDE)) == {frozenset((one, third)), two(aside)}
+    assert all(survivor not in two(pair) for pair in await pairs(company))
 
 
 async def test_pairs_are_for_those_who_may_read_both(company: Company) -> None:
@@ -605,6 +654,14 @@ async def test_pairs_are_for_those_who_may_read_both(company: Company) -> None:
         Code.NOT_FOUND, "NOT_FOUND", company.service.ask(theirs, PAIRS + "GetDuplicatePair", request, pb.DuplicatePair)
     )  # fmt: skip
     await refused(Code.NOT_FOUND, "NOT_FOUND", apart(company, mine, own, who=theirs))
+    # Of what is hidden no record is named, nor how it stands.
+    with pytest.raises(Problem) as told:
+        await again(company, hidden, theirs)
+    assert (
+        told.value.code == Code.NOT_FOUND
+        and hidden.id in told.value.message
+        and mine not in told.value.message
+    )
     # Shared with them, the third is theirs to see, and not to decide on.
     share = share_service_pb2.ShareCustomerRequest(id=mine, person_id=str(theirs.person_id))
     await company.service.ask(
