@@ -533,6 +533,18 @@ async def test_all_leads_are_swept_for_those_kept_twice(suite: Any) -> None:
         Code.NOT_FOUND, "NOT_FOUND",
         suite.leads.ask(theirs, kehu + "SetAsideDuplicatePair", aside, pairs_pb2.DuplicatePair),
     )  # fmt: skip
+    # What too many companies are called tells nothing, in whatever form.
+    forms = ("有限公司", "股份有限公司", "有限责任公司")
+    for place in ("北京", "上海", "深圳", "广州", "成都", "武汉", "杭州", "南京"):
+        await asyncio.gather(*(suite.lead(boss, company_name=f"{place}招商银行{form}") for form in forms))
+    alike = [f"华东重型机械{letter}" for letter in "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥金木"]
+    await asyncio.gather(*(suite.lead(boss, company_name=name) for name in alike))
+    # The two that were alike while one was merged into the other are so no more.
+    before = await pairs() - {frozenset((other, phone))}
+    done = await swept()
+    assert await pairs() == before and done.found_pairs == len(before)
+    told = {(one.reason, one.value) for one in done.frequent_values}
+    assert told == {("CORE_NAME", "招商银行"), *(("SIMILAR_NAME", name) for name in alike)}
 
 
 @pytest.mark.timeout(300)

@@ -24,6 +24,8 @@ T = TypeVar("T")
 MOST_ALIKE = 20
 """Records that may have a value in common and still be told as pairs; so a record has no more than so many by each of its
 values."""
+_TOO_MANY = MOST_ALIKE + 2
+"""So many records show that too many have something in common with one of them: hints that brought fewer would not tell."""
 _QUERIES, _ROWS = 100, 500
 """What one statement asks for."""
 Reader = Callable[[str], Any]
@@ -231,7 +233,7 @@ async def _by_keys(swept: Swept, database: Database, who: Principal, by: Mapping
 def _asked(some: Iterable[tuple[Key, list[UUID]]]) -> Iterator[dict[str, Any]]:
     for place, (key, _) in enumerate(some):
         query = key.query
-        most = key.hint or MOST_ALIKE + 1
+        most = max(key.hint, _TOO_MANY)
         yield {
             "place": place, "grams": query.grams, "words": query.words, "phrase": query.phrase, "most": most,
         }  # fmt: skip

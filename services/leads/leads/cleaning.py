@@ -169,7 +169,8 @@ def keys(lead: Any) -> list[Key]:
 
     def ask(reason: str, value: str, query: Query | None, hint: int = 0) -> None:
         if query:
-            found.setdefault(query, Key(reason, value, query, hint))
+            besides = _COMPANIES if reason in _COMPANIES else ()
+            found.setdefault(query, Key(reason, value, query, hint, besides))
 
     ask("EMAIL", lead.email, equal_to(lead.email))
     for digits in phone_forms(lead.phone)[:1]:
@@ -190,7 +191,7 @@ def _by_company(lead: Any) -> list[tuple[str, str, Query | None, int]]:
         both = Query(
             company.words + person.words, company.grams + person.grams, company.phrase, company.exact
         )
-        asked.append(("NAME", lead.name, both, _MOST_EQUAL))
+        asked.append(("NAME", lead.name, both, 0))
     asked.append(("COMPANY_NAME", lead.company_name, company, 0))
     if len(core) > _SHORT_CORE:
         asked.append(("CORE_NAME", core, holding([core]), _MOST_EQUAL))
