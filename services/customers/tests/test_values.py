@@ -31,13 +31,14 @@ from chassis.events import streams
 from chassis.events.event import subject_of
 from chassis.events.subscriptions import Poison, take_in
 from chassis.ids import new_id
-from chassis.principal import Reach, Rights
+from chassis.principal import Principal, Reach, Rights
 from chassis.service import Running
 from chassis.settings import Settings
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
 from customers.listens import SUBSCRIPTIONS
 from customers.service import SERVICE
 from customers.testing import Company, opportunity_event, order_event, ticket_event
+from customers.value import shown
 from customers.value.rebuild import rebuild_values
 from customers.value.review import REVIEW, outdate
 from customers.value.shown import hold_customers
@@ -315,6 +316,32 @@ async def test_events_wait_for_whoever_merges_their_customer_and_hold_nothing_it
         for table in ("customer_orders", "customer_opportunities", "customer_ratings"):
             await tx.session.execute(text(f"UPDATE {table} SET customer_id = customer_id"))
     assert await other == 1
+
+
+async def test_what_says_something_else_is_put_right_some_at_a_time(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant may have a hundred thousand customers: no statement looks at all of them."""
+    database = company.service.running.database
+    ids = {UUID(await company.customer(f"c{n}")) for n in range(5)}
+    async with database.transaction(company.who) as tx:
+        await tx.session.execute(text("UPDATE customers SET order_count = 9 WHERE deleted_at IS NULL"))
+    read, most = database.read, 0
+
+    async def watched(who: Principal, sql: str, *given: object) -> list[Any]:
+        nonlocal most
+        rows = await read(who, sql, *given)
+        if who == company.who:
+            most = max(most, len(rows))
+        return rows
+
+    monkeypatch.setattr(shown, "_AT_ONCE", 2)
+    monkeypatch.setattr(database, "read", watched)
+    await shown.show_all(database, company.who)
+    monkeypatch.undo()
+    rows = await database.read(company.who, "SELECT id, order_count, version FROM customers")
+    assert {row["id"]: (row["order_count"], row["version"]) for row in rows} == dict.fromkeys(ids, (0, 1))
+    assert most == 2
 
 
 async def test_ratings_go_with_a_merge_and_come_back(company: Company) -> None:

@@ -1,8 +1,11 @@
 """Campaigns and their members over gRPC: statuses, money, rights, who belongs to them, and what becomes of that."""
 
+import asyncio
 import csv
 import io
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -28,7 +31,8 @@ from kehu.marketing.v1 import campaign_pb2 as pb
 from kehu.marketing.v1 import campaign_service_pb2 as campaigns
 from kehu.marketing.v1 import customer_facet_pb2 as facet
 
-from chassis.errors import Code, Problem
+from chassis import giving_up
+from chassis.errors import Code, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
@@ -375,6 +379,10 @@ class Segments:
         )
         await self._customers("UpdateSegment", request, segment_pb2.Segment, None)
 
+    async def drop(self, id: str) -> None:
+        request = segment_service_pb2.DeleteSegmentRequest(id=id)
+        await self._customers("DeleteSegment", request, Empty, None)
+
     async def _customers(self, name: str, request: Any, answer: Any, who: Principal | None) -> Any:
         return await self.suite.customers.ask(
             who or self.who, f"kehu.customers.v1.SegmentService/{name}", request, answer
@@ -520,12 +528,63 @@ async def test_an_audience_bears_what_becomes_of_its_segment(
     assert sorted(one.customer_id for one in found) == sorted(made[1:])
 
     # A segment that is gone when its turn comes.
-    async def gone(*arguments: Any) -> Any:
-        raise Problem("gone", code=Code.NOT_FOUND, reason="NOT_FOUND")
+    read = vars(audiences_rpc)["_page"]
+    asked, may = asyncio.Event(), asyncio.Event()
 
-    monkeypatch.setattr(audiences_rpc, "_page", gone)
-    failed = await desk.ended((await desk.take(campaign.id, segment)).id)
+    async def waiting(*arguments: Any) -> Any:
+        asked.set()
+        await may.wait()
+        return await read(*arguments)
+
+    monkeypatch.setattr(audiences_rpc, "_page", waiting)
+    taken = await desk.take(campaign.id, segment)
+    await asked.wait()
+    await desk.drop(segment)
+    may.set()
+    failed = await desk.ended(taken.id)
     assert (failed.state, failed.problem) == (audience_pb.AUDIENCE_STATE_FAILED, "NOT_FOUND")
+
+    # Customers may be away for a while, and not for ever.
+    segment, calls = await desk.segment("displayName:Guest"), 0
+
+    async def away(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Unavailable("customers is away", reason="MODULE_UNAVAILABLE")
+        return await read(*arguments)
+
+    monkeypatch.setattr(audiences_rpc, "_page", away)
+    done = await desk.ended((await desk.take(campaign.id, segment)).id)
+    assert (done.state, done.added_count, done.existing_count) == (audience_pb.AUDIENCE_STATE_DONE, 1, 2)
+    calls = 0
+    monkeypatch.setattr(audiences_rpc, "_PATIENCE", timedelta(0))
+    failed = await desk.ended((await desk.take(campaign.id, segment)).id)
+    assert (failed.state, failed.problem) == (audience_pb.AUDIENCE_STATE_FAILED, "MODULE_UNAVAILABLE")
+
+    # With its campaign an audience goes, and its job ends without it.
+    other = await plan(suite, "To nobody", boss)
+    asked, may = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(audiences_rpc, "_page", waiting)
+    taken = await desk.take(other.id, segment)
+    await asked.wait()
+    drop = campaigns.DeleteCampaignRequest(id=other.id)
+    await suite.ask(boss, "CampaignService/DeleteCampaign", drop, Empty)
+    may.set()
+    database = suite.marketing.running.database
+
+    async def over() -> bool:
+        return not await database.read(boss, "SELECT FROM jobs WHERE key = $1", str(taken.id))
+
+    await eventually(over)
+    request = audiences.GetCampaignAudienceRequest(id=taken.id)
+    await refused(
+        Code.NOT_FOUND, "NOT_FOUND",
+        suite.ask(boss, "CampaignAudienceService/GetCampaignAudience", request, audience_pb.CampaignAudience),
+    )  # fmt: skip
+    told = "SELECT FROM outbox WHERE record_id = $1 AND subject LIKE '%audience.ended'"
+    assert not await database.read(boss, told, UUID(taken.id))
+    assert not await members_of(suite, boss, filter=f'campaignId = "{other.id}"')
     monkeypatch.undo()
 
     # A fault that stays is given up, and the job is done.
@@ -533,17 +592,9 @@ async def test_an_audience_bears_what_becomes_of_its_segment(
         raise RuntimeError("a fault of the service")
 
     monkeypatch.setattr(audiences_rpc, "take_page", broken)
+    monkeypatch.setattr(giving_up, "MOST_FAILURES", 2)  # each time is waited for longer
     failed = await desk.ended((await desk.take(campaign.id, segment)).id)
     assert (failed.state, failed.problem) == (audience_pb.AUDIENCE_STATE_FAILED, "INTERNAL")
-    monkeypatch.undo()
-    # With its campaign an audience goes, and its job ends without it.
-    drop = campaigns.DeleteCampaignRequest(id=campaign.id)
-    await suite.ask(boss, "CampaignService/DeleteCampaign", drop, Empty)
-    request = audiences.GetCampaignAudienceRequest(id=failed.id)
-    await refused(
-        Code.NOT_FOUND, "NOT_FOUND",
-        suite.ask(boss, "CampaignAudienceService/GetCampaignAudience", request, audience_pb.CampaignAudience),
-    )  # fmt: skip
 
 
 async def test_campaigns_and_members_go_out_as_files(suite: Any) -> None:
