@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -66,8 +66,9 @@ class Field:
     """The column with the ISO 4217 code beside a MONEY column; lets a value name its currency."""
     currency: str = "CNY"
     """Whose digits a MONEY value without a currency has."""
-    key: str = ""
-    """Of a jsonb column: the key whose text is meant. Such a field is `nullable`."""
+    decimals: int = 0
+    """Of an INTEGER column that holds a number with so many decimals, as 505 for 50.5: then comparisons are answered by an index,
+    which row security denies to numbers with a point."""
     beside: "Beside | None" = None
     """The column is another table's. Such a field is not sortable, and not asked of a record at hand."""
 
@@ -75,8 +76,8 @@ class Field:
         for column in (self.column, self.currency_column):
             if column is not None and not re.fullmatch(r"[a-z_][a-z0-9_]*", column):
                 raise ValueError(f"{column!r} is no column name")
-        if self.key and not (re.fullmatch(r"[a-z_]+", self.key) and self.kind is Kind.TEXT and self.nullable):
-            raise ValueError(f"{self.column}: a key is a word, of a nullable TEXT")
+        if self.decimals and self.kind is not Kind.INTEGER:
+            raise ValueError(f"{self.column}: decimals are those of an INTEGER column")
         if self.beside is not None and self.sortable:
             raise ValueError(f"{self.column} stands in another table: nothing is sorted by it")
         if self.kind is Kind.ENUM and not self.names:
@@ -187,8 +188,6 @@ def predicate(
 
     def tested(part: Comparison, declared: Field, alias: str, positive: bool) -> str:
         column = f"{alias}.{declared.column}"
-        if declared.key:
-            column = f"({column} ->> '{declared.key}')"
         op = part.op
         presence = _presence(part)
         if presence is not None:
@@ -273,14 +272,6 @@ def _elsewhere(part: Comparison, positive: bool, alias: str, parameter: Callable
 def _tested(part: Comparison, declared: Field) -> Test:
     if declared.beside is not None:
         raise invalid(part.at, f"{part.field} stands beside the record and can be asked of lists only")
-    if declared.key:
-        inner, key = _tested(part, replace(declared, key="")), declared.key
-
-        def within(read: Callable[[str], Any]) -> bool:
-            kept: Mapping[str, Any] = read(declared.column) or {}
-            return inner(lambda column: kept.get(key))
-
-        return within
     column, op = declared.column, part.op
     presence = _presence(part)
     if presence is not None:
@@ -370,6 +361,7 @@ _OPERATORS = {
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})")
 _AMOUNT = re.compile(rf"({_NUMBER.pattern})(?:\s+([A-Z]{{3}}))?")
 _BIGINT = 2**63
+_EXACT = Context(prec=80)
 
 
 def _typed(part: Comparison, declared: Field) -> tuple[Value, str]:
@@ -402,13 +394,16 @@ def _typed(part: Comparison, declared: Field) -> tuple[Value, str]:
 
 
 def _unfit(part: Comparison, declared: Field) -> Invalid:
-    return invalid(part.at, f"{part.field} wants {declared.kind.value}, not '{part.value.text[:60]}'")
+    kind = Kind.NUMBER if declared.decimals else declared.kind
+    return invalid(part.at, f"{part.field} wants {kind.value}, not '{part.value.text[:60]}'")
 
 
 def _number(part: Comparison, text: str, declared: Field) -> tuple[Value, str]:
     if not _NUMBER.fullmatch(text):
         raise _unfit(part, declared)
     number = Decimal(text)
+    if declared.decimals:
+        number = number.scaleb(declared.decimals, _EXACT)
     # A whole number stays an integer, so that an index on an integer column serves.
     if declared.kind is Kind.INTEGER and number == number.to_integral_value() and abs(number) < _BIGINT:
         return int(number), "bigint"

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -65,7 +64,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
         "phone_label", "other_phones", "email_label", "other_emails", "address_label", "other_addresses", "accounts",
         "shared_with",
     })  # fmt: skip
-    history_hidden: ClassVar[frozenset[str]] = frozenset(SHOWN)
+    history_hidden: ClassVar[frozenset[str]] = frozenset({*SHOWN, "city", "province"})
     undone_by: ClassVar[tuple[Part, ...]] = (
         *undone_by_entry(CUSTOMER_WAYS), Whole(("annual_revenue", "annual_revenue_currency")), Written(("needs",)),
         Written(("notes",)),
@@ -119,8 +118,12 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
     potential: int = Field(default=0, sa_type=BigInteger)
     value_currency: str = ""
     rfm_tier: int | None = Field(default=None, sa_type=SmallInteger)
-    satisfaction_index: Decimal | None = None
-    """These, from the number of orders on, are written by `value.shown` alone."""
+    satisfaction_tenths: int | None = None
+    """Of the index so many tenths: whole numbers are compared by an index. These, from the number of orders on, are written by
+    `value.shown` alone."""
+    city: str | None = None
+    province: str | None = None
+    """Those of the primary address, for lists by them: the database keeps them true to it, and nobody else writes them."""
 
     @classmethod
     def history_entries(cls, read: Callable[[str], Any]) -> Mapping[str, Mapping[str, str]]:

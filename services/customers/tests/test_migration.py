@@ -105,7 +105,10 @@ async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
         await connection.set_type_codec("jsonb", encoder=str, decoder=orjson.loads, schema="pg_catalog")
         # A table that is rewritten has another file.
         assert dict((await connection.fetch(_FILES))[0]) == before
-        customer = customer_message((await connection.fetch("SELECT * FROM customers"))[0])
+        (row,) = await connection.fetch("SELECT * FROM customers")
+        # What lists ask for of the address stands beside it, also of those that were there, and no version was counted for it.
+        assert (row["city"], row["province"], row["version"]) == ("上海", None, 1)
+        customer = customer_message(row)
         contact = affiliated_message(
             (await connection.fetch("SELECT * FROM contacts ORDER BY created_at"))[0], {}
         )

@@ -260,3 +260,33 @@ async def test_the_pool_and_those_who_are_idle_are_found_by_indexes(
             told = await tx.session.execute(text(f"EXPLAIN {statement.text}"), asked | more)
             plan = "\n".join(told.scalars())
             assert index in plan and "Seq Scan" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    ("filter", "index"),
+    [
+        ("satisfactionIndex >= 98.5", "customers_satisfaction_tenths"),
+        ('city = "苏州"', "customers_city"),
+        ('province = "江苏"', "customers_province"),
+    ],
+)
+async def test_few_of_one_value_are_found_by_an_index(
+    service: Harness, callers: dict[str, Principal], urls: DatabaseUrls, filter: str, index: str
+) -> None:
+    """Row security lets none answer operators of jsonb or of numbers with a point: they are kept as texts and whole numbers."""
+    boss = callers["all"]
+    async with service.running.database.transaction(boss) as tx:
+        some = text(
+            "UPDATE customers SET satisfaction_tenths = 985, address = CAST(:address AS jsonb)"
+            " FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM customers) AS id_of"
+            " WHERE id_of.id = customers.id AND id_of.place % 1000 = 0 AND satisfaction_tenths IS NULL"
+        )
+        await tx.session.execute(some, {"address": '{"city": "苏州", "province": "江苏"}'})
+    owner: Any = await asyncpg.connect(urls.owner)
+    await owner.execute("ANALYZE customers")
+    await owner.close()
+    asking = Asking(boss, Watched(service.running.database))
+    page = await CUSTOMERS.page(asking, customer_service_pb2.ListCustomersRequest(filter=filter))
+    assert len(page.rows) == MANY // 1000
+    (plan,) = asking.database.plans
+    assert index in json.dumps(plan) and read_of(plan) <= 3 * len(page.rows), json.dumps(plan, indent=1)

@@ -237,6 +237,9 @@ async def test_ratings_make_an_index_that_follows_them(company: Company) -> None
         await company.hear(rated, 3, event_id=event_id)
     await company.hear(ticket_event("TicketRated", customer, tickets[1], 2, now), 3)
     assert await content(company, customer) == (62.5, 2)
+    exactly = "satisfactionIndex = 62.5 AND satisfactionIndex < 62.55 AND satisfactionIndex > 62.4"
+    assert await listed(company, filter=exactly) == [customer]
+    assert await listed(company, filter="satisfactionIndex > 62.5 OR satisfactionIndex = 6.25") == []
     # Thought better of; what comes late changes nothing.
     await company.hear(ticket_event("TicketRated", customer, tickets[1], 3, now), 4)
     await company.hear(ticket_event("TicketRated", customer, tickets[1], 1, now), 2)
@@ -496,7 +499,7 @@ _TABLES = {
     "customer_orders": "id, version, event_id, customer_id, cancelled, currency, revenue, order_date",
     "customer_opportunities": "id, month, version, event_id, customer_id, open, currency, potential",
     "customer_ratings": "id, version, event_id, customer_id, rating, rated_on",
-    "customers": "id, order_count, last_order_date, revenue, potential, value_currency, rfm_tier, satisfaction_index",
+    "customers": "id, order_count, last_order_date, revenue, potential, value_currency, rfm_tier, satisfaction_tenths",
     "customer_values": "customer_id, order_count, last_order_date, recency, frequency, monetary, tier, satisfaction, ratings",
     "customer_amounts": "customer_id, currency, order_count, revenue, potential",
     "customer_value_months": "customer_id, month, order_count, total_order_count, amounts, recency, frequency, monetary, tier,"

@@ -73,9 +73,11 @@ CUSTOMERS = Listing(
         "revenue": Field("revenue", Kind.MONEY, sortable=True, currency_column="value_currency"),
         "potential": Field("potential", Kind.MONEY, sortable=True, currency_column="value_currency"),
         "rfmTier": Field("rfm_tier", Kind.INTEGER, sortable=True, nullable=True),
-        "satisfactionIndex": Field("satisfaction_index", Kind.NUMBER, sortable=True, nullable=True),
-        "city": Field("address", Kind.TEXT, nullable=True, key="city"),
-        "province": Field("address", Kind.TEXT, nullable=True, key="province"),
+        "satisfactionIndex": Field(
+            "satisfaction_tenths", Kind.INTEGER, sortable=True, nullable=True, decimals=1
+        ),
+        "city": Field("city", Kind.TEXT, nullable=True),
+        "province": Field("province", Kind.TEXT, nullable=True),
         "pointsBalance": Field("balance", Kind.INTEGER, beside=_CARD),
         "cardLevelId": Field("level_id", Kind.UUID, nullable=True, beside=_CARD),
     },
