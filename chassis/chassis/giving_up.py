@@ -4,9 +4,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from chassis.errors import Code, Problem
+from chassis.errors import Code, Conflict, Problem
 
 MOST_FAILURES = 5
+FAULT = "INTERNAL"
+"""Why it is given up then."""
+
+
+class Overtaken(Conflict):
+    """Somebody else carries the work on. The job comes again all the same: should they die, nobody else would."""
+
+    reason = "RECORD_BUSY"
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else carries this work on.")
 
 
 def lies_in_the_service(error: Exception) -> bool:

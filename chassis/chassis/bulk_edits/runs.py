@@ -2,8 +2,9 @@
 changes one twice.
 
 A batch is one transaction: the records, their events and history, what became of each, and the new cursor. It begins by locking
-the edit and looking whether the cursor is where the batch starts; so a second worker that took the job over stops at once, and a
-cancel takes effect between two batches. Records are locked in the order of their ids, which is that of their places.
+the edit and looking whether the cursor is where the batch starts; so a second worker that took the job over stops at once and
+comes again later, and a cancel takes effect between two batches. Records are locked in the order of their ids, which is that of
+their places.
 """
 
 import logging
@@ -33,7 +34,7 @@ from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put
 from chassis.database import Database, Transaction, shared_only
 from chassis.effects import differing, effects, passes
 from chassis.errors import Code, Denied, Invalid, NotFound, Problem
-from chassis.giving_up import giving_up, one_too_many
+from chassis.giving_up import Overtaken, giving_up, one_too_many
 from chassis.history import plain
 from chassis.owners import Owner, active_owners, reaches
 from chassis.principal import Act, Principal
@@ -46,8 +47,8 @@ _DELETED = "deleted_at"
 _log = logging.getLogger(__name__)
 
 
-class Overtaken(Exception):
-    """The edit was cancelled, or somebody else carries it on."""
+class _Ended(Exception):
+    """The edit was cancelled, or somebody else has ended it."""
 
 
 class _Again(Exception):
@@ -148,10 +149,10 @@ class Running:
         self._owners: dict[UUID, Owner] = {}
 
     async def carry_on(self) -> None:
-        """Does what remains, as the person who asked for it. Returns when the edit has ended, was cancelled, or is carried on by
-        somebody else.
+        """Does what remains, as the person who asked for it. Returns when the edit has ended or was cancelled.
 
-        Problems that may pass by themselves (the database does not answer) are raised for the job to be repeated.
+        Problems that may pass by themselves (the database does not answer, somebody else carries it on) are raised for the job to
+        be repeated.
         """
         async with self._database.transaction(self._call.who) as tx:
             edit = await tx.find(BulkEdit, self._id)
@@ -164,7 +165,7 @@ class Running:
             as_them = replace(self._call, who=self._who)
             self._seen = await self._editor.custom_fields.seen(as_them, plan.request)
         async with giving_up(self._given_up):
-            with suppress(Overtaken):
+            with suppress(_Ended):
                 while rows := await self._next():
                     if self._editor.learn is not None:
                         await self._editor.learn(self._call)
@@ -250,9 +251,11 @@ class Running:
         return Said("UNCHANGED")
 
     async def _held(self, tx: Transaction, rows: Sequence[Row]) -> BulkEdit:
-        """The edit, locked, if it is still where this batch starts. Raises Overtaken."""
+        """The edit, locked, if it is still where this batch starts. Raises _Ended, Overtaken."""
         edit = await tx.find(BulkEdit, self._id)
-        if edit is None or edit.state != RUNNING or edit.processed_records != rows[0].place - 1:
+        if edit is None or edit.state != RUNNING:
+            raise _Ended
+        if edit.processed_records != rows[0].place - 1:
             raise Overtaken
         return edit
 
@@ -302,7 +305,7 @@ class Undoing(Running):
     async def _held(self, tx: Transaction, rows: Sequence[Row]) -> BulkEdit:
         edit = await tx.find(BulkEdit, self._id)
         if edit is None or edit.undo_state != UNDOING:
-            raise Overtaken
+            raise _Ended
         # The edit is locked: nobody else settles what is left now, and what was settled since these were read is not left.
         left = await tx.session.execute(_FIRST_LEFT, {"edit": self._id})
         if left.scalar_one_or_none() != rows[0].place:

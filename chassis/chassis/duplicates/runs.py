@@ -2,9 +2,10 @@
 twice.
 
 A step is one transaction: the pairs of some records, and the new cursor. It begins by locking the sweep and looking whether the
-cursor is where the step started; so a second worker that took the job over stops at once, and a cancel takes effect between two
-steps. When all records are looked at, pairs that this sweep has not found and that nobody has decided are compared once more:
-those that are alike no more go, and those of which one is in the trash, or came back behind the cursor, stay.
+cursor is where the step started; so a second worker that took the job over stops at once and comes again later, and a cancel
+takes effect between two steps. When all records are looked at, pairs that this sweep has not found and that nobody has decided
+are compared once more: those that are alike no more go, and those of which one is in the trash, or came back behind the cursor,
+stay.
 """
 
 import logging
@@ -20,7 +21,7 @@ from chassis.duplicates.sweep import FAILED, MOST_FREQUENT, RUNNING, SUCCEEDED, 
 from chassis.duplicates.swept import Found, Swept, look, unlike
 from chassis.effects import passes
 from chassis.errors import Problem
-from chassis.giving_up import giving_up, one_too_many
+from chassis.giving_up import Overtaken, giving_up, one_too_many
 from chassis.ids import new_id
 from chassis.principal import NOBODY, Principal
 from chassis.rpc.call import Call
@@ -31,8 +32,8 @@ _UNMET_AT_ONCE = 500
 _log = logging.getLogger(__name__)
 
 
-class Overtaken(Exception):
-    """The sweep was cancelled, or somebody else carries it on."""
+class _Ended(Exception):
+    """The sweep was cancelled, or somebody else has ended it."""
 
 
 class TooSlow(Exception):
@@ -81,12 +82,13 @@ class Sweeping:
         self._at_once = STEP
 
     async def carry_on(self) -> None:
-        """Does what remains. Returns when the sweep has ended, was cancelled, or is carried on by somebody else.
+        """Does what remains. Returns when the sweep has ended or was cancelled.
 
-        Problems that may pass by themselves (the database does not answer) are raised for the job to be repeated.
+        Problems that may pass by themselves (the database does not answer, somebody else carries it on) are raised for the job to
+        be repeated.
         """
         async with giving_up(self._given_up, counts=_counts):
-            with suppress(Overtaken):
+            with suppress(_Ended):
                 while await self._step():
                     pass
                 await self._forget()
@@ -123,10 +125,10 @@ class Sweeping:
         return True
 
     async def _held(self, tx: Transaction) -> DuplicateSweep:
-        """The sweep, locked, if it goes on. Raises Overtaken."""
+        """The sweep, locked, if it goes on. Raises _Ended."""
         sweep = await tx.find(DuplicateSweep, self._id)
         if sweep is None or sweep.state != RUNNING:
-            raise Overtaken
+            raise _Ended
         return sweep
 
     async def _keep(self, tx: Transaction, sweep: DuplicateSweep, pairs: Sequence[Found]) -> None:
@@ -191,4 +193,5 @@ def _note(sweep: DuplicateSweep, frequent: Mapping[tuple[str, str], None]) -> No
     more = [one for one in frequent if one not in known][: MOST_FREQUENT - len(known)]
     if more:
         sweep.frequent = [*sweep.frequent, *map(list, more)]
-        sweep.frequent_values = len(sweep.frequent)
+        # An erasure may have forgotten some meanwhile, which were counted.
+        sweep.frequent_values = max(sweep.frequent_values, len(sweep.frequent))

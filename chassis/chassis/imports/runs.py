@@ -26,7 +26,7 @@ from sqlmodel import col
 from chassis.database import Database, Transaction
 from chassis.errors import Code, Invalid, NotFound, Precondition
 from chassis.errors import Problem as Failure
-from chassis.giving_up import giving_up, one_too_many
+from chassis.giving_up import Overtaken, giving_up, one_too_many
 from chassis.imports.custom import cell_of, gathered
 from chassis.imports.importer import (
     Draft,
@@ -105,8 +105,8 @@ class TooManyUnstarted(Precondition):
         )
 
 
-class _Overtaken(Exception):
-    """The run has been cancelled, or somebody else carries it on."""
+class _Ended(Exception):
+    """The run has been cancelled, or somebody else has ended it."""
 
 
 async def read_file(
@@ -355,8 +355,8 @@ class Run:
         """Takes the remaining rows. Returns when the run has ended, was cancelled, or is carried on by
         somebody else.
 
-        Problems that may pass by themselves (a service that does not answer) are raised for the job to be
-        repeated.
+        Problems that may pass by themselves (a service that does not answer, somebody else who carries it on) are raised for the
+        job to be repeated.
         """
         async with self._database.transaction(self._who) as tx:
             run = await tx.find(ImportRun, self._id)
@@ -381,7 +381,7 @@ class Run:
         rows = unpack(packed, self._done)
         call = self._call_for(self._who)
         async with giving_up(self._given_up):
-            with suppress(_Overtaken):
+            with suppress(_Ended):
                 while batch := await asyncio.to_thread(_take, rows, reader):
                     if self._learn is not None:
                         await self._learn(call)
@@ -421,8 +421,10 @@ class Run:
         fit = [draft for draft in drafts if draft.fit]
         async with self._database.transaction(self._who, origin=ORIGIN) as tx:
             run = await tx.find(ImportRun, self._id)
-            if run is None or run.state != RUNNING or run.processed_rows != self._done:
-                raise _Overtaken
+            if run is None or run.state != RUNNING:
+                raise _Ended
+            if run.processed_rows != self._done:
+                raise Overtaken
             rows: list[ImportRow] = []
             for draft in fit:
                 values, seen = gathered(self._importer, draft.values)

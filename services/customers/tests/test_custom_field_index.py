@@ -217,7 +217,12 @@ async def test_a_list_by_a_value_is_the_list(service: Harness) -> None:
         await walk(own, "customFields.region = region1", size=7) == ids("region", "region1", own=True)[::-1]
     )
     assert await walk(nobody, "customFields.region = region1") == []
-    assert await walk(somebody("elsewhere"), "") == []
+    # Another company has a field of that key, and none of the records.
+    elsewhere = somebody("elsewhere")
+    async with database.transaction(elsewhere) as tx:
+        said = {"of_type": "customer", "key": "region", "label_en": "region", "kind": "TEXT"}
+        await add_field(tx, {**said, "filterable": True}, frozenset())
+    assert await walk(elsewhere, "") == await walk(elsewhere, "customFields.region = region1") == []
     both = await walk(ACME, "customFields.city = city5 AND customFields.region = region1")
     assert both == [id for id in ids("city", "city5")[::-1] if id in set(regions)]
     either = await walk(ACME, "customFields.city = city5 OR customFields.city = city6")

@@ -693,7 +693,7 @@ async def test_contacts_are_swept_with_their_colleagues(company: Company) -> Non
     one = await met(
         company, there, display_name="张伟", phones=[contact_pb2.ContactPhone(number="13800001234")]
     )
-    same = await met(company, there, display_name="张 伟")
+    await met(company, there, display_name="张 伟")
     twin = await met(company, there, display_name="张伟")
     namesake = await met(company, elsewhere, display_name="张伟")
     phone = await met(
@@ -715,7 +715,7 @@ async def test_contacts_are_swept_with_their_colleagues(company: Company) -> Non
     asked = await company.service.ask(
         company.who, DUPLICATES + "FindContactDuplicates", request, duplicate_pb2.ContactDuplicates
     )
-    assert twin not in {duplicate.contact.id for duplicate in asked.duplicates} and same
+    assert twin not in {duplicate.contact.id for duplicate in asked.duplicates}
 
 
 async def test_what_too_many_have_in_common_tells_nothing(company: Company) -> None:
@@ -769,6 +769,21 @@ async def test_what_too_many_have_in_common_tells_nothing(company: Company) -> N
     )
 
 
+def together(many: int, do: Any) -> Any:
+    """That function, whose first calls wait for so many of them."""
+    met = asyncio.Barrier(many)
+    left = many
+
+    async def done(*given: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            await met.wait()
+        return await do(*given)
+
+    return done
+
+
 async def test_a_sweep_that_dies_goes_on_where_it_was(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -794,8 +809,12 @@ async def test_a_sweep_that_dies_goes_on_where_it_was(
         await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
     half = await stands(company, begun.id)
     assert half.processed_records == 2 and half.state == pb.DUPLICATE_SWEEP_STATE_RUNNING
-    # Two who take it up do nothing twice.
-    await asyncio.gather(*(Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on() for _ in range(2)))
+    # Two who take it up do nothing twice, and who is overtaken comes again: the other may die.
+    monkeypatch.setattr(runs, "look", together(2, real))
+    outcomes = await asyncio.gather(
+        *(Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on() for _ in range(2)), return_exceptions=True
+    )  # fmt: skip
+    assert [one.reason for one in outcomes if isinstance(one, Problem)] == ["RECORD_BUSY"], outcomes
     await Sweeping(SWEPT.of("customer"), call, UUID(begun.id)).carry_on()
     done = await stands(company, begun.id)
     assert (done.state, done.processed_records) == (pb.DUPLICATE_SWEEP_STATE_SUCCEEDED, 6)
@@ -813,6 +832,11 @@ async def test_a_sweep_that_dies_goes_on_where_it_was(
         company.service.ask(company.who, SWEEPS + "CancelDuplicateSweep", request, pb.DuplicateSweep),
     )  # fmt: skip
     assert len(await pairs(company)) == 15
+
+    # What was counted as frequent stays counted, though an erasure has forgotten it.
+    counted = sweep.DuplicateSweep(kind="customer", frequent=[], frequent_values=3)
+    vars(runs)["_note"](counted, {("PHONE", "1"): None})
+    assert (counted.frequent, counted.frequent_values) == ([["PHONE", "1"]], 3)
 
     # One that fails again and again is given up and says so.
     async def fails(*given: Any) -> Any:

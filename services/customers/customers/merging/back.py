@@ -109,10 +109,14 @@ async def contacts_back(tx: Transaction, kept: Mapping[str, Any]) -> list[Contac
             row.primary = row.primary and not marked
         await tx.session.flush()
         found.append((row, done, marked))
+    for row, done, _ in found:
+        if row.deleted_at is None:
+            with tx.session.no_autoflush:
+                done += await _stand_anew(tx, row)
+    # Whoever becomes a primary contact meanwhile waits for the customer.
+    await hold_charts(tx, [row for row, _, _ in found])
     for row, done, marked in found:
         with tx.session.no_autoflush:
-            if row.deleted_at is None:
-                done += await _stand_anew(tx, row)
             if marked:
                 row.primary = True
                 done += await _one_primary(tx, row)
@@ -131,7 +135,6 @@ async def contacts_back(tx: Transaction, kept: Mapping[str, Any]) -> list[Contac
     await tx.session.flush()
     for row in back:
         await index_anew(tx, row)
-    await hold_charts(tx, back)
     for row in back:
         for customer in (row.customer_id, *(UUID(one["customer_id"]) for one in row.affiliations)):
             superior = superior_at(row, customer)
@@ -186,10 +189,9 @@ async def _stand_anew(tx: Transaction, row: Contact) -> list[str]:
 
 
 async def _one_primary(tx: Transaction, row: Contact) -> list[str]:
-    """Somebody else may have become the customer's primary contact since, and stays it. Whoever becomes it now waits for the
-    customer's lock. Answers with the column that has changed by it."""
+    """Somebody else may have become the customer's primary contact since, and stays it. Answers with the column that has changed
+    by it."""
     if row.primary:
-        await tx.find(Customer, row.customer_id)
         others = {"customer": row.customer_id, "id": row.id}
         if (await tx.session.execute(_PRIMARY, others)).first() is not None:
             row.primary = False
