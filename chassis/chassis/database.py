@@ -9,7 +9,7 @@ outbox in the order of its changes.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,11 +113,6 @@ class Transaction:
             self.session.add(row)
         else:
             self._bulk.append(row)
-
-    def add_all(self, rows: Iterable[Record]) -> None:
-        """Takes several new rows in."""
-        for row in rows:
-            self.add(row)
 
     @asynccontextmanager
     async def in_bulk(self) -> AsyncGenerator[None]:

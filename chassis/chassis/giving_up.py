@@ -42,13 +42,18 @@ async def giving_up(
 def one_too_many(work: Any, done: int, what: str) -> bool:
     """Counts a failure of the work behind so many records; `what` says which, as in `The import stopped behind 500 rows`. True
     when it was one too many, and the work says why it ended."""
-    work.failures = work.failures + 1 if work.failed_at == done else 1
-    work.failed_at = done
-    if work.failures < MOST_FAILURES:
+    if not failed_again(work, done):
         return False
-    work.failure_reason = "INTERNAL"
+    work.failure_reason = FAULT
     work.failure_message = f"{what} because of a fault of the service."
     return True
+
+
+def failed_again(work: Any, done: int) -> bool:
+    """Counts a failure of the work behind so many records; true when it has failed there once too often."""
+    work.failures = work.failures + 1 if work.failed_at == done else 1
+    work.failed_at = done
+    return work.failures >= MOST_FAILURES
 
 
 def begun_again(work: Any) -> None:

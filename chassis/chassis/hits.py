@@ -14,7 +14,7 @@ A word of one gram is often a frequent one, and then the list is glanced at befo
 
 from enum import Enum, auto
 
-from chassis.search import Query
+from chassis.search import SHOWN, Query
 
 MOST_RANKED = 500
 """Hits that are ranked one and all."""
@@ -29,8 +29,6 @@ them, ten are there on the average, and less than four once in a hundred times."
 ONE_OF_MANY = 4
 """The rank of a hit that does not equal the query, when hits are many."""
 EQUAL = 1
-SHOWN = 50
-"""Hits on a first page that are as good as any; the pages behind it are told which they were."""
 
 
 class Way(Enum):

@@ -368,9 +368,9 @@ class Listing:
             others = await self._read(call, asked, Way.GLANCE, keys[1:], None, limit, ranked=True)
         if len(equal) + len(others) >= limit:
             return _Hits([*equal, *others][:limit])
-        if len(equal) < hits.SHOWN:
+        if len(equal) < searching.SHOWN:
             some = {row["id"]: row for row in (*equal, *others, *few)}
-            return _Hits(list(some.values())[: hits.SHOWN], of_many=True)
+            return _Hits(list(some.values())[: searching.SHOWN], of_many=True)
         return _Hits(await self._read(call, asked, Way.MANY, keys, None, limit))
 
     def _sees_all(self, asked: "_Asked") -> bool:

@@ -13,7 +13,7 @@ from uuid import UUID
 from alembic import op
 from sqlalchemy import text
 
-from chassis.search import terms, widened
+from chassis.search import SHOWN, terms, widened
 
 TENANT = "nullif(current_setting('kehu.tenant', true), '')::uuid"
 """The tenant of the running transaction; NULL, and so no row at all, when none was set."""
@@ -188,8 +188,6 @@ def _search_function(table: str) -> None:
 
 SAMPLED = 64
 """One record of so many is in the sample."""
-SHOWN = 50
-"""Hits in the sample that make a query one of many hits: some thousands. Of five hundred hits, fifty are never in the sample."""
 # By the id, whose last byte is random: records need not be written for it.
 _IN_SAMPLE = f"get_byte(uuid_send(id), 15) < {256 // SAMPLED}"
 

@@ -41,6 +41,10 @@ from sqlmodel import Field, SQLModel
 from chassis.errors import Invalid
 from chassis.pinyin import readings
 
+SHOWN = 50
+"""Hits in a sample of the records that make a query one of many hits, some thousands: of five hundred hits, fifty are never in
+the sample. A first page is made up with so many, for they are as good as any. The functions in the databases have the number
+written in them (`chassis.schema`): another one needs a migration."""
 _MOST_WORDS = 8
 _MOST_GRAMS = 24
 """Grams asked for a word: more do not narrow the candidates further, and the recheck sees the whole word."""

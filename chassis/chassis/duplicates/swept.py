@@ -14,6 +14,7 @@ from uuid import UUID
 from kehu.duplicates.v1 import duplicates_pb2 as pb
 
 from chassis.database import Database, Transaction
+from chassis.duplicates.lookup import asked, looked_up
 from chassis.duplicates.sweep import DuplicateSweepProgressed
 from chassis.listing import Listing
 from chassis.principal import Principal
@@ -105,11 +106,6 @@ class Found:
     reasons: Sequence[str]
 
 
-_LOOK = (
-    "SELECT q.place, s.id FROM jsonb_to_recordset($1::jsonb) AS q(place int, grams jsonb, words jsonb, phrase text, most int),"
-    " LATERAL {table}_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
-    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, NULL, q.most) s"
-)
 _OTHERS = (
     "SELECT {columns} FROM {table} AS t WHERE t.id = ANY($1::uuid[]) AND t.deleted_at IS NULL AND {such}"
 )
@@ -204,16 +200,18 @@ class _Met:
 
 
 async def _by_keys(swept: Swept, database: Database, who: Principal, by: Mapping[UUID, Any]) -> _Met:
-    asked: dict[Query, tuple[Key, list[UUID]]] = {}
+    wanted: dict[Query, tuple[Key, list[UUID]]] = {}
     for id, what in by.items():
         for key in swept.keys(what):
-            asked.setdefault(key.query, (key, []))[1].append(id)
+            wanted.setdefault(key.query, (key, []))[1].append(id)
     met = _Met()
-    for key, ids in asked.values():
+    for key, ids in wanted.values():
         met.values |= {(id, key.reason): key.value for id in ids}
-    for some in _parts(list(asked.values()), _QUERIES):
+    look_up = "SELECT q.place, s.id FROM " + looked_up(swept.listing.table, 1)  # noqa: S608 (a declared table)
+    for some in _parts(list(wanted.values()), _QUERIES):
         hits: dict[int, list[UUID]] = {}
-        for row in await database.read(who, swept.sql(_LOOK), list(_asked(some))):
+        questions = asked((key.query, max(key.hint, _TOO_MANY)) for key, _ in some)
+        for row in await database.read(who, look_up, questions):
             hits.setdefault(row["place"], []).append(row["id"])
         for place, ids in hits.items():
             key, mine = some[place]
@@ -228,15 +226,6 @@ async def _by_keys(swept: Swept, database: Database, who: Principal, by: Mapping
                 else:
                     met.pairs[_ordered((one, id))] = None
     return met
-
-
-def _asked(some: Iterable[tuple[Key, list[UUID]]]) -> Iterator[dict[str, Any]]:
-    for place, (key, _) in enumerate(some):
-        query = key.query
-        most = max(key.hint, _TOO_MANY)
-        yield {
-            "place": place, "grams": query.grams, "words": query.words, "phrase": query.phrase, "most": most,
-        }  # fmt: skip
 
 
 async def _likely(swept: Swept, met: _Met, by: Mapping[UUID, Any]) -> AsyncGenerator[Found]:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from chassis.company_names import core_name, fragments, likeness
 from chassis.database import Database
+from chassis.duplicates.lookup import asked, looked_up
 from chassis.duplicates.pair import set_apart
 from chassis.duplicates.swept import MOST_ALIKE, Key, Namesakes
 from chassis.principal import Act, Principal
@@ -191,16 +192,15 @@ def keys(traits: Traits) -> list[Key]:
 
 _SHORT_CORE = 2
 _NAMES = ("NAME", "CORE_NAME", "SIMILAR_NAME")
-_FOUND = (
-    "SELECT DISTINCT s.id FROM jsonb_to_recordset($1::jsonb) AS q(grams jsonb, words jsonb, phrase text, most int),"
-    " LATERAL {table}_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
-    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, NULL, q.most) s"
+_CUSTOMERS = (
+    "SELECT t.* FROM customers t WHERE t.deleted_at IS NULL AND t.id IN (SELECT s.id FROM "  # noqa: S608 (constants)
+    + looked_up("customers", 1)
+    + ")"
 )
-_CUSTOMERS = f"SELECT t.* FROM customers t WHERE t.deleted_at IS NULL AND t.id IN ({_FOUND.replace('{table}', 'customers')})"  # noqa: S608 (constants)
 # Namesakes are looked for among colleagues only.
 _CONTACTS = (
-    "SELECT t.* FROM contacts t WHERE t.deleted_at IS NULL AND (t.id IN ("  # noqa: S608 (constants)
-    + _FOUND.replace("{table}", "contacts")
+    "SELECT t.* FROM contacts t WHERE t.deleted_at IS NULL AND (t.id IN (SELECT s.id FROM "  # noqa: S608 (constants)
+    + looked_up("contacts", 1)
     + ") OR t.id IN (SELECT c.id FROM contacts c WHERE c.customer_id = ANY($2::uuid[]) AND lower(c.display_name) = $3"
     " UNION ALL SELECT a.contact_id FROM contact_affiliations a WHERE a.customer_id = ANY($2::uuid[])))"
 )
@@ -211,21 +211,15 @@ _HOLDERS = (
 )
 
 
-def _asked(traits: Traits) -> list[dict[str, Any]]:
-    return [
-        {
-            "grams": key.query.grams, "words": key.query.words, "phrase": key.query.phrase,
-            "most": key.hint or _MOST_EQUAL,
-        }
-        for key in keys(traits)
-    ]  # fmt: skip
+def _questions(traits: Traits) -> list[dict[str, Any]]:
+    return asked((key.query, key.hint or _MOST_EQUAL) for key in keys(traits))
 
 
 async def customers_like(
     database: Database, who: Principal, traits: Traits, itself: UUID | None, least: int, most: int
 ) -> Duplicates:
     """The customers that may be the same as one with these traits, but for `itself`."""
-    rows = await database.read(who, _CUSTOMERS, _asked(traits))
+    rows = await database.read(who, _CUSTOMERS, _questions(traits))
     found = _ranked(rows, traits, customer_traits, itself, least)
     found = await _not_apart(database, who, "customer", itself, found)
     return _parted(found, who, most, {})
@@ -236,7 +230,7 @@ async def contacts_like(
 ) -> Duplicates:
     """The contacts that may be the same as one with these traits, but for `itself`."""
     rows = await database.read(
-        who, _CONTACTS, _asked(traits), list(traits.customers), normalised(traits.name)
+        who, _CONTACTS, _questions(traits), list(traits.customers), normalised(traits.name)
     )
     found = _ranked(rows, traits, contact_traits, itself, least)
     found = await _not_apart(database, who, "contact", itself, found)

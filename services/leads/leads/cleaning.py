@@ -12,6 +12,7 @@ from uuid import UUID
 from chassis.company_names import core_name, fragments
 from chassis.company_names import likeness as alike
 from chassis.database import Database
+from chassis.duplicates.lookup import asked, looked_up
 from chassis.duplicates.pair import set_apart
 from chassis.duplicates.swept import Key
 from chassis.principal import Act, Principal
@@ -153,12 +154,10 @@ def _tight(text: str) -> str:
 
 
 _FOUND = (
-    "SELECT t.* FROM leads t WHERE t.deleted_at IS NULL AND t.id <> $1 AND t.status <> $2 AND t.id IN ("
+    "SELECT t.* FROM leads t WHERE t.deleted_at IS NULL AND t.id <> $1 AND t.status <> $2 AND t.id IN ("  # noqa: S608 (constants)
     " SELECT id FROM leads WHERE email <> '' AND email = $3 AND deleted_at IS NULL"
     " UNION SELECT id FROM leads WHERE phone <> '' AND phone = $4 AND deleted_at IS NULL"
-    " UNION SELECT s.id FROM jsonb_to_recordset($5::jsonb) AS q(grams jsonb, words jsonb, phrase text, most int),"
-    " LATERAL leads_search(ARRAY(SELECT g::int FROM jsonb_array_elements_text(q.grams) g),"
-    " ARRAY(SELECT jsonb_array_elements_text(q.words)), q.phrase, NULL, q.most) s) ORDER BY t.created_at, t.id LIMIT 200"
+    " UNION SELECT s.id FROM " + looked_up("leads", 5) + ") ORDER BY t.created_at, t.id LIMIT 200"
 )
 
 
@@ -185,26 +184,23 @@ def _by_company(lead: Any) -> list[tuple[str, str, Query | None, int]]:
         return []
     core = core_name(lead.company_name)
     company, person = equal_to(lead.company_name), equal_to(lead.name)
-    asked: list[tuple[str, str, Query | None, int]] = []
+    keyed: list[tuple[str, str, Query | None, int]] = []
     if company and person:
         # Of a company with very many leads, this one's.
         both = Query(
             company.words + person.words, company.grams + person.grams, company.phrase, company.exact
         )
-        asked.append(("NAME", lead.name, both, 0))
-    asked.append(("COMPANY_NAME", lead.company_name, company, 0))
+        keyed.append(("NAME", lead.name, both, 0))
+    keyed.append(("COMPANY_NAME", lead.company_name, company, 0))
     if len(core) > _SHORT_CORE:
-        asked.append(("CORE_NAME", core, holding([core]), _MOST_EQUAL))
-    return asked + [("SIMILAR_NAME", core, holding(parts), _MOST_ALIKE) for parts in fragments(core)]
+        keyed.append(("CORE_NAME", core, holding([core]), _MOST_EQUAL))
+    return keyed + [("SIMILAR_NAME", core, holding(parts), _MOST_ALIKE) for parts in fragments(core)]
 
 
-def _searches(lead: Any) -> list[dict[str, Any]]:
+def _questions(lead: Any) -> list[dict[str, Any]]:
     """What is asked of the index: by the company, since number and address have indexes of their own."""
-    asked = {query: hint or _MOST_EQUAL for _, _, query, hint in reversed(_by_company(lead)) if query}
-    return [
-        {"grams": query.grams, "words": query.words, "phrase": query.phrase, "most": most}
-        for query, most in asked.items()
-    ]
+    wanted = {query: hint or _MOST_EQUAL for _, _, query, hint in reversed(_by_company(lead)) if query}
+    return asked(wanted.items())
 
 
 async def leads_like(
@@ -212,7 +208,7 @@ async def leads_like(
 ) -> tuple[list[Twin], int]:
     """The leads that may be the same, the likeliest first, and how many more there are that the caller may not see. `lead` has
     the columns as they would be kept."""
-    rows = await database.read(who, _FOUND, lead.id, DISQUALIFIED, lead.email, lead.phone, _searches(lead))
+    rows = await database.read(who, _FOUND, lead.id, DISQUALIFIED, lead.email, lead.phone, _questions(lead))
     scored = [(other, *likeness(lead, other)) for other in map(Columns, rows)]
     likely = [one for one in scored if one[1] >= least]
     apart = await set_apart(database, who, "lead", lead.id, [other.id for other, _, _ in likely])

@@ -34,7 +34,7 @@ class CampaignAudience(Owned, table=True):
     __tablename__ = "campaign_audiences"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "campaign_audience"
     history_hidden: ClassVar[frozenset[str]] = frozenset({
-        "added_count", "existing_count", "page_token", "asked_as", "failures", "failed_at", "failure_reason", "failure_message"
+        "added_count", "existing_count", "page_token", "asked_as", "failures", "failed_at"
     })  # fmt: skip
 
     campaign_id: UUID
@@ -50,8 +50,6 @@ class CampaignAudience(Owned, table=True):
     failures: int = 0
     """How often it has failed at one place; see `chassis.giving_up`."""
     failed_at: int = Field(default=0, sa_type=BigInteger)
-    failure_reason: str = ""
-    failure_message: str = ""
     asked_as: dict[str, Any] = Field(default_factory=dict[str, Any], sa_type=JSONB)
     """Who asked, with the rights they had then: see `chassis.acting`."""
 

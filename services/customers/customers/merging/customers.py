@@ -1,7 +1,6 @@
 """Customers go into one: their own fields, and all that refers to them in this service."""
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -29,21 +28,12 @@ from customers.relation import CustomerRelation, RelationDeleted, RelationUpdate
 from customers.relation import told as told_relation
 from customers.reports import superiors
 from customers.value.arrears import owe_anew
+from customers.value.facts import move_facts
 from customers.value.review import outdate
 from customers.value.worth import revalue
 
 _MEMBERS = text("SELECT contact_id FROM contact_affiliations WHERE customer_id = ANY(:ids)")
 _PRIMARY = text('SELECT 1 FROM contacts WHERE customer_id = :id AND "primary" AND deleted_at IS NULL LIMIT 1')
-_ORDERS = text("SELECT id, customer_id, order_date AS day FROM customer_orders WHERE customer_id = ANY(:ids)")
-_OPPORTUNITIES = text(
-    "SELECT id, month, customer_id, month AS day FROM customer_opportunities WHERE customer_id = ANY(:ids)"
-)
-_RATINGS = text("SELECT id, customer_id, rated_on AS day FROM customer_ratings WHERE customer_id = ANY(:ids)")
-_MOVE_ORDERS = text("UPDATE customer_orders SET customer_id = :to WHERE customer_id = ANY(:ids)")
-_MOVE_OPPORTUNITIES = text(
-    "UPDATE customer_opportunities SET customer_id = :to WHERE customer_id = ANY(:ids)"
-)
-_MOVE_RATINGS = text("UPDATE customer_ratings SET customer_id = :to WHERE customer_id = ANY(:ids)")
 
 
 async def merge_customers(
@@ -235,20 +225,9 @@ def _come_together(contact: Contact, survivor: Customer, ids: set[str]) -> bool:
 
 async def _move_facts(tx: Transaction, survivor: Customer, ids: list[UUID]) -> Kept:
     """What is known of orders, opportunities and ratings, by which the survivor is valued. Answers with what was moved."""
-    kept: Kept = {}
-    days: list[date] = []
-    former: set[UUID] = set()
-    known = (("order_fact", _ORDERS), ("opportunity_fact", _OPPORTUNITIES), ("rating_fact", _RATINGS))
-    for name, found in known:
-        for row in (await tx.session.execute(found, {"ids": ids})).all():
-            key = f"{row.id} {row.month}" if name == "opportunity_fact" else str(row.id)
-            kept.setdefault(name, {})[key] = {"customer_id": [str(row.customer_id), str(survivor.id)]}
-            days.append(row.day)
-            former.add(row.customer_id)
+    kept, days, former = await move_facts(tx, ids, survivor.id)
     if days:
         outdate(tx, min(days))
-        for statement in (_MOVE_ORDERS, _MOVE_OPPORTUNITIES, _MOVE_RATINGS):
-            await tx.session.execute(statement, {"to": survivor.id, "ids": ids})
         for id in (survivor.id, *sorted(former)):
             await revalue(tx, id)
     return kept

@@ -4,11 +4,8 @@ What somebody has changed after the merge stays as it was changed, and what was 
 """
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any
 from uuid import UUID
-
-from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.duplicates.pair import pairs_unmerged
@@ -39,25 +36,9 @@ from customers.points.cards import Card
 from customers.points.joining import part_cards
 from customers.profile import CUSTOMER_WAYS, changed_names
 from customers.relation import CustomerRelation
+from customers.value.facts import FACTS, facts_back, first_day
 from customers.value.review import outdate
 from customers.value.worth import forget_worthless, revalue
-
-_ORDER_BACK = text(
-    "UPDATE customer_orders SET customer_id = :former WHERE id = :id AND customer_id = :survivor RETURNING order_date AS day"
-)
-_OPPORTUNITY_BACK = text(
-    "UPDATE customer_opportunities SET customer_id = :former WHERE id = :id AND month = :month AND customer_id = :survivor"
-    " RETURNING month AS day"
-)
-_RATING_BACK = text(
-    "UPDATE customer_ratings SET customer_id = :former WHERE id = :id AND customer_id = :survivor RETURNING rated_on AS day"
-)
-_FACTS = {"order_fact": _ORDER_BACK, "opportunity_fact": _OPPORTUNITY_BACK, "rating_fact": _RATING_BACK}
-_FIRST_DAY = text(
-    "SELECT least((SELECT min(order_date) FROM customer_orders WHERE customer_id = :id),"
-    " (SELECT min(month) FROM customer_opportunities WHERE customer_id = :id),"
-    " (SELECT min(rated_on) FROM customer_ratings WHERE customer_id = :id))"
-)
 
 
 async def undo(tx: Transaction, merge: Merge) -> None:
@@ -137,23 +118,12 @@ async def _customer_back(tx: Transaction, row: Customer, kept: Mapping[str, Any]
 
 
 async def _facts_back(tx: Transaction, survivor: Customer, kept: Mapping[str, Any]) -> None:
-    moved = [
-        (back, key, changed) for name, back in _FACTS.items() for key, changed in kept.get(name, {}).items()
-    ]
-    if not moved:
+    if FACTS.keys().isdisjoint(kept):
         return
-    first: date | None = (await tx.session.execute(_FIRST_DAY, {"id": survivor.id})).scalar_one()
+    first = await first_day(tx, survivor.id)
     if first is not None:
         outdate(tx, first)
-    former = set[UUID]()
-    for statement, key, changed in moved:
-        id, _, month = key.partition(" ")
-        back: dict[str, Any] = {
-            "former": UUID(changed["customer_id"][0]), "survivor": survivor.id, "id": UUID(id),
-            **({"month": date.fromisoformat(month)} if month else {}),
-        }  # fmt: skip
-        await tx.session.execute(statement, back)
-        former.add(back["former"])
+    former = await facts_back(tx, kept, survivor.id)
     for id in (survivor.id, *sorted(former)):
         await revalue(tx, id)
         await forget_worthless(tx, id)

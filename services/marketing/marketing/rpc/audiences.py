@@ -14,7 +14,7 @@ from chassis.acting import actor
 from chassis.database import Transaction
 from chassis.errors import Code, Problem
 from chassis.fields import Field, Kind
-from chassis.giving_up import giving_up, one_too_many
+from chassis.giving_up import FAULT, failed_again, giving_up
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.rpc import Call, Face
@@ -105,9 +105,9 @@ async def take_audience(payload: Mapping[str, Any], call: Call) -> None:
             if found is None:
                 return False
             done = found[1].added_count + found[1].existing_count
-            if not one_too_many(found[1], done, f"The audience stopped behind {done} customers"):
+            if not failed_again(found[1], done):
                 return False
-            end(tx, found[1], FAILED, found[1].failure_reason)
+            end(tx, found[1], FAILED, FAULT)
             return True
 
     async with giving_up(given_up, counts=lambda error: not _passes(error)):

@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from chassis.schema import build_index, owner_role
 
-revision = "0038"
-down_revision = "0037"
+revision = "0040"
+down_revision = "0039"
 branch_labels = None
 depends_on = None
 
