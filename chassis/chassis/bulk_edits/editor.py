@@ -8,7 +8,6 @@ import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
-from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -20,7 +19,7 @@ from chassis.custom_fields.given import PREFIX
 from chassis.custom_fields.switch import CustomFields
 from chassis.database import Transaction
 from chassis.effects import differing, former, now
-from chassis.errors import Invalid, Violation
+from chassis.errors import Invalid, Precondition, Violation
 from chassis.listing import Listing
 from chassis.owners import Owner
 from chassis.principal import NOBODY
@@ -31,6 +30,13 @@ from chassis.validation import check
 from chassis.validation.rules import DEFAULT_MAX_ITEMS, rules_of
 from chassis.wire import camel, descriptor_of, from_dict, snake
 
+
+class ChangedSince(Precondition):
+    """A record is no longer as an edit has left it."""
+
+    reason = "CHANGED_SINCE"
+
+
 Change = Callable[[Transaction, Any, dict[str, Any]], Awaitable[None]]
 Assign = Callable[[Transaction, Any, Owner], Awaitable[None]]
 Release = Callable[[Transaction, Any], Awaitable[None]]
@@ -40,7 +46,8 @@ _OWNER = ("owner_id", "team_id")
 @dataclass(frozen=True, slots=True)
 class Deed:
     """The use cases of an action: `do(tx, record, reason, note)`, and `back(tx, record, changes)`, which takes it back. A record
-    that went to the trash comes back by its id."""
+    that went to the trash comes back by its id; what brings it back sees, behind a lock, whether it went there by the edit, and
+    raises ChangedSince if not."""
 
     do: Callable[[Transaction, Any, str, str], Awaitable[None]]
     back: Callable[[Transaction, Any, Mapping[str, Sequence[Any]]], Awaitable[None]]
@@ -83,7 +90,9 @@ class Action:
     check: Callable[[str, str], None] | None = None
     """Raises Invalid naming change.reason or change.note; None takes neither."""
     left: tuple[str, ...] = ()
-    """The columns that say whether a record still is as the action has left it."""
+    """The columns that say whether a record still is as the action has left it, also those that it does not change."""
+    noted: tuple[str, ...] = ()
+    """Columns that it changes and of which histories say nothing: they go back, too."""
     trashes: bool = False
     """Whether the record is in the trash by it, from where it comes back."""
 
@@ -292,12 +301,26 @@ async def edit_one(work: Work, tx: Transaction, record: Any, plan: Plan) -> None
         await work.assign(tx, record, plan.owner)
 
 
+def goes_back(record: Any, changes: Mapping[str, Sequence[Any]], plan: Plan) -> bool:
+    """Whether undoing the edit gives the record to its former owner: nobody else has given it to anybody since."""
+    return (
+        plan.owner is not None and "owner_id" in changes and now(record, "owner_id") == changes["owner_id"][1]
+    )
+
+
 async def put_back(
-    editor: Editor, work: Work, tx: Transaction, record: Any, changes: Mapping[str, Sequence[Any]], plan: Plan
+    editor: Editor,
+    work: Work,
+    tx: Transaction,
+    record: Any,
+    changes: Mapping[str, Sequence[Any]],
+    plan: Plan,
+    owner: Owner | None,
 ) -> list[str]:
     """Gives a record, which is locked, back what an edit has changed; what is no longer as the edit left it stays, and is named.
 
-    Tags that the edit added go and those that it took come back, whatever else became of tags. Raises what the use cases raise.
+    `owner` is its former owner, in the team of today; None is nobody. Tags that the edit added go and those that it took come
+    back, whatever else became of tags. Raises what the use cases raise.
     """
     own = {name: pair for name, pair in changes.items() if name not in (*_OWNER, *editor.derived)}
     moved = "owner_id" in changes and plan.owner is not None
@@ -306,24 +329,22 @@ async def put_back(
         before, after = own.pop("tags")
         tags["tags"] = _tags_back(record.tags, before, after)
     changed = differing(record, own)
-    if moved and now(record, "owner_id") != changes["owner_id"][1]:
+    if moved and not goes_back(record, changes, plan):
         changed.append("owner_id")
     values = former(editor.table, {name: pair for name, pair in own.items() if name not in changed}) | tags
     if values:
         await work.change(tx, record, editor.back(record, values))
-    if moved and "owner_id" not in changed and not await _owner_back(work, tx, record, changes):
+    if moved and "owner_id" not in changed and not await _owner_back(work, tx, record, owner):
         changed.append("owner_id")
     return changed
 
 
-async def _owner_back(work: Work, tx: Transaction, record: Any, changes: Mapping[str, Sequence[Any]]) -> bool:
+async def _owner_back(work: Work, tx: Transaction, record: Any, owner: Owner | None) -> bool:
     """Gives a record back to its former owner, or to nobody where there is a pool. Whether there is a use case for that."""
-    person = changes["owner_id"][0]
-    if person is None and work.release is not None:
+    if owner is None and work.release is not None:
         await work.release(tx, record)
-    elif person is not None and work.assign is not None:
-        team = changes["team_id"][0] if "team_id" in changes else now(record, "team_id")
-        await work.assign(tx, record, Owner(UUID(person), UUID(team) if team else None))
+    elif owner is not None and work.assign is not None:
+        await work.assign(tx, record, owner)
     else:
         return False
     return True

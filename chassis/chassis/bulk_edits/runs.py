@@ -4,14 +4,14 @@ changes one twice.
 A batch is one transaction: the records, their events and history, what became of each, and the new cursor. It begins by locking
 the edit and looking whether the cursor is where the batch starts; so a second worker that took the job over stops at once and
 comes again later, and a cancel takes effect between two batches. Records are locked in the order of their ids, which is that of
-their places.
+their places; an undoing begins at the last, so that whatever was done to a record for another's sake is taken back before it.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
@@ -30,9 +30,9 @@ from chassis.bulk_edits.edit import (
     tell,
     wanted_of,
 )
-from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, planned, put_back
+from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, goes_back, planned, put_back
 from chassis.database import Database, Transaction, shared_only
-from chassis.effects import differing, effects, passes
+from chassis.effects import differing, effects, now, passes
 from chassis.errors import Code, Denied, Invalid, NotFound, Problem
 from chassis.giving_up import Overtaken, giving_up, one_too_many
 from chassis.history import plain
@@ -89,7 +89,7 @@ _NEXT = (
 )
 _LEFT = (
     "SELECT place, record_id, state, changes, reason, message FROM bulk_edit_records WHERE bulk_edit_id = $1"
-    " AND state = 'CHANGED' ORDER BY place LIMIT $2"
+    " AND state = 'CHANGED' ORDER BY place DESC LIMIT $2"
 )
 # The rows travel as one JSON parameter.
 _SAID = text(
@@ -133,6 +133,12 @@ async def told(tx: Transaction, edit: BulkEdit, said: Mapping[int, Said]) -> Non
     ]  # fmt: skip
     payload = orjson.dumps(rows, default=str).decode()
     await tx.session.execute(_SAID, {"edit": edit.id, "rows": payload})
+
+
+def held(record: Any, name: str) -> Any:
+    """What a column holds, as JSON holds it, also a list of ids."""
+    value = now(record, name)
+    return [plain(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 class Running:
@@ -245,10 +251,12 @@ class Running:
         return Said("REFUSED", problem.reason, message)
 
     async def _one(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
+        noted = () if plan.action is None else (*plan.action.left, *plan.action.noted)
+        before = {name: held(record, name) for name in noted}
         await edit_one(work, tx, record, plan)
         if plan.trashes:
             return Said("CHANGED", changes={_DELETED: [None, plain(record.deleted_at)]})
-        return Said("UNCHANGED")
+        return Said("UNCHANGED", changes={name: [before[name], held(record, name)] for name in noted})
 
     async def _held(self, tx: Transaction, rows: Sequence[Row]) -> BulkEdit:
         """The edit, locked, if it is still where this batch starts. Raises _Ended, Overtaken."""
@@ -265,7 +273,8 @@ class Running:
         found = await effects(tx, edit.kind, {row.id for row in rows})
         for row in rows:
             if row.id in found and said[row.place].state == "UNCHANGED":
-                said[row.place] = Said("CHANGED", changes=found[row.id].changes)
+                changes = {**(said[row.place].changes or {}), **found[row.id].changes}
+                said[row.place] = Said("CHANGED", changes=changes)
         await told(tx, edit, said)
         states = [one.state for one in said.values()]
         edit.changed_records += states.count("CHANGED")
@@ -324,22 +333,24 @@ class Undoing(Running):
         before = row.changes["owner_id"][0] if plan.owner is not None and "owner_id" in row.changes else None
         return None if before is None else UUID(before)
 
-    def _check_owner(self, person: UUID) -> None:
-        """As whenever a record is given to somebody. Raises Invalid (OWNER_NOT_FOUND), Denied (OWNER_OUT_OF_REACH)."""
+    def _owner(self, person: UUID) -> Owner:
+        """Them as they are now, as whenever a record is given to somebody: whoever has changed teams takes it along. Raises
+        Invalid (OWNER_NOT_FOUND), Denied (OWNER_OUT_OF_REACH)."""
         if person == self._who.person_id:
-            return
+            return Owner(person, self._who.team_id)
         owner = self._owners.get(person)
         if owner is None:
             raise Invalid("ownerId", f"there is no active person {person}", reason="OWNER_NOT_FOUND")
         if not reaches(self._who, self._editor.right, owner):
             raise Denied(f"Your rights do not reach the former owner {person}.", reason="OWNER_OUT_OF_REACH")
+        return owner
 
     async def _one(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
-        former = self._former_owner(row, plan)
-        if former is not None:
-            self._check_owner(former)
         if plan.action is None:
-            kept = await put_back(self._editor, work, tx, record, row.changes, plan)
+            # Whose it was matters only if it is to be theirs again.
+            former = self._former_owner(row, plan) if goes_back(record, row.changes, plan) else None
+            owner = None if former is None else self._owner(former)
+            kept = await put_back(self._editor, work, tx, record, row.changes, plan, owner)
         else:
             left = {name: row.changes[name] for name in plan.action.left if name in row.changes}
             kept = differing(record, left)
@@ -351,22 +362,12 @@ class Undoing(Running):
         return Said("KEPT", "CHANGED_SINCE", f"somebody has changed {fields} since")
 
     async def _there(self, tx: Transaction, ids: Sequence[UUID], plan: Plan) -> Mapping[UUID, Any]:
-        """The records; of those that went to the trash when they did, as JSON holds it. Whoever brings one back locks it."""
-        if not plan.trashes:
-            return await super()._there(tx, ids, plan)
-        table = self._editor.table
-        found = await tx.session.execute(
-            select(col(table.id), col(table.deleted_at)).where(col(table.id).in_(ids))
-        )
-        return {row.id: plain(row.deleted_at) for row in found}
+        """The records. Those in the trash are locked one by one by whatever brings them back."""
+        return {} if plan.trashes else await super()._there(tx, ids, plan)
 
     async def _guarded(self, tx: Transaction, work: Work, row: Row, record: Any, plan: Plan) -> Said:
         if not plan.trashes:
             return await super()._guarded(tx, work, row, record, plan)
-        if record is None or record != row.changes[_DELETED][1]:
-            return Said(
-                "KEPT", "CHANGED_SINCE", "somebody has restored the record since, or deleted it again"
-            )
         mark = tx.mark()
         try:
             await work.deeds[plan.name].back(tx, row.id, row.changes)
@@ -379,7 +380,7 @@ class Undoing(Running):
         return Said("UNDONE")
 
     def _disposes(self, row: Row, plan: Plan) -> Callable[[Any], bool]:
-        return lambda record: plan.owner is not None and "owner_id" in row.changes
+        return lambda record: goes_back(record, row.changes, plan)
 
     def _refusal(self, problem: Problem) -> Said:
         said = super()._refusal(problem)
@@ -416,5 +417,5 @@ class Undoing(Running):
 
 
 _FIRST_LEFT = text(
-    "SELECT place FROM bulk_edit_records WHERE bulk_edit_id = :edit AND state = 'CHANGED' ORDER BY place LIMIT 1"
+    "SELECT place FROM bulk_edit_records WHERE bulk_edit_id = :edit AND state = 'CHANGED' ORDER BY place DESC LIMIT 1"
 )

@@ -14,9 +14,11 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, col
 
+from chassis.bulk_edits.editor import ChangedSince
 from chassis.database import Database, Transaction
 from chassis.errors import NotFound
 from chassis.events.event import Event
+from chassis.history import plain
 from chassis.kept import Before, Kept, put_back
 from chassis.papers import drop_papers
 from chassis.principal import Act, Principal
@@ -25,13 +27,13 @@ from chassis.visibility import covers
 from customers import contact as contacts
 from customers import customer as customers
 from customers.affiliation import dismiss, dismiss_all, reporting_to
-from customers.contact import Contact, ContactSnapshot
-from customers.customer import Customer, CustomerSnapshot, hold_trees, survivor_of
-from customers.errors import CustomerInTrash
+from customers.contact import Contact, ContactSnapshot, check_untouched
+from customers.customer import Customer, CustomerSnapshot, check_no_children, hold_trees, survivor_of
+from customers.errors import CustomerInTrash, CustomerTouched
 from customers.merging.back import cards_back, contacts_back, relations_back, settle_parent
 from customers.merging.segments import leave_segments, part_segments
 from customers.partner import end_partnership, partner_of, partners_back
-from customers.points.cards import card_of, withdraw_card
+from customers.points.cards import card_of, has_card, withdraw_card
 from customers.relation import end_all, relations_of
 
 CUSTOMER, CONTACT = "CUSTOMER", "CONTACT"
@@ -149,6 +151,38 @@ async def restore(tx: Transaction, id: UUID, etag: str) -> TrashItem:
         await _restore_contact(tx, item)
     await tx.session.delete(item)
     return item
+
+
+_DELETED = text(
+    "SELECT deleted_at FROM customers WHERE id = :id UNION ALL SELECT deleted_at FROM contacts WHERE id = :id"
+)
+
+
+async def restore_deleted(tx: Transaction, id: UUID, deleted: str) -> None:
+    """Brings back what was deleted at that instant, which stands as JSON holds it. Raises ChangedSince if somebody has restored
+    it since, or deleted it again; and what `restore` does."""
+    # Whoever restores a record locks what the trash has of it: behind that lock it stays as it is.
+    await tx.find(TrashItem, id)
+    at = (await tx.session.execute(_DELETED, {"id": id})).scalar_one_or_none()
+    if plain(at) != deleted:
+        raise ChangedSince("somebody has restored the record since, or deleted it again")
+    await restore(tx, id, "")
+
+
+async def delete_customer(tx: Transaction, customer: Customer) -> None:
+    """Puts a customer that has no children into the trash; its row is locked. Raises CustomerHasChildren."""
+    await check_no_children(tx, customer)
+    await trash_customer(tx, customer, kept=True)
+
+
+async def delete_untouched(tx: Transaction, customer: Customer, made_with: UUID | None) -> None:
+    """Deletes for good a customer that is as it was created, with the contact it was made with; its row is locked. Raises
+    CustomerHasChildren, CustomerTouched."""
+    await check_no_children(tx, customer)
+    await check_untouched(tx, customer, made_with)
+    if await has_card(tx, customer):
+        raise CustomerTouched
+    await trash_customer(tx, customer, kept=False)
 
 
 async def _restore_customer(tx: Transaction, item: TrashItem) -> None:

@@ -35,6 +35,7 @@ from chassis.bulk_edits import runs
 from chassis.bulk_edits.runs import Running, Undoing
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
+from chassis.owners import Owner
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import (
     DatabaseUrls,
@@ -46,10 +47,13 @@ from chassis.testing import (
     running_service,
     somebody,
 )
-from chassis.wire import from_dict, to_dict
+from chassis.wire import from_dict, snake, to_dict
+from customers.customer import Customer
+from customers.ownership import assign_customers
 from customers.rpc.bulk_edits import BULK_EDITS
 from customers.service import SERVICE
 from customers.testing import CUSTOMERS, Company
+from customers.trash import TrashItem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 EDITS = "kehu.customers.v1.BulkEditService/"
@@ -58,6 +62,8 @@ FIELDS = "kehu.customers.v1.CustomFieldService/"
 LI = str(new_id())
 GONE: set[str] = set()
 """Who was disabled."""
+TEAMS: dict[str, UUID] = {}
+"""Who is in a team."""
 ENDED = {
     pb.BULK_EDIT_STATE_SUCCEEDED, pb.BULK_EDIT_STATE_CANCELLED, pb.BULK_EDIT_STATE_FAILED, pb.BULK_EDIT_STATE_UNDONE,
 }  # fmt: skip
@@ -65,7 +71,9 @@ ENDED = {
 
 def looked_up(request: person_service_pb2.LookUpPeopleRequest) -> person_service_pb2.LookUpPeopleResponse:
     status = person_pb2.PERSON_STATUS_DISABLED if LI in GONE else person_pb2.PERSON_STATUS_ACTIVE
-    known = person_service_pb2.PersonCard(id=LI, display_name="李娜", email="li@acme.example", status=status)
+    known = person_service_pb2.PersonCard(
+        id=LI, display_name="李娜", email="li@acme.example", status=status, team_id=str(TEAMS.get(LI, ""))
+    )
     return person_service_pb2.LookUpPeopleResponse(people=[known] if LI in request.ids else [])
 
 
@@ -170,7 +178,7 @@ async def now(company: Company, id: str) -> dict[str, Any]:
 async def update(company: Company, id: str, values: dict[str, Any]) -> None:
     request = customer_service_pb2.UpdateCustomerRequest(
         customer=from_dict(customer_pb2.Customer, {"id": id, **values}),
-        update_mask=FieldMask(paths=list(values)),
+        update_mask=FieldMask(paths=[snake(name) for name in values]),
     )
     await company.service.ask(company.who, CUSTOMERS + "UpdateCustomer", request, customer_pb2.Customer)
 
@@ -358,7 +366,7 @@ async def test_records_go_to_the_trash_and_come_back(company: Company) -> None:
         parent: "CUSTOMER_HAS_CHILDREN", again: "", gone: "",
     }  # fmt: skip
     assert all([await there(id) for id in ids])
-    # A share lets change and not delete; who may not even read is told nothing.
+    # Who may not even read is told nothing.
     clerk = replace(company.who, person_id=new_id(), rights={"customers": Rights(Reach.OWN, Reach.OWN)})
     none = await run(company, delete, clerk, ids=ids)
     assert {row["Reason"] for row in await file(company, "GetRefusedRecords", none.id)} == {"NOT_FOUND"}
@@ -417,6 +425,113 @@ async def test_nothing_is_given_back_to_somebody_who_has_left(company: Company) 
     assert (row["Record"], row["Reason"]) == (ids[0], "OWNER_NOT_FOUND") and LI in row["Message"]
     found = [await now(company, id) for id in ids]
     assert [(one["ownerId"], one.get("needs", "")) for one in found] == [(mine, "ERP"), (mine, "")]
+
+
+async def test_nobody_is_asked_about_whose_records_are_not_given_back(company: Company) -> None:
+    """Somebody has given one on since: its former owner has left, and what is theirs no longer goes back all the same."""
+    given, other = new_id(), await customer(company)
+    await run(company, change(owner_id=LI), ids=[other])
+    done = await run(company, change({"needs": "ERP"}, owner_id=str(company.who.person_id)), ids=[other])
+    async with company.service.running.database.transaction(company.who) as tx:
+        row = await tx.find(Customer, UUID(other))
+        assert row is not None
+        await assign_customers(tx, [row], Owner(given, None))
+    GONE.add(LI)
+    try:
+        back = await undone(company, done.id)
+    finally:
+        GONE.clear()
+    (row,) = await file(company, "GetKeptRecords", done.id)
+    assert back.kept_records == 1
+    assert (row["Reason"], row["Message"]) == ("CHANGED_SINCE", "somebody has changed ownerId since")
+    found = await now(company, other)
+    assert (found["ownerId"], found.get("needs", "")) == (str(given), "")
+
+
+async def test_records_go_back_to_people_in_the_teams_of_today(company: Company) -> None:
+    """As by assigning: who has changed teams meanwhile takes their records along, if the caller reaches them there."""
+    east, west = new_id(), new_id()
+    mine = replace(
+        company.who, person_id=new_id(), team_id=west, team_ids=frozenset({west}),
+        rights={"customers": Rights(Reach.TEAM, Reach.TEAM)},
+    )  # fmt: skip
+    boss = replace(company.who, team_id=west)
+    ids = [await customer(company) for _ in range(2)]
+
+    async def teams() -> list[tuple[str, UUID]]:
+        rows = await company.service.running.database.read(
+            company.who, "SELECT owner_id, team_id FROM customers WHERE id = ANY($1::uuid[]) ORDER BY id", ids
+        )
+        return [(str(row["owner_id"]), row["team_id"]) for row in rows]
+
+    try:
+        TEAMS[LI] = west
+        await run(company, change(owner_id=LI), ids=ids)
+        done = await run(company, change(owner_id=str(boss.person_id)), boss, ids=ids[:1])
+        theirs = await run(company, change({"needs": "ERP"}, owner_id=str(mine.person_id)), mine, ids=ids[1:])
+        assert (done.changed_records, theirs.changed_records) == (1, 1)
+        TEAMS[LI] = east
+        back = await undone(company, done.id, boss)
+        assert (back.undone_records, back.kept_records) == (1, 0)
+        kept = await undone(company, theirs.id, mine)
+    finally:
+        TEAMS.clear()
+    assert (kept.undone_records, kept.kept_records) == (0, 1)
+    (row,) = await file(company, "GetKeptRecords", theirs.id)
+    assert row["Reason"] == "OWNER_OUT_OF_REACH"
+    assert await teams() == [(LI, east), (str(mine.person_id), west)]
+    assert (await now(company, ids[1]))["needs"] == "ERP"
+
+
+async def test_parents_come_back_before_their_children(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a batch is one record: the last that went is the first to come back."""
+    child = await customer(company)
+    parent = await customer(company)
+    await update(company, child, {"parentCustomerId": parent})
+    for batch in (1, 200):
+        monkeypatch.setattr(runs, "BATCH", batch)
+        done = await run(company, change(action="delete"), ids=[child, parent])
+        assert (done.changed_records, done.refused_records) == (2, 0)
+        back = await undone(company, done.id)
+        assert (back.undone_records, back.kept_records) == (2, 0)
+        assert (await now(company, child))["parentCustomerId"] == parent
+
+
+async def test_what_somebody_deletes_while_an_undoing_waits_stays_deleted(company: Company) -> None:
+    """The undoing waits for the first that it brings back, and another is restored and deleted meanwhile."""
+    low, again, high = [await customer(company) for _ in range(3)]
+    done = await run(company, change(action="delete"), ids=[low, again, high])
+    database = company.service.running.database
+
+    async def waits() -> bool:
+        found = await database.read(
+            company.who, "SELECT count(*) AS many FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database()",
+        )  # fmt: skip
+        return found[0]["many"] > 0
+
+    async with database.transaction(company.who) as tx:
+        for id in (low, high):
+            assert await tx.find(TrashItem, UUID(id)) is not None
+        asking = pb.UndoBulkEditRequest(id=done.id)
+        await company.service.ask(company.who, EDITS + "UndoBulkEdit", asking, pb.BulkEdit)
+        await eventually(waits, 30)
+        restore = trash_service_pb2.RestoreTrashItemRequest(id=again)
+        await company.service.ask(
+            company.who, "kehu.customers.v1.TrashService/RestoreTrashItem", restore, trash_pb2.TrashItem
+        )
+        asked = customer_service_pb2.DeleteCustomerRequest(id=again)
+        await company.service.ask(company.who, CUSTOMERS + "DeleteCustomer", asked, Empty)
+
+    async def over() -> bool:
+        return (await get(company, done.id)).state == pb.BULK_EDIT_STATE_UNDONE
+
+    await eventually(over, 60)
+    (row,) = await file(company, "GetKeptRecords", done.id)
+    assert (row["Record"], row["Reason"]) == (again, "CHANGED_SINCE")
+    assert [(await now(company, id))["id"] for id in (low, high)] == [low, high]
 
 
 async def test_customers_of_the_pool_go_back_there(company: Company) -> None:

@@ -97,6 +97,10 @@ async def test_a_bulk_edit_takes_nothing_that_is_shared(shared: Shared) -> None:
     after, contact = await shared.held(), await shared.met()
     assert (after.owner_id, after.region, after.etag) == (before.owner_id, before.region, before.etag)
     assert contact.owner_id == str(shared.who.person_id)
+    # Nor does it put such a customer into the trash.
+    gone = await shared.edited(shared.colleague, edits.BulkChange(action="delete"), [shared.theirs, mine])
+    assert (gone.changed_records, gone.refused_records) == (1, 1)
+    assert (await shared.held()).etag == before.etag
     # What a share is for goes on.
     some = edits.BulkChange(values=from_dict(Value, {"region": "华东"}))
     assert (await shared.edited(shared.colleague, some, [shared.theirs])).changed_records == 1

@@ -11,14 +11,14 @@ from chassis.database import Transaction
 from chassis.owners import Owner
 from customers.contact import Contact, change_contact
 from customers.custom_fields import CUSTOM_FIELDS
-from customers.customer import Customer, change_customer, check_no_children
+from customers.customer import Customer, change_customer
 from customers.ownership import assign_customers
 from customers.pool import give_back
 from customers.profile import by_entries
 from customers.rpc.contacts import CONTACTS
 from customers.rpc.customers import CUSTOMERS
 from customers.rpc.messages import contact_values, customer_values
-from customers.trash import restore, trash_contact, trash_customer
+from customers.trash import delete_customer, restore_deleted, trash_contact
 
 
 async def _assign(tx: Transaction, customer: Customer, owner: Owner) -> None:
@@ -30,8 +30,7 @@ async def _release(tx: Transaction, customer: Customer) -> None:
 
 
 async def _trash_customer(tx: Transaction, customer: Customer, reason: str, note: str) -> None:
-    await check_no_children(tx, customer)
-    await trash_customer(tx, customer, kept=True)
+    await delete_customer(tx, customer)
 
 
 async def _trash_contact(tx: Transaction, contact: Contact, reason: str, note: str) -> None:
@@ -39,7 +38,7 @@ async def _trash_contact(tx: Transaction, contact: Contact, reason: str, note: s
 
 
 async def _restore(tx: Transaction, id: UUID, changes: Mapping[str, Sequence[Any]]) -> None:
-    await restore(tx, id, "")
+    await restore_deleted(tx, id, changes["deleted_at"][1])
 
 
 BULK_EDITS = BulkEdits(

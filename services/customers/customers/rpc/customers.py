@@ -17,7 +17,6 @@ from chassis.owners import Owner, owner_for
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from customers.contact import check_untouched
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.customer import (
     KINDS,
@@ -28,16 +27,14 @@ from customers.customer import (
     STAGES,
     Customer,
     change_customer,
-    check_no_children,
     enrol,
 )
 from customers.duplicate_rule import check_customer
-from customers.errors import CustomerTouched, merged
+from customers.errors import merged
 from customers.ownership import assign_customers
-from customers.points.cards import has_card
 from customers.rpc.messages import customer_card, customer_message, customer_values
 from customers.rpc.written import written_customer_traits
-from customers.trash import trash_customer
+from customers.trash import delete_customer, delete_untouched
 from customers.value_lists import ENUMS
 
 face = Face("kehu.customers.v1.CustomerService", custom_fields=CUSTOM_FIELDS)
@@ -163,15 +160,13 @@ async def update(request: service_pb.UpdateCustomerRequest, tx: Transaction) -> 
 @face.write("DeleteCustomer")
 async def delete(request: service_pb.DeleteCustomerRequest, tx: Transaction) -> Empty:
     customer = await written_customer(tx, request.id, request.etag, shares=False)
-    await check_no_children(tx, customer)
-    if request.untouched_only:
+    if not request.untouched_only:
+        await delete_customer(tx, customer)
+    else:
         made_with = (
             parse_id(request.created_contact_id, "createdContactId") if request.created_contact_id else None
         )
-        await check_untouched(tx, customer, made_with)
-        if await has_card(tx, customer):
-            raise CustomerTouched
-    await trash_customer(tx, customer, kept=not request.untouched_only)
+        await delete_untouched(tx, customer, made_with)
     return Empty()
 
 
