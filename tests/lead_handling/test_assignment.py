@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -36,6 +37,7 @@ from chassis.testing import eventually, refused, somebody
 from leads.handling import hold
 from leads.imports import save
 from leads.lead import Lead
+from leads.mail_capture import MailCapture
 from leads.pool import give_back
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -401,29 +403,44 @@ async def test_what_is_changed_about_rules_is_told_and_kept(company: Make) -> No
     mailbox = mail_capture_pb2.MailCapture(name="Sales box", host="imap.example", user_name="u")
     asked = mail_capture_service_pb2.CreateMailCaptureRequest(mail_capture=mailbox)
     mailbox = await c.ask("MailCaptureService/CreateMailCapture", asked, mail_capture_pb2.MailCapture)
-    change = mail_capture_service_pb2.UpdateMailCaptureRequest(
-        mail_capture=mail_capture_pb2.MailCapture(id=mailbox.id, host="mail.example"),
-        update_mask=FieldMask(paths=["host"]),
-    )
-    await c.ask("MailCaptureService/UpdateMailCapture", change, mail_capture_pb2.MailCapture)
+
+    async def moved(host: str) -> None:
+        change = mail_capture_service_pb2.UpdateMailCaptureRequest(
+            mail_capture=mail_capture_pb2.MailCapture(id=mailbox.id, host=host),
+            update_mask=FieldMask(paths=["host"]),
+        )
+        await c.ask("MailCaptureService/UpdateMailCapture", change, mail_capture_pb2.MailCapture)
+
+    await moved("imap2.example")
+    await says(mailbox, "mail_capture", "created", "updated", changes='"changedFields":["host"]')
+    async with c.leads.running.database.transaction(c.boss) as tx:
+        source = await tx.find(MailCapture, UUID(mailbox.id))
+        assert source is not None
+        source.sealed_password = b"sealed"
+    await moved("mail.example")
     await deleted(
         "MailCaptureService/DeleteMailCapture",
         mail_capture_service_pb2.DeleteMailCaptureRequest(id=mailbox.id),
     )
     # Another host is told no password that was meant for the first.
-    await says(mailbox, "mail_capture", *whole, changes='"changedFields":["host","passwordSet"]')
+    often = ("created", "updated", "updated", "deleted")
+    await says(mailbox, "mail_capture", *often, changes='"changedFields":["host","passwordSet"]')
 
     field = custom_fields_pb2.CustomField(
-        record_type="lead", key="size", label_zh="规模", kind=custom_fields_pb2.CUSTOM_FIELD_KIND_TEXT
-    )
+        record_type="lead", key="size", label_zh="规模", kind=custom_fields_pb2.CUSTOM_FIELD_KIND_CHOICE,
+        choices=[custom_fields_pb2.CustomFieldChoice(key="s", label_en="Small")],
+    )  # fmt: skip
     asked = custom_fields_pb2.CreateCustomFieldRequest(custom_field=field)
     field = await c.ask("CustomFieldService/CreateCustomField", asked, custom_fields_pb2.CustomField)
     change = custom_fields_pb2.UpdateCustomFieldRequest(
-        custom_field=custom_fields_pb2.CustomField(id=field.id, label_en="Size"),
-        update_mask=FieldMask(paths=["label_en"]),
+        custom_field=custom_fields_pb2.CustomField(
+            id=field.id, label_en="Size", kind=custom_fields_pb2.CUSTOM_FIELD_KIND_TEXT
+        ),
+        update_mask=FieldMask(paths=["label_en", "kind"]),
     )
     await c.ask("CustomFieldService/UpdateCustomField", change, custom_fields_pb2.CustomField)
     await deleted(
         "CustomFieldService/DeleteCustomField", custom_fields_pb2.DeleteCustomFieldRequest(id=field.id)
     )
-    await says(field, "custom_field", *whole, changes='"changedFields":["labelEn"]')
+    # A text has no choices any more.
+    await says(field, "custom_field", *whole, changes='"changedFields":["labelEn","kind","choices"]')

@@ -183,6 +183,7 @@ async def change_field(
         return
     others = [other for other in await alone(tx, field.of_type) if other.id != field.id]
     before = field.definition
+    said = {name: getattr(field, name) for name in _SAID}
     for name, value in changed.items():
         setattr(field, name, value)
     if "kind" in changed:
@@ -203,8 +204,17 @@ async def change_field(
         _check_filterable(field, others)
     if field.filterable != before.filterable or (field.filterable and after.kind is not before.kind):
         await _begin_index(tx, field)
-    tx.record(CustomFieldUpdated(**_told(field), changed_fields=list(changed)), on=field)
+    # Another kind takes along what only the one before had.
+    differing = [name for name, value in said.items() if getattr(field, name) != value]
+    tx.record(CustomFieldUpdated(**_told(field), changed_fields=differing), on=field)
     await counted(tx, field.of_type)
+
+
+_SAID = (
+    "label_zh", "label_en", "description", "kind", "required", "default_value", "filterable", "max_length", "decimals",
+    "reference_type", "choices", "position", "archived",
+)  # fmt: skip
+"""What a definition says."""
 
 
 def _forget_others(field: CustomField, given: Mapping[str, Any]) -> None:

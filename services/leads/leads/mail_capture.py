@@ -159,7 +159,7 @@ async def change_source(tx: Transaction, source: MailCapture, values: Mapping[st
     check(source)
     if moved:
         source.uid_validity = source.last_uid = 0
-    if elsewhere or weaker:
+    if source.sealed_password and (elsewhere or weaker):
         source.sealed_password = b""
         changed.append(PASSWORD)
     if changed:
