@@ -13,7 +13,6 @@ from sqlmodel import Field
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
-from chassis.kept import put_back
 from chassis.mapping import change as set_columns
 from chassis.records import Record
 from leads import errors
@@ -136,18 +135,6 @@ async def start(tx: Transaction, lead: Lead, handling: Handling, cadence_id: UUI
     lead.propose(cadence.id, 1, first, tx.now + first.delay)
     await remind(tx, lead)
     tell(tx, lead, handling, LeadCadenceStarted)
-
-
-async def stand_as_before(tx: Transaction, lead: Lead, changes: Mapping[str, Sequence[Any]]) -> None:
-    """Puts a lead back to where it stood before it was closed or opened again, with the step that was proposed then, if its
-    cadence is still there. `changes` are columns with what they were and what they have become. Raises LeadConverting."""
-    lead.check_not_converting()
-    put_back(lead, {name: list(pair) for name, pair in changes.items()})
-    if lead.cadence_id is not None:
-        cadence = await tx.find(Cadence, lead.cadence_id, lock=False)
-        if cadence is None or not cadence.active:
-            lead.end_cadence()
-    await remind(tx, lead)
 
 
 async def report(

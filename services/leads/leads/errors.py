@@ -51,6 +51,15 @@ class LeadGoneElsewhere(Precondition):
         super().__init__("The lead went into another one, or is known to be a customer: add it there.")
 
 
+class LeadWentElsewhere(Precondition):
+    """It was a duplicate before it was opened again."""
+
+    reason = "LEAD_WENT_ELSEWHERE"
+
+    def __init__(self) -> None:
+        super().__init__("The lead had gone into another one, or to a customer: merge or attach it anew.")
+
+
 class LeadNotAssignable(Precondition):
     reason = "LEAD_NOT_ASSIGNABLE"
 

@@ -21,7 +21,16 @@ from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from leads import errors
 from leads.handling import Automatic, Handling, Step, bounded
-from leads.lead_events import LeadAssigned, LeadCreated, LeadReturned, LeadUpdated, tell, told
+from leads.lead_events import (
+    LeadAssigned,
+    LeadCreated,
+    LeadDisqualified,
+    LeadReopened,
+    LeadReturned,
+    LeadUpdated,
+    tell,
+    told,
+)
 from leads.lists import by_lists
 from leads.tidying import tidied
 from leads.value_lists import sourced
@@ -39,6 +48,8 @@ from leads.words import (
     RETURNED,
 )
 
+REASON = "DISQUALIFY_REASON_"
+"""Before every reason, as the contract has them."""
 DUE = "contact_due"
 """Tells that the time for the next contact has come."""
 _LATE = timedelta(days=1)
@@ -255,12 +266,15 @@ class Lead(Owned, Searchable, Customized, table=True):
     def disqualify(self, at: datetime, reason: str, note: str) -> None:
         """The lead will not become a customer. Raises LeadNotDisqualifiable; Invalid when OTHER comes without a note."""
         self.check_open(errors.LeadNotDisqualifiable, "disqualified")
-        if reason == "OTHER" and not note:
-            raise Invalid("note", "is needed when the reason is another one")
+        check_reason(reason, note)
         self.status = DISQUALIFIED
         self.disqualify_time = at
         self.disqualify_reason = reason
         self.disqualify_note = note
+        self.rest()
+
+    def rest(self) -> None:
+        """Nobody has to work on it any more."""
         self.settle_acceptance()
         self.end_cadence()
         self.reclaim_time = None
@@ -385,6 +399,25 @@ def release_lead(tx: Transaction, lead: Lead, handling: Handling) -> None:
         lead.settle_acceptance()
         lead.belong(None, tx.now, RETURNED)
         tell(tx, lead, handling, LeadReturned, previous_owner_id=previous, reason="")
+
+
+def check_reason(reason: str, note: str, field: str = "note") -> None:
+    """Raises Invalid naming `field` when OTHER comes without a note."""
+    if reason == "OTHER" and not note:
+        raise Invalid(field, "is needed when the reason is another one")
+
+
+def disqualify_lead(tx: Transaction, lead: Lead, handling: Handling, reason: str, note: str) -> None:
+    """The lead will not become a customer, for a reason of the contract. Raises what `Lead.disqualify` does."""
+    lead.disqualify(tx.now, reason.removeprefix(REASON), note)
+    tell(tx, lead, handling, LeadDisqualified)
+
+
+def reopen_lead(tx: Transaction, lead: Lead, handling: Handling, note: str) -> None:
+    """Takes a disqualification back. Raises LeadNotDisqualified, LeadConverting, NotesFull."""
+    lead.reopen(note)
+    lead.touch(tx.now)
+    tell(tx, lead, handling, LeadReopened)
 
 
 def offer(lead: Lead, until: datetime) -> None:

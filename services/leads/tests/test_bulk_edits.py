@@ -1,15 +1,27 @@
 """Many leads changed at once, by the rules that one is changed by; and the views by which they are looked at."""
 
+import csv
+import io
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.bulkedits.v1 import bulk_edits_pb2 as pb
 from kehu.identity.v1 import person_pb2, person_service_pb2
-from kehu.leads.v1 import lead_pb2, lead_service_pb2, score_pb2, score_service_pb2
+from kehu.leads.v1 import (
+    cadence_pb2,
+    cadence_service_pb2,
+    lead_pb2,
+    lead_service_pb2,
+    score_pb2,
+    score_service_pb2,
+)
 from kehu.savedviews.v1 import saved_views_pb2 as views_pb
 
 from chassis.errors import Code
@@ -26,6 +38,9 @@ from chassis.testing import (
     somebody,
 )
 from chassis.wire import from_dict
+from leads.handling import hold
+from leads.lead import Lead
+from leads.merging import attach
 from leads.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -204,6 +219,101 @@ async def test_leads_are_disqualified_and_opened_again(service: Harness) -> None
         before.status, before.disqualify_reason, "moved away", before.disqualify_time, "",
     )  # fmt: skip
     assert (await told(service, who, closed.id))[-1] == "LeadDisqualified"
+
+
+async def on_cadence(service: Harness, who: Principal, *ids: str) -> cadence_pb2.Cadence:
+    """A cadence of two steps, with these leads on it."""
+    steps = [
+        cadence_pb2.CadenceStep(channel=cadence_pb2.CONTACT_CHANNEL_PHONE, delay_days=days) for days in (2, 9)
+    ]
+    request = cadence_service_pb2.CreateCadenceRequest(
+        cadence=cadence_pb2.Cadence(name="First weeks", active=True, steps=steps)
+    )
+    made = await service.ask(who, "kehu.leads.v1.CadenceService/CreateCadence", request, cadence_pb2.Cadence)
+    for id in ids:
+        begin = lead_service_pb2.StartLeadCadenceRequest(id=id, cadence_id=made.id)
+        await service.ask(who, LEADS + "StartLeadCadence", begin, lead_pb2.Lead)
+    return made
+
+
+async def kept(service: Harness, who: Principal, id: str) -> dict[str, tuple[str, str]]:
+    answer = await service.ask(who, EDITS + "GetKeptRecords", pb.GetKeptRecordsRequest(id=id), HttpBody)
+    rows = csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig")))
+    return {row["Record"]: (row["Reason"], row["Message"]) for row in rows}
+
+
+async def test_leads_that_were_closed_stand_as_they_stood(service: Harness) -> None:
+    """With the step that was proposed, where its cadence is still there, and with the offer that nobody had accepted."""
+    who = somebody("bulk-standing")
+    stepped, stopped, offered = [await lead(service, who) for _ in range(3)]
+    await on_cadence(service, who, stepped.id)
+    left = await on_cadence(service, who, stopped.id)
+    offer = lead_service_pb2.AssignLeadRequest(id=offered.id, owner_id=LI, accept_minutes=60)
+    await service.ask(who, LEADS + "AssignLead", offer, lead_pb2.Lead)
+    ids = [stepped.id, stopped.id, offered.id]
+    before = [await now(service, who, id) for id in ids]
+    assert before[2].acceptance == lead_pb2.ACCEPTANCE_STATE_PENDING
+    done = await run(service, who, {}, ids, action="disqualify", reason="DISQUALIFY_REASON_SPAM")
+    assert (await now(service, who, offered.id)).acceptance == lead_pb2.ACCEPTANCE_STATE_ACCEPTED
+    off = cadence_service_pb2.UpdateCadenceRequest(
+        cadence=cadence_pb2.Cadence(id=left.id, active=False), update_mask=FieldMask(paths=["active"])
+    )
+    await service.ask(who, "kehu.leads.v1.CadenceService/UpdateCadence", off, cadence_pb2.Cadence)
+    back = await undo(service, who, done.id)
+    assert (back.undone_records, back.kept_records) == (3, 0)
+    step = ("cadence_id", "cadence_step", "next_contact_time", "next_contact_channel")
+    accepting = ("acceptance", "accept_until_time", "offer_count", "owner_id")
+    after = [await now(service, who, id) for id in ids]
+    assert [getattr(after[0], name) for name in step] == [getattr(before[0], name) for name in step]
+    assert (after[1].cadence_id, after[1].cadence_step, after[1].HasField("next_contact_time")) == (
+        "", 0, False,
+    )  # fmt: skip
+    assert [getattr(after[2], name) for name in accepting] == [getattr(before[2], name) for name in accepting]
+    rows = await service.running.database.read(
+        who, "SELECT offered_to::text[] AS people FROM leads WHERE id = $1::uuid", offered.id
+    )
+    assert list(rows[0]["people"]) == [LI]
+
+
+async def test_who_has_taken_a_lead_in_hand_keeps_it_open(service: Harness) -> None:
+    """One that was opened again is closed by the undoing only if nobody has worked on it since; and one that was a customer's,
+    or another lead's, is given to none of them again: to the customer belongs only what one may add to it."""
+    who = somebody("bulk-reopened")
+    still, called, given, planned, theirs, twin = [await lead(service, who) for _ in range(6)]
+    for one in (still, called, given, planned, theirs, twin):
+        spoken = lead_service_pb2.ContactLeadRequest(id=one.id)
+        await service.ask(who, LEADS + "ContactLead", spoken, lead_pb2.Lead)
+    for one in (still, called, given, planned):
+        spam = lead_service_pb2.DisqualifyLeadRequest(id=one.id, reason=lead_pb2.DISQUALIFY_REASON_SPAM)
+        await service.ask(who, LEADS + "DisqualifyLead", spam, lead_pb2.Lead)
+    async with service.running.database.transaction(who) as tx:
+        handling = await hold(tx)
+        for id, customer in ((theirs.id, new_id()), (twin.id, None)):
+            row = await tx.find(Lead, UUID(id))
+            assert row is not None
+            attach(tx, row, handling, customer or new_id(), None)
+            if customer is None:
+                row.duplicate_of_customer_id, row.duplicate_of_lead_id = None, UUID(still.id)
+    ids = [one.id for one in (still, called, given, planned, theirs, twin)]
+    done = await run(service, who, {}, ids, action="reopen", note="is back")
+    assert done.changed_records == 6
+    again = lead_service_pb2.ContactLeadRequest(id=called.id)
+    await service.ask(who, LEADS + "ContactLead", again, lead_pb2.Lead)
+    assign = lead_service_pb2.AssignLeadRequest(id=given.id, owner_id=LI)
+    await service.ask(who, LEADS + "AssignLead", assign, lead_pb2.Lead)
+    await on_cadence(service, who, planned.id)
+    back = await undo(service, who, done.id)
+    assert (back.undone_records, back.kept_records) == (1, 5)
+    reasons = {id: reason for id, (reason, _) in (await kept(service, who, done.id)).items()}
+    since, elsewhere = "CHANGED_SINCE", "LEAD_WENT_ELSEWHERE"
+    assert reasons == {
+        called.id: since, given.id: since, planned.id: since, theirs.id: elsewhere, twin.id: elsewhere,
+    }  # fmt: skip
+    assert (await now(service, who, still.id)).status == lead_pb2.LEAD_STATUS_DISQUALIFIED
+    for id in reasons:
+        found = await now(service, who, id)
+        assert found.status == lead_pb2.LEAD_STATUS_CONTACTED
+        assert (found.duplicate_of_customer_id, found.duplicate_of_lead_id) == ("", "")
 
 
 async def test_times_go_back(service: Harness) -> None:

@@ -1,6 +1,5 @@
 """Changing many leads at once."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kehu.leads.v1 import lead_pb2
@@ -12,16 +11,22 @@ from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.owners import Owner
 from leads.assignment import watch_acceptance
-from leads.cadence import stand_as_before
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.handling import hold
-from leads.lead import Lead, assign_lead, change_lead, release_lead
-from leads.lead_events import LeadDisqualified, LeadReopened, tell
+from leads.lead import (
+    REASON,
+    Lead,
+    assign_lead,
+    change_lead,
+    check_reason,
+    disqualify_lead,
+    release_lead,
+    reopen_lead,
+)
 from leads.rpc.leads import LEADS
 from leads.rpc.lists import learn
 from leads.rpc.messages import lead_values
-
-Changes = Mapping[str, Sequence[Any]]
+from leads.standing import CLOSED, OFFERED, OPENED, Changes, close_as_before, open_as_before
 
 
 async def _begin(tx: Transaction) -> Work:
@@ -38,47 +43,34 @@ async def _begin(tx: Transaction) -> Work:
         release_lead(tx, lead, handling)
 
     async def disqualify(tx: Transaction, lead: Lead, reason: str, note: str) -> None:
-        lead.disqualify(tx.now, reason.removeprefix(_PREFIX), note)
-        tell(tx, lead, handling, LeadDisqualified)
+        disqualify_lead(tx, lead, handling, reason, note)
 
     async def reopen(tx: Transaction, lead: Lead, reason: str, note: str) -> None:
-        lead.reopen(note)
-        lead.touch(tx.now)
-        tell(tx, lead, handling, LeadReopened)
+        reopen_lead(tx, lead, handling, note)
 
     async def reopened(tx: Transaction, lead: Lead, changes: Changes) -> None:
-        await stand_as_before(tx, lead, _own(changes))
-        lead.touch(tx.now)
-        tell(tx, lead, handling, LeadReopened)
+        await open_as_before(tx, lead, handling, changes)
 
     async def closed(tx: Transaction, lead: Lead, changes: Changes) -> None:
-        await stand_as_before(tx, lead, _own(changes))
-        tell(tx, lead, handling, LeadDisqualified)
+        close_as_before(tx, lead, handling, changes)
 
     return Work(
         change, assign, release, {"disqualify": Deed(disqualify, reopened), "reopen": Deed(reopen, closed)}
     )
 
 
-_PREFIX = "DISQUALIFY_REASON_"
-_REASONS = frozenset(lead_pb2.DisqualifyReason.keys()) - {_PREFIX + "UNSPECIFIED"}
+_REASONS = frozenset(lead_pb2.DisqualifyReason.keys()) - {REASON + "UNSPECIFIED"}
 _DERIVED = frozenset({
     "score", "score_points", "assign_time", "touch_time", "assignment_cause", "assignment_rule_id", "assignment_rule_name",
     "acceptance", "accept_until_time", "offered_to", "offer_count", "previous_owner_id", "pool_time",
 })  # fmt: skip
-_STANDING = ("status", "disqualify_time", "disqualify_reason")
-
-
-def _own(changes: Changes) -> Changes:
-    return {name: pair for name, pair in changes.items() if name not in _DERIVED}
 
 
 def _why(reason: str, note: str) -> None:
     """As DisqualifyLead takes them."""
     if reason not in _REASONS:
         raise Invalid("change.reason", f"is needed: one of {', '.join(sorted(_REASONS))}")
-    if reason == _PREFIX + "OTHER" and not note:
-        raise Invalid("change.note", "is needed when the reason is another one")
+    check_reason(reason.removeprefix(REASON), note, "change.note")
 
 
 def _only_note(reason: str, note: str) -> None:
@@ -96,7 +88,7 @@ BULK_EDITS = BulkEdits(
         begin=_begin,
         assigns=True,
         actions={
-            "disqualify": Action(_why, left=_STANDING), "reopen": Action(_only_note, left=_STANDING),
+            "disqualify": Action(_why, left=CLOSED, noted=OFFERED), "reopen": Action(_only_note, left=OPENED),
         },
         closed=frozenset({"external_key"}),
         derived=_DERIVED,

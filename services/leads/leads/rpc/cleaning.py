@@ -40,8 +40,7 @@ from leads.cleaning import (
 )
 from leads.duplicates import draft
 from leads.handling import Handling, hold
-from leads.lead import Lead, change_lead
-from leads.lead_events import LeadDisqualified, tell
+from leads.lead import Lead, change_lead, disqualify_lead
 from leads.lists import LISTED, remembered, spelled
 from leads.merging import STATES, Choices, LeadMerge, attach, may_undo, merge_leads, undo
 from leads.rpc.leads import LEADS, answer, locked
@@ -400,9 +399,8 @@ async def _take(tx: Transaction, handling: Handling, step: _Step) -> str:
         case "ATTACH" if step.customer_id is not None:
             attach(tx, lead, handling, step.customer_id, step.contact_id)
         case "DISQUALIFY":
-            reason = lead_pb2.DisqualifyReason.Name(step.asked.reason).removeprefix("DISQUALIFY_REASON_")
-            lead.disqualify(tx.now, reason, step.asked.note)
-            tell(tx, lead, handling, LeadDisqualified)
+            reason = lead_pb2.DisqualifyReason.Name(step.asked.reason)
+            disqualify_lead(tx, lead, handling, reason, step.asked.note)
         case _:
             await change_lead(tx, lead, handling, {name: getattr(lead, name) for name in SHOWN})
     return ""

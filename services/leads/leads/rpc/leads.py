@@ -22,13 +22,11 @@ from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.duplicates import check_new
 from leads.handling import Handling, hold
-from leads.lead import Lead, assign_lead, capture, change_lead, kept, remind
+from leads.lead import Lead, assign_lead, capture, change_lead, disqualify_lead, kept, remind, reopen_lead
 from leads.lead_events import (
     LeadContacted,
     LeadDeleted,
-    LeadDisqualified,
     LeadQualified,
-    LeadReopened,
     tell,
     told,
 )
@@ -183,16 +181,12 @@ async def qualify(request: service_pb.QualifyLeadRequest, tx: Transaction) -> pb
 @face.write("DisqualifyLead")
 async def disqualify(request: service_pb.DisqualifyLeadRequest, tx: Transaction) -> pb.Lead:
     lead, handling = await locked(tx, request.id, request.etag)
-    reason = pb.DisqualifyReason.Name(request.reason).removeprefix("DISQUALIFY_REASON_")
-    lead.disqualify(tx.now, reason, request.note)
-    tell(tx, lead, handling, LeadDisqualified)
+    disqualify_lead(tx, lead, handling, pb.DisqualifyReason.Name(request.reason), request.note)
     return await answer(tx, lead)
 
 
 @face.write("ReopenLead")
 async def reopen(request: service_pb.ReopenLeadRequest, tx: Transaction) -> pb.Lead:
     lead, handling = await locked(tx, request.id, request.etag)
-    lead.reopen(request.note)
-    lead.touch(tx.now)
-    tell(tx, lead, handling, LeadReopened)
+    reopen_lead(tx, lead, handling, request.note)
     return await answer(tx, lead)
