@@ -44,7 +44,9 @@ def killed_import(
         boss.ask("POST", f"{path}:start", json={})
         rig.died(60)
         # Half a minute would pass until the job of the dead is another's: what happens then is looked at, not the waiting.
-        rows(suite, "leads", "UPDATE jobs SET leased_until = NULL WHERE kind = 'import' RETURNING id")
+        rows(
+            suite, "leads", "UPDATE jobs SET leased_until = NULL WHERE kind = 'import_measured' RETURNING id"
+        )
         rig.part.start()
         sign_in_again(boss)
         assert wait_until(lambda: boss.get(path)["state"] != "IMPORT_STATE_RUNNING", 90), (

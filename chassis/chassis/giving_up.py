@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from chassis.errors import Code, Conflict, Problem
+from chassis.errors import Code, Conflict, Problem, Unavailable
 
 MOST_FAILURES = 5
 FAULT = "INTERNAL"
@@ -39,21 +39,38 @@ async def giving_up(
             raise
 
 
-def one_too_many(work: Any, done: int, what: str) -> bool:
+class Unreadable(Unavailable):
+    """This replica does not know what is wanted. One that has begun to run a newer version does: the job comes again, for as long
+    as an upgrade takes."""
+
+    def __init__(self, why: Problem) -> None:
+        super().__init__(f"This version of the service cannot do this work: {why.message}")
+
+
+MOST_UNREAD = 20
+"""A quarter of an hour, by the pauses between the tries of a job."""
+
+
+def counted(error: Exception) -> bool:
+    """Whether a failure is a fault, or says that the work cannot be read."""
+    return lies_in_the_service(error) or isinstance(error, Unreadable)
+
+
+def one_too_many(work: Any, done: int, what: str, most: int = MOST_FAILURES) -> bool:
     """Counts a failure of the work behind so many records; `what` says which, as in `The import stopped behind 500 rows`. True
     when it was one too many, and the work says why it ended."""
-    if not failed_again(work, done):
+    if not failed_again(work, done, most):
         return False
     work.failure_reason = FAULT
     work.failure_message = f"{what} because of a fault of the service."
     return True
 
 
-def failed_again(work: Any, done: int) -> bool:
+def failed_again(work: Any, done: int, most: int = MOST_FAILURES) -> bool:
     """Counts a failure of the work behind so many records; true when it has failed there once too often."""
     work.failures = work.failures + 1 if work.failed_at == done else 1
     work.failed_at = done
-    return work.failures >= MOST_FAILURES
+    return work.failures >= most
 
 
 def begun_again(work: Any) -> None:

@@ -30,12 +30,19 @@ UNDOING, UNDONE = "UNDOING", "UNDONE"
 ENDED = (SUCCEEDED, CANCELLED, FAILED)
 JOB = "bulk_edit"
 UNDO_JOB = "bulk_edit_undo"
+"""The kinds of the jobs of edits that change fields, tags or owners."""
 MOST_RECORDS = 100_000
 AT_ONCE = 3
 """Edits of one tenant that one service has at work at once."""
 KEPT_FOR = timedelta(days=7)
 ORIGIN = "bulk edit"
 """Where changes come from, as their history says."""
+
+
+def job_of(kind: str, action: str) -> str:
+    """The kind of the job of an edit: those of each action are a kind of their own. A version of the service that does not know
+    the action, beside this one or after it has been put back, takes none of them."""
+    return f"{kind} {action}" if action else kind
 
 
 class BulkEdit(Record, table=True):
@@ -229,7 +236,7 @@ async def start(
     if edit.total_records == 0:
         edit.state, edit.ended_at = SUCCEEDED, tx.now
     else:
-        await tx.enqueue(JOB, {"bulk_edit_id": str(edit.id)}, key=str(edit.id))
+        await tx.enqueue(job_of(JOB, edit.action), {"bulk_edit_id": str(edit.id)}, key=str(edit.id))
     return edit
 
 
@@ -287,7 +294,7 @@ async def undo(tx: Transaction, edit: BulkEdit) -> None:
         raise UndoExpired("A bulk edit can be undone for seven days after it has ended.")
     edit.undo_as, edit.undo_state = acting(tx.who), UNDOING
     begun_again(edit)
-    await tx.enqueue(UNDO_JOB, {"bulk_edit_id": str(edit.id)}, key=str(edit.id))
+    await tx.enqueue(job_of(UNDO_JOB, edit.action), {"bulk_edit_id": str(edit.id)}, key=str(edit.id))
 
 
 async def forget(tx: Transaction) -> None:

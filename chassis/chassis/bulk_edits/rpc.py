@@ -23,6 +23,7 @@ from chassis.bulk_edits.edit import (
     Wanted,
     cancel,
     expiry,
+    job_of,
     may_see,
     own_edit,
     start,
@@ -89,7 +90,9 @@ class BulkEdits:
     @property
     def jobs(self) -> dict[str, Any]:
         """The background work, for the service's composition."""
-        return {JOB: self._carry_on, UNDO_JOB: self._undo_on}
+        actions = {"", *(name for editor in self._editors.values() for name in editor.actions)}
+        ways = ((JOB, self._carry_on), (UNDO_JOB, self._undo_on))
+        return {job_of(kind, action): way for kind, way in ways for action in sorted(actions)}
 
     def editor(self, record_type: str) -> Editor:
         """The editor of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""

@@ -27,6 +27,7 @@ from chassis.bulk_edits.edit import (
     UNDOING,
     UNDONE,
     BulkEdit,
+    Wanted,
     tell,
     wanted_of,
 )
@@ -34,7 +35,15 @@ from chassis.bulk_edits.editor import Editor, Plan, Work, edit_one, goes_back, p
 from chassis.database import Database, Transaction, shared_only
 from chassis.effects import differing, effects, now, passes
 from chassis.errors import Code, Denied, Invalid, NotFound, Problem
-from chassis.giving_up import Overtaken, giving_up, one_too_many
+from chassis.giving_up import (
+    MOST_FAILURES,
+    MOST_UNREAD,
+    Overtaken,
+    Unreadable,
+    counted,
+    giving_up,
+    one_too_many,
+)
 from chassis.history import plain
 from chassis.owners import Owner, active_owners, reaches
 from chassis.principal import Act, Principal
@@ -141,6 +150,10 @@ def held(record: Any, name: str) -> Any:
     return [plain(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
+def _most(error: Exception) -> int:
+    return MOST_UNREAD if isinstance(error, Unreadable) else MOST_FAILURES
+
+
 class Running:
     """An edit, or its undoing, being carried on from wherever it stands to its end."""
 
@@ -166,11 +179,12 @@ class Running:
                 return
             self._who = actor(edit.undo_as if self.undoes else edit.started_as, self._call.who)
             self._done = edit.processed_records
-            plan = planned(self._editor, wanted_of(edit))
-        if self._editor.custom_fields is not None:
-            as_them = replace(self._call, who=self._who)
-            self._seen = await self._editor.custom_fields.seen(as_them, plan.request)
-        async with giving_up(self._given_up):
+            wanted = wanted_of(edit)
+        async with giving_up(self._given_up, counted):
+            plan = self._planned(wanted)
+            if self._editor.custom_fields is not None:
+                as_them = replace(self._call, who=self._who)
+                self._seen = await self._editor.custom_fields.seen(as_them, plan.request)
             with suppress(_Ended):
                 while rows := await self._next():
                     if self._editor.learn is not None:
@@ -179,6 +193,13 @@ class Running:
                 await self._end()
 
     undoes = False
+
+    def _planned(self, wanted: Wanted) -> Plan:
+        """What was read when the edit was started. Raises Unreadable where it was by another version of the service."""
+        try:
+            return planned(self._editor, wanted)
+        except Invalid as problem:
+            raise Unreadable(problem) from problem
 
     async def _next(self) -> list[Row]:
         rows = await self._database.read(self._who, _NEXT, self._id, self._done, BATCH)
@@ -295,7 +316,7 @@ class Running:
             if edit is None or edit.state != RUNNING:
                 return True
             done = edit.processed_records
-            if not one_too_many(edit, done, f"The edit stopped behind {done} records"):
+            if not one_too_many(edit, done, f"The edit stopped behind {done} records", _most(error)):
                 return False
             edit.state, edit.ended_at = FAILED, tx.now
             tell(tx, self._editor.progressed, edit)
@@ -402,7 +423,7 @@ class Undoing(Running):
             if edit is None or edit.undo_state != UNDOING:
                 return True
             done = edit.undone_records + edit.kept_records
-            if not one_too_many(edit, done, f"The undoing stopped behind {done} records"):
+            if not one_too_many(edit, done, f"The undoing stopped behind {done} records", _most(error)):
                 return False
             edit.undo_state = ""
             tell(tx, self._editor.progressed, edit)

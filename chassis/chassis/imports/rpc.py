@@ -33,6 +33,7 @@ from chassis.imports.remembered import recalled
 from chassis.imports.runs import (
     EXPIRY,
     JOB,
+    MEASURED,
     ImportNotReady,
     Learn,
     Run,
@@ -131,7 +132,7 @@ class Imports:
     @property
     def jobs(self) -> dict[str, Any]:
         """The background jobs that carry imports on and drop what nobody starts, for the service's composition."""
-        return {JOB: self._carry_on, UNDO: self._undo_on, EXPIRY: self._expire}
+        return {JOB: self._carry_on, MEASURED: self._carry_on, UNDO: self._undo_on, EXPIRY: self._expire}
 
     def importer(self, record_type: str) -> Importer:
         """The importer of that type. Raises Invalid (RECORD_TYPE_UNKNOWN)."""

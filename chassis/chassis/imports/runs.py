@@ -66,6 +66,9 @@ from chassis.principal import Act, Principal, Reach, Rights
 Learn = Callable[[Any], Awaitable[None]]
 """`async (call) -> None`: sees to it that what another service keeps is known for a while."""
 JOB = "import"
+MEASURED = "import_measured"
+"""The kind of the job of an import whose times and currencies are read as the company counts: a version of the service that reads
+them otherwise leaves it to one that does so, lest one file be half and half."""
 EXPIRY = "expire import"
 """The kind of the job that drops a file nobody has started to import. Its key is the run."""
 UNSTARTED_FOR = timedelta(days=7)
@@ -307,7 +310,7 @@ async def start(
     run.team_ids = [str(team) for team in sorted(tx.who.team_ids)]
     run.state = RUNNING
     run.started_at = tx.now
-    await tx.enqueue(JOB, {"import_id": str(run.id)}, key=str(run.id))
+    await tx.enqueue(MEASURED if run.time_zone else JOB, {"import_id": str(run.id)}, key=str(run.id))
 
 
 async def cancel(tx: Transaction, importer: Importer, run: ImportRun) -> None:

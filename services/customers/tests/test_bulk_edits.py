@@ -33,7 +33,9 @@ from sqlalchemy import text
 from chassis.bulk_edits import edit as bulk_edit
 from chassis.bulk_edits import runs
 from chassis.bulk_edits.runs import Running, Undoing
+from chassis.database import Transaction
 from chassis.errors import Code, Problem
+from chassis.giving_up import MOST_UNREAD, Unreadable
 from chassis.ids import new_id
 from chassis.owners import Owner
 from chassis.principal import Principal, Reach, Rights
@@ -532,6 +534,38 @@ async def test_what_somebody_deletes_while_an_undoing_waits_stays_deleted(compan
     (row,) = await file(company, "GetKeptRecords", done.id)
     assert (row["Record"], row["Reason"]) == (again, "CHANGED_SINCE")
     assert [(await now(company, id))["id"] for id in (low, high)] == [low, high]
+
+
+async def test_versions_that_do_not_know_an_action_leave_it_to_those_that_do(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs are a kind of their own; and an edit that nobody can read for a quarter of an hour ends, and does not stay at
+    work for ever."""
+    kinds: list[str] = []
+    enqueue = Transaction.enqueue
+
+    async def noted(tx: Transaction, kind: str, *said: Any, **more: Any) -> None:
+        kinds.append(kind)
+        await enqueue(tx, kind, *said, **more)
+
+    monkeypatch.setattr(Transaction, "enqueue", noted)
+    id = await customer(company)
+    done = await run(company, change(action="delete"), ids=[id])
+    await undone(company, done.id)
+    own = [kind for kind in kinds if kind.startswith("bulk_edit")]
+    assert own == ["bulk_edit delete", "bulk_edit_undo delete"] and set(own) < set(BULK_EDITS.jobs)
+    async with company.service.running.database.transaction(company.who) as tx:
+        again = text("UPDATE bulk_edits SET state = 'RUNNING', undo_state = '' WHERE id = :id")
+        await tx.session.execute(again, {"id": UUID(done.id)})
+    older = replace(BULK_EDITS.editor("customer"), actions={})
+    call = company.service.running.call(company.who.acting_as("customers"))
+    for tries in range(MOST_UNREAD):
+        assert (await get(company, done.id)).state == pb.BULK_EDIT_STATE_RUNNING, tries
+        with suppress(Unreadable):
+            await Running(older, call, UUID(done.id)).carry_on()
+    stopped = await get(company, done.id)
+    assert (stopped.state, stopped.failure_reason) == (pb.BULK_EDIT_STATE_FAILED, "INTERNAL")
+    assert (await now(company, id))["id"] == id
 
 
 async def test_customers_of_the_pool_go_back_there(company: Company) -> None:
