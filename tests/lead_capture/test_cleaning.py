@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.protobuf.struct_pb2 import Value
@@ -23,8 +24,11 @@ from sqlalchemy import text
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
+from chassis.shares.entries import PERSON, Grantee
 from chassis.testing import EVERYTHING, eventually, refused, somebody
 from chassis.wire import from_dict
+from customers.customer import Customer
+from customers.sharing import WRITE, share_customer
 from leads import merging
 from leads.lists import remember
 
@@ -438,8 +442,18 @@ async def test_nothing_is_attached_to_what_one_may_not_read(suite: Any) -> None:
     # What one may read and not change is shown, and nothing is added to it, as little as by converting.
     reader = somebody("strangers", rights={**EVERYTHING, "customers": Rights(Reach.ALL, Reach.OWN)})
     alike = await suite.lead(boss, name="C", company_name="Other", phone=PHONE)
-    for who, proposed in ((reader, ""), (boss, other.id)):
-        (found,) = (await suite.findings(who, 'name = "C"')).findings
+    # Shared for writing, it is theirs to add to; also when only its contact is like the lead.
+    helper = somebody("strangers", rights={**EVERYTHING, "customers": Rights(Reach.ALL, Reach.OWN)})
+    async with suite.customers.running.database.transaction(boss) as tx:
+        row = await tx.find(Customer, UUID(other.id))
+        assert row is not None
+        share_customer(tx, row, Grantee(PERSON, helper.person_id), WRITE, None)
+    await suite.lead(boss, name="C", company_name="Unlike", phone=PHONE, notes="by its contact")
+    for who, proposed in ((reader, set[str]()), (helper, {other.id})):
+        findings = (await suite.findings(who, 'companyName = "Unlike"')).findings
+        assert {one.proposal.customer_id for one in findings} - {""} == proposed
+    for who, proposed in ((reader, ""), (helper, other.id), (boss, other.id)):
+        (found,) = (await suite.findings(who, 'companyName = "Other"')).findings
         assert other.id in [twin.customer_id for twin in found.duplicates]
         assert found.proposal.customer_id == proposed
     target = {"customer_id": other.id, "contact_id": contact.id}

@@ -1,7 +1,7 @@
 """CleaningService: what is found about leads, and what is done with it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -46,7 +46,7 @@ from leads.merging import STATES, Choices, LeadMerge, attach, may_undo, merge_le
 from leads.rpc.leads import LEADS, answer, locked
 from leads.rpc.lists import learn
 from leads.rpc.messages import lead_message
-from leads.rpc.peers import changes_customer, check_contact, check_customer, may_change
+from leads.rpc.peers import changeable_customers, check_contact, check_customer, may_change
 from leads.tidying import SHOWN, tidied
 from leads.words import OPEN
 
@@ -93,6 +93,7 @@ async def list_findings(
             return await _finding(call, row, country, customers)
 
     findings = await asyncio.gather(*(found(row) for row in page.rows))
+    await customers.part(findings)
     return service_pb.ListCleaningFindingsResponse(
         findings=[_message(one) for one in findings if one], next_page_token=page.next_page_token,
         customers_missing=customers.missing,
@@ -110,8 +111,6 @@ async def _finding(call: Call, row: Any, country: str, customers: "_Customers") 
     twins, hidden = await customers.like(tidy)
     found.twins = sorted([*found.twins, *twins], key=lambda twin: -twin.score)[:MOST_SHOWN]
     found.hidden += hidden
-    while (proposed := found.proposal.customer_id) is not None and not await customers.changes(proposed):
-        found.read_only.add(proposed)
     return found
 
 
@@ -123,16 +122,19 @@ class _Customers:
         self._changes: dict[UUID, bool] = {}
         self.missing = False
 
-    async def changes(self, id: UUID) -> bool:
-        """Whether the caller may change that customer; of one that nobody tells of now, no."""
-        if id not in self._changes:
-            try:
-                self._changes[id] = await changes_customer(self._call, str(id))
-            except Problem as problem:
-                if problem.code not in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
-                    raise
-                self.missing, self._changes[id] = True, False
-        return self._changes[id]
+    async def part(self, findings: Sequence[Finding]) -> None:
+        """Notes with what was found which customers the caller may not change; of those that nobody tells of now, none."""
+        named = {twin.customer_id for found in findings for twin in found.twins if twin.customer_id}
+        try:
+            asked = named - self._changes.keys()
+            changeable = await changeable_customers(self._call, asked) if asked else set[UUID]()
+        except Problem as problem:
+            if problem.code not in (Code.PERMISSION_DENIED, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                raise
+            self.missing, changeable = True, set[UUID]()
+        read_only = {id for id in named if not self._changes.get(id, id in changeable)}
+        for found in findings:
+            found.read_only |= read_only
 
     async def like(
         self, lead: Any, least: int = LEAST_SCORE, most: int = MOST_SHOWN

@@ -1,6 +1,7 @@
 """The other services as a conversion needs them, over gRPC. Leads acts by itself here, so that a conversion ends even when the
 session of the person who asked has ended."""
 
+from collections.abc import Collection
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,8 @@ _CUSTOMERS = "kehu.customers.v1.CustomerService/"
 _CONTACTS = "kehu.customers.v1.ContactService/"
 _CUSTOMER_FIELDS = "kehu.customers.v1.CustomFieldService/ListCustomFields"
 _OPPORTUNITY_FIELDS = "kehu.sales.v1.CustomFieldService/ListCustomFields"
+_LOOKED_UP = 1000
+"""As many as one question may name."""
 _MOST_FIELDS = 200
 """More than a kind of record can have."""
 _FACET = "kehu.sales.v1.CustomerFacetService/GetCustomerFacet"
@@ -40,7 +43,7 @@ _STAYS = ("ETAG_MISMATCH", "CUSTOMER_TOUCHED")
 _REFUSED = (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED)
 
 
-def may_change(who: Principal, customer: customer_pb2.Customer) -> bool:
+def may_change(who: Principal, customer: customer_pb2.Customer | customer_service_pb2.CustomerCard) -> bool:
     """Whether the customer is in that person's reach of writing. What follows a lead is added by services themselves, whose reach
     has no end: so it is measured here."""
     holder = Holder.told(customer.owner_id, customer.team_id, shares_told(customer.shares))
@@ -57,6 +60,19 @@ async def changes_customer(call: Call, id: str) -> bool:
             raise
         return False
     return may_change(call.who, customer)
+
+
+async def changeable_customers(call: Call, ids: Collection[UUID]) -> set[UUID]:
+    """Those of these customers that the caller may change, asked for at once."""
+    found: set[UUID] = set()
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), _LOOKED_UP):
+        some = customer_service_pb2.LookUpCustomersRequest(ids=map(str, wanted[start : start + _LOOKED_UP]))
+        answer = await call.ask(
+            _CUSTOMERS + "LookUpCustomers", some, customer_service_pb2.LookUpCustomersResponse
+        )
+        found |= {UUID(one.id) for one in answer.customers if may_change(call.who, one)}
+    return found
 
 
 async def check_customer(call: Call, id: str, field: str = "customerId") -> None:
