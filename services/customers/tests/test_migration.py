@@ -1,12 +1,15 @@
 """What was kept before lists of numbers, values and affiliations stays as it is, and shows as it should."""
 
 from collections.abc import Callable
+from typing import Any
 
 import asyncpg
 import orjson
 import pytest
 
 from chassis.custom_fields import schema
+from chassis.duplicates import schema as pairs_schema
+from chassis.ids import new_id
 from chassis.migrations import migrate_async
 from chassis.testing import DatabaseUrls
 from customers.rpc.messages import affiliated_message, customer_message
@@ -150,3 +153,77 @@ async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
         ("work", "+8613800002222", True)
     ]
     assert [(one.account, one.primary) for one in contact.accounts] == [("zw", True)]
+
+
+_TENANT = "0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11"
+_PAIR = (
+    "INSERT INTO duplicate_pairs (tenant_id, id, version, created_at, created_by, updated_at, updated_by, kind, first_id,"
+    " second_id, first_at, second_at, score, reasons, state, state_before, came_by, came_from) VALUES"
+    f" ('{_TENANT}', $1, 1, now(), $1, now(), $1, 'customer', $2, $3, $2, $3, 80, '{{PHONE}}', 'SET_ASIDE', '', $4, $5)"
+)
+_CAME = "SELECT came_by, came_from, made_by_merge FROM duplicate_pairs WHERE id = $1"
+_ORIGINS = "SELECT merge_id, from_id FROM duplicate_pair_origins WHERE pair_id = $1 ORDER BY 1, 2"
+
+
+async def test_replicas_of_the_version_before_go_on_beside_those_of_this(
+    service_database: Callable[[str], DatabaseUrls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs_schema, "AT_ONCE", 1)
+    urls = service_database("customers_before")
+    await migrate_async(urls.owner, SERVICE.migrations, "0037")
+    owner = await asyncpg.connect(urls.owner)
+    said, first, second, third = [new_id() for _ in range(4)]
+    records = sorted(new_id() for _ in range(5))
+    merge, other = sorted((new_id(), new_id()))
+    tenant = "SELECT set_config('kehu.tenant', $1, false)"
+    try:
+        await owner.execute(tenant, _TENANT)
+        await owner.execute("ALTER TABLE customers NO FORCE ROW LEVEL SECURITY")
+        await owner.execute("ALTER TABLE duplicate_pairs NO FORCE ROW LEVEL SECURITY")
+        await owner.execute(_CUSTOMER)
+        await owner.execute("UPDATE customers SET satisfaction_index = 62.5")
+        await owner.execute(_PAIR, said, records[0], records[1], None, None)
+        await owner.execute(_PAIR, first, records[0], records[2], merge, said)
+        await owner.execute(_PAIR, second, records[0], records[3], other, first)
+        for table in ("customers", "duplicate_pairs"):
+            await owner.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+        await migrate_async(urls.owner, SERVICE.migrations)
+        # What is broken off is repeated.
+        await owner.execute("UPDATE alembic_version SET version_num = '0039'")
+        await migrate_async(urls.owner, SERVICE.migrations)
+    finally:
+        await owner.close()
+    app: Any = await asyncpg.connect(urls.app)
+    try:
+        await app.execute(tenant, _TENANT)
+        (row,) = await app.fetch("SELECT satisfaction_tenths, city, version FROM customers")
+        assert tuple(row) == (625, "上海", 1)
+        assert [tuple(one) for one in await app.fetch(_ORIGINS, first)] == [(merge, said)]
+        assert [tuple(one) for one in await app.fetch(_ORIGINS, second)] == [(other, first)]
+        assert [(await app.fetchrow(_CAME, id))[2] for id in (said, first, second)] == [False, True, True]
+        # What they write of satisfaction and places, whoever else writes it.
+        for index, tenths in ((70.3, 703), (None, None)):
+            await app.execute("UPDATE customers SET satisfaction_index = $1", index)
+            assert await app.fetchval("SELECT satisfaction_tenths FROM customers") == tenths
+        await app.execute("UPDATE customers SET satisfaction_tenths = 5, city = '北京'")
+        (row,) = await app.fetch("SELECT satisfaction_tenths, city FROM customers")
+        assert tuple(row) == (None, "上海")
+        # What they write of pairs …
+        await app.execute(_PAIR, third, records[0], records[4], merge, said)
+        assert [tuple(one) for one in await app.fetch(_ORIGINS, third)] == [(merge, said)]
+        assert (await app.fetchrow(_CAME, third))[2]
+        await app.execute("UPDATE duplicate_pairs SET came_by = NULL, came_from = NULL WHERE id = $1", third)
+        assert await app.fetch(_ORIGINS, third) == []
+        # … and what they read.
+        add = "INSERT INTO duplicate_pair_origins (tenant_id, pair_id, merge_id, from_id) VALUES ($1, $2, $3, $4)"
+        for by in (merge, other):
+            await app.execute(add, _TENANT, third, by, said)
+        drop = "DELETE FROM duplicate_pair_origins WHERE pair_id = $1 AND merge_id = $2"
+        for by, left in ((merge, (other, said)), (other, (None, None))):
+            assert (await app.fetchrow(_CAME, third))[0] == by
+            await app.execute(drop, third, by)
+            assert tuple(await app.fetchrow(_CAME, third))[:2] == left
+        await app.execute("DELETE FROM duplicate_pairs WHERE id = $1", first)
+        assert await app.fetch(_ORIGINS, first) == []
+    finally:
+        await app.close()

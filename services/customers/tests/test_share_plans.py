@@ -277,7 +277,7 @@ async def test_few_of_one_value_are_found_by_an_index(
     boss = callers["all"]
     async with service.running.database.transaction(boss) as tx:
         some = text(
-            "UPDATE customers SET satisfaction_tenths = 985, address = CAST(:address AS jsonb)"
+            "UPDATE customers SET satisfaction_index = 98.5, address = CAST(:address AS jsonb)"
             " FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM customers) AS id_of"
             " WHERE id_of.id = customers.id AND id_of.place % 1000 = 0 AND satisfaction_tenths IS NULL"
         )

@@ -24,7 +24,7 @@ _RATINGS = """CREATE TABLE IF NOT EXISTS customer_ratings (
     rated_on date NOT NULL,
     PRIMARY KEY (tenant_id, id)
 )"""
-_SORTED = ("order_count", "last_order_date", "revenue", "potential", "rfm_tier", "satisfaction_tenths")
+_SORTED = ("order_count", "last_order_date", "revenue", "potential", "rfm_tier", "satisfaction_index")
 
 
 def upgrade() -> None:
@@ -48,7 +48,7 @@ def upgrade() -> None:
             ADD COLUMN IF NOT EXISTS potential bigint NOT NULL DEFAULT 0,
             ADD COLUMN IF NOT EXISTS value_currency text NOT NULL DEFAULT '',
             ADD COLUMN IF NOT EXISTS rfm_tier smallint,
-            ADD COLUMN IF NOT EXISTS satisfaction_tenths integer"""
+            ADD COLUMN IF NOT EXISTS satisfaction_index numeric(4, 1)"""
     )
     with op.get_context().autocommit_block():
         for column in _SORTED:

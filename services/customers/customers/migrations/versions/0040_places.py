@@ -40,8 +40,8 @@ def upgrade() -> None:
         )
         op.execute(_TRUE_TO_IT)
         op.execute(
-            "CREATE OR REPLACE TRIGGER customers_places BEFORE INSERT OR UPDATE OF address ON customers FOR EACH ROW"
-            " EXECUTE FUNCTION customers_places()"
+            "CREATE OR REPLACE TRIGGER customers_places BEFORE INSERT OR UPDATE OF address, city, province ON customers"
+            " FOR EACH ROW EXECUTE FUNCTION customers_places()"
         )
         op.execute("DROP POLICY IF EXISTS widening ON customers")
         op.execute(f"CREATE POLICY widening ON customers TO {owner} USING (true) WITH CHECK (true)")

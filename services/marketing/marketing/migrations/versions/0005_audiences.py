@@ -31,6 +31,8 @@ _TABLE = """CREATE TABLE campaign_audiences (
     page_token text NOT NULL,
     failures integer NOT NULL DEFAULT 0,
     failed_at bigint NOT NULL DEFAULT 0,
+    failure_reason text NOT NULL DEFAULT '',
+    failure_message text NOT NULL DEFAULT '',
     asked_as jsonb NOT NULL,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
