@@ -532,6 +532,15 @@ async def test_all_leads_are_swept_for_those_kept_twice(suite: Any) -> None:
     aside = pairs_pb2.SetAsideDuplicatePairRequest(record_type="lead", record_ids=[one, phone])
     await suite.leads.ask(boss, kehu + "SetAsideDuplicatePair", aside, pairs_pb2.DuplicatePair)
     assert phone not in await like(one) and one not in await like(phone)
+    # Of what was merged nobody says that it is another, whether a sweep has found it or not.
+    strange = (await suite.lead(boss, company_name="宏图书店")).id
+    early = await merge(suite, boss, strange, company)
+    same = pairs_pb2.SetAsideDuplicatePairRequest(record_type="lead", record_ids=[strange, company])
+    await refused(
+        Code.FAILED_PRECONDITION, "DUPLICATE_PAIR_MERGED",
+        suite.leads.ask(boss, kehu + "SetAsideDuplicatePair", same, pairs_pb2.DuplicatePair),
+    )  # fmt: skip
+    await undo(suite, boss, early.id)
     merged = await merge(suite, boss, other, one)
     assert await pairs("MERGED") == {frozenset((one, other))} and await pairs("SET_ASIDE") == {
         frozenset((other, phone))

@@ -6,18 +6,19 @@ is asked of the records themselves: a pair of which one is deleted is not, and i
 
 A pair is also set aside when one of the two takes in a record that is not the same as the other. By which merges it came to be
 so, and from which pairs, stands beside it in `duplicate_pair_origins`; it is open again when none of them is left, or when
-somebody says so.
+somebody says so. One that was made for that, and that nothing else has found, is then gone.
 
-Records are locked before a sweep, a sweep before pairs, and pairs in the order of their ids, so that merges, sweeps, erasures and
-decisions do not wait for each other in a circle.
+Records are locked before a sweep, a sweep before pairs, and pairs in the order of their records' ids, those that are made among
+those that are there: so merges, sweeps, erasures and decisions do not wait for each other in a circle.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import ARRAY, Text, Uuid, bindparam, select, text
 from sqlmodel import Field, col
 
@@ -54,6 +55,8 @@ class DuplicatePair(Record, table=True):
     set_aside_at: datetime | None = None
     merged_by: UUID | None = None
     """The merge that made one of the two."""
+    made_by_merge: bool = False
+    """Nobody has said it of the two: what was merged into one of them is not the same as the other."""
 
 
 class DuplicatePairMerged(Precondition):
@@ -71,20 +74,28 @@ class DuplicatePairNotSetAside(Precondition):
 # A sweep may find it at the same moment.
 _MAKE = text(
     "INSERT INTO duplicate_pairs (tenant_id, id, version, created_at, created_by, updated_at, updated_by, kind, first_id,"
-    " second_id, first_at, second_at, score, reasons, state, state_before)"
-    " VALUES (:tenant, :id, 1, :now, :by, :now, :by, :kind, :first, :second, :first, :second, :score, :reasons, 'OPEN', '')"
+    " second_id, first_at, second_at, score, reasons, state, state_before, made_by_merge)"
+    " VALUES (:tenant, :id, 1, :now, :by, :now, :by, :kind, :first, :second, :first, :second, :score, :reasons, 'OPEN', '',"
+    " :made_by_merge)"
     " ON CONFLICT (tenant_id, kind, first_id, second_id) DO NOTHING"
 ).bindparams(bindparam("reasons", type_=ARRAY(Text)))
 
 
 async def _pair(
-    tx: Transaction, kind: str, one: UUID, other: UUID, score: int, reasons: list[str]
+    tx: Transaction,
+    kind: str,
+    one: UUID,
+    other: UUID,
+    score: int,
+    reasons: list[str],
+    *,
+    made_by_merge: bool = False,
 ) -> DuplicatePair:
     """The pair of the two, locked; a new one when there is none."""
     first, second = sorted((one, other))
     made: dict[str, Any] = {
         "tenant": tx.who.tenant_id, "id": new_id(), "now": tx.now, "by": tx.who.person_id, "kind": kind, "first": first,
-        "second": second, "score": score, "reasons": reasons,
+        "second": second, "score": score, "reasons": reasons, "made_by_merge": made_by_merge,
     }  # fmt: skip
     await tx.session.execute(_MAKE, made)
     found = await tx.session.execute(
@@ -118,6 +129,7 @@ async def set_aside(tx: Transaction, swept: Swept, ids: Sequence[UUID]) -> Dupli
     came = (await tx.session.execute(_SAY, {"pair": pair.id})).all()
     if pair.state != SET_ASIDE or came:
         pair.state, pair.set_aside_by, pair.set_aside_at = SET_ASIDE, tx.who.person_id, tx.now
+        pair.made_by_merge = False
     return pair
 
 
@@ -130,6 +142,7 @@ async def reopen(tx: Transaction, swept: Swept, id: UUID, etag: str) -> Duplicat
     await tx.session.execute(_SAY, {"pair": pair.id})
     pair.state, pair.score, pair.reasons = OPEN, score, reasons
     pair.set_aside_by = pair.set_aside_at = None
+    pair.made_by_merge = False
     if score < swept.least:
         await tx.session.delete(pair)  # nothing would propose it
     return pair
@@ -166,6 +179,20 @@ _HOLD = text(
     "SELECT id FROM duplicate_pairs WHERE kind = :kind AND (first_id = ANY(:ids) OR second_id = ANY(:ids))"
     " ORDER BY first_id, second_id FOR UPDATE"
 ).bindparams(_IDS)
+_THERE = text(
+    "SELECT first_id, second_id, score, reasons, state FROM duplicate_pairs WHERE kind = :kind"
+    " AND (first_id = ANY(:ids) OR second_id = ANY(:ids))"
+).bindparams(_IDS)
+# All are locked, and none is changed. The rows travel as one JSON parameter.
+_HOLD_OR_MAKE = text(
+    "INSERT INTO duplicate_pairs AS p (tenant_id, id, version, created_at, created_by, updated_at, updated_by, kind, first_id,"
+    " second_id, first_at, second_at, score, reasons, state, state_before, made_by_merge)"
+    " SELECT CAST(:tenant AS uuid), r.id, 1, CAST(:now AS timestamptz), CAST(:by AS uuid), CAST(:now AS timestamptz),"
+    " CAST(:by AS uuid), :kind, r.first_id, r.second_id, r.first_id, r.second_id, r.score,"
+    " ARRAY(SELECT jsonb_array_elements_text(r.reasons)), 'OPEN', '', true"
+    " FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id uuid, first_id uuid, second_id uuid, score integer, reasons jsonb)"
+    " ON CONFLICT (tenant_id, kind, first_id, second_id) DO UPDATE SET version = p.version WHERE false RETURNING p.id"
+)
 _BECOME_ONE = text(
     "UPDATE duplicate_pairs SET state_before = state, state = 'MERGED', merged_by = :merge, first_at = :survivor,"
     " second_at = :survivor, version = version + 1, updated_at = :now, updated_by = :by"
@@ -182,6 +209,26 @@ _COME = text(
 )
 
 
+async def _hold_or_make(
+    tx: Transaction, kind: str, survivor: UUID, merged: Sequence[UUID], done: Mapping[str, Any]
+) -> list[UUID]:
+    """Locks the pairs of records that go into one, and makes those of the survivor that will be set aside, all in one order.
+    Answers with those that were made."""
+    there = (await tx.session.execute(_THERE, {"kind": kind, "ids": [survivor, *merged]})).all()
+    wanted = {(row.first_id, row.second_id): (row.score, row.reasons) for row in there}
+    for row in there:
+        others = {row.first_id, row.second_id} - {survivor, *merged}
+        if row.state == SET_ASIDE and others:
+            first, second = sorted((survivor, others.pop()))
+            wanted.setdefault((first, second), (row.score, row.reasons))
+    rows = [
+        {"id": new_id(), "first_id": first, "second_id": second, "score": score, "reasons": reasons}
+        for (first, second), (score, reasons) in sorted(wanted.items())
+    ]
+    payload = {**done, "tenant": tx.who.tenant_id, "rows": orjson.dumps(rows, default=str).decode()}
+    return list((await tx.session.execute(_HOLD_OR_MAKE, payload)).scalars())
+
+
 async def pairs_merged(
     tx: Transaction, kind: str, merge_id: UUID, survivor: UUID, merged: Sequence[UUID]
 ) -> None:
@@ -190,11 +237,12 @@ async def pairs_merged(
         "kind": kind, "merge": merge_id, "survivor": survivor, "ids": [survivor, *merged], "now": tx.now,
         "by": tx.who.person_id,
     }  # fmt: skip
-    await tx.session.execute(_HOLD, {"kind": kind, "ids": done["ids"]})
+    made = await _hold_or_make(tx, kind, survivor, merged, done)
     await tx.session.execute(_BECOME_ONE, done)
     aside = (await tx.session.execute(_ASIDE, {"kind": kind, "ids": list(merged)})).all()
     for row in sorted(aside, key=lambda row: sorted((survivor, UUID(str(row.other))))):
-        pair = await _pair(tx, kind, survivor, UUID(str(row.other)), row.score, list(row.reasons))
+        other = UUID(str(row.other))
+        pair = await _pair(tx, kind, survivor, other, row.score, list(row.reasons), made_by_merge=True)
         if OPEN in (pair.state, pair.state_before):
             if pair.state == OPEN:
                 pair.state = SET_ASIDE
@@ -206,11 +254,14 @@ async def pairs_merged(
             continue  # somebody has said it of the two themselves
         origin = {"tenant": tx.who.tenant_id, "pair": pair.id, "merge": merge_id, "from": row.id}
         await tx.session.execute(_COME, origin)
+    # Somebody may have decided otherwise before they were locked.
+    await tx.session.execute(_UNFOUND, {"ids": made})
 
 
 _BECOME_TWO = text(
     "UPDATE duplicate_pairs SET state = state_before, state_before = '', merged_by = NULL, first_at = first_id,"
     " second_at = second_id, version = version + 1, updated_at = :now, updated_by = :by WHERE merged_by = :merge"
+    " RETURNING id"
 )
 # What came by this merge may have gone further by later ones.
 _HOLD_BACK = text(
@@ -230,7 +281,7 @@ _OPEN_AGAIN = text(
     " AND NOT EXISTS (SELECT FROM duplicate_pair_origins o WHERE o.pair_id = p.id) RETURNING id"
 ).bindparams(_IDS)
 _UNFOUND = text(
-    "DELETE FROM duplicate_pairs WHERE id = ANY(:ids) AND state = 'OPEN' AND sweep_id IS NULL"
+    "DELETE FROM duplicate_pairs WHERE id = ANY(:ids) AND state = 'OPEN' AND made_by_merge AND sweep_id IS NULL"
 ).bindparams(_IDS)
 
 
@@ -239,8 +290,7 @@ async def pairs_unmerged(tx: Transaction, merge_id: UUID) -> None:
     await tx.session.flush()
     done = {"now": tx.now, "by": tx.who.person_id}
     await tx.session.execute(_HOLD_BACK, {"merge": merge_id})
-    await tx.session.execute(_BECOME_TWO, {"merge": merge_id, **done})
-    opened: list[UUID] = []
+    opened = list((await tx.session.execute(_BECOME_TWO, {"merge": merge_id, **done})).scalars())
     lost = (await tx.session.execute(_BACK, {"merge": merge_id})).scalars().all()
     while lost:
         # Those that came by another merge, too, stay as they are.
@@ -250,12 +300,21 @@ async def pairs_unmerged(tx: Transaction, merge_id: UUID) -> None:
     await tx.session.execute(_UNFOUND, {"ids": opened})
 
 
-_ERASE = text("DELETE FROM duplicate_pairs WHERE kind = :kind AND (first_id = :id OR second_id = :id)")
+_ERASE = text(
+    "DELETE FROM duplicate_pairs WHERE kind = :kind AND (first_id = ANY(:ids) OR second_id = ANY(:ids))"
+).bindparams(_IDS)
 
 
 async def pairs_erased(tx: Transaction, kind: str, id: UUID) -> None:
     """A person was erased: nothing tells any more with whom they might have been taken for the same, nor what they had in
-    common with many."""
+    common with many. Done at last, for all of the transaction at once: what is left to be erased locks records."""
+    erased: set[UUID] = tx.session.info.setdefault(f"pairs erased {kind}", set())
+    erased.add(id)
+    tx.at_last(f"pairs erased {kind}", partial(_erase, tx, kind, erased))
+
+
+async def _erase(tx: Transaction, kind: str, erased: set[UUID]) -> None:
+    ids = list(erased)
     await forget_frequent(tx, kind)
-    await tx.session.execute(_HOLD, {"kind": kind, "ids": [id]})
-    await tx.session.execute(_ERASE, {"kind": kind, "id": id})
+    await tx.session.execute(_HOLD, {"kind": kind, "ids": ids})
+    await tx.session.execute(_ERASE, {"kind": kind, "ids": ids})

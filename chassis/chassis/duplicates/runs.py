@@ -65,8 +65,8 @@ _UNMET = (
 )
 # Of each that it waits for it asks once more how it stands: somebody may have decided meanwhile.
 _GONE = text(
-    "DELETE FROM duplicate_pairs WHERE id = ANY(:ids) AND kind = :kind AND state = 'OPEN'"
-    " AND sweep_id IS DISTINCT FROM CAST(:sweep AS uuid)"
+    "DELETE FROM duplicate_pairs WHERE id IN (SELECT id FROM duplicate_pairs WHERE id = ANY(:ids) AND kind = :kind"
+    " AND state = 'OPEN' AND sweep_id IS DISTINCT FROM CAST(:sweep AS uuid) ORDER BY first_id, second_id FOR UPDATE)"
 ).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
 

@@ -64,8 +64,9 @@ async def _none(database: Database, who: Principal, ids: Sequence[UUID]) -> Name
 @dataclass(frozen=True)
 class Swept:
     """Records of one kind. `compared_by` reads what a record is compared by, `keys` says by what others are looked for, `compare`
-    gives the score and the reasons of two. `writable` is the record, locked, for whoever may merge it, and raises NotFound or
-    Denied. `cards` tells records in short, to that caller. `such` is a condition on `t` that the records must meet besides."""
+    gives the score and the reasons of two. `writable` is the record, locked, for whoever may merge it, and raises NotFound,
+    Denied, and DuplicatePairMerged of one that went into another and is still there. `cards` tells records in short, to that
+    caller. `such` is a condition on `t` that the records must meet besides."""
 
     listing: Listing
     compared_by: Callable[[Reader], Any]

@@ -22,11 +22,12 @@ from kehu.customers.v1 import (
     trash_service_pb2,
 )
 from kehu.duplicates.v1 import duplicates_pb2 as pb
+from sqlalchemy import text
 
 from chassis.duplicates import runs, sweep
-from chassis.duplicates.pair import set_aside
+from chassis.duplicates.pair import pairs_erased, set_aside
 from chassis.duplicates.runs import Sweeping, TooSlow
-from chassis.duplicates.swept import MOST_ALIKE
+from chassis.duplicates.swept import MOST_ALIKE, Found
 from chassis.errors import Code, Problem, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
@@ -552,6 +553,16 @@ async def test_two_that_are_not_the_same_are_proposed_no_more(
     assert same.etag == kept.etag and same.sweep_id != kept.sweep_id
 
 
+# Others have databases on the same server.
+_WAITS = (
+    "SELECT 1 FROM pg_locks WHERE NOT granted"
+    " AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+)
+_FREE = text(
+    "SELECT id FROM duplicate_pairs WHERE first_id = :first AND second_id = :second FOR UPDATE NOWAIT"
+)
+
+
 async def test_who_decides_waits_for_others_and_not_in_a_circle(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -560,7 +571,7 @@ async def test_who_decides_waits_for_others_and_not_in_a_circle(
     asked: list[asyncio.Task[pb.DuplicatePair]] = []
 
     async def waits() -> bool:
-        return bool(await database.read(company.who, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+        return bool(await database.read(company.who, _WAITS))
 
     # Somebody decides on a pair that a sweep has just found and not written yet: they have the sweep's.
     real = getattr(Sweeping, "_keep")  # noqa: B009 (it is the sweep's own)
@@ -582,6 +593,47 @@ async def test_who_decides_waits_for_others_and_not_in_a_circle(
         await eventually(waits)
         assert (await set_aside(tx, SWEPT.of("customer"), [UUID(one), UUID(other)])).state == "SET_ASIDE"
     assert (await opening).state == OPEN
+    # What a sweep drops it locks in the order of the records, whatever was found first.
+    survivor, third, taken, last = sorted(
+        [UUID(await made(company, display_name=uuid4().hex)) for _ in range(4)]
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "JOB", "nobody does this")
+        begun = UUID((await start(company)).id)
+    call = company.service.running.call(company.who.acting_as("customers"))
+    sweeping = Sweeping(SWEPT.of("customer"), call, begun)
+    async with database.transaction(company.who) as tx:
+        row = await tx.find(sweep.DuplicateSweep, begun)
+        for two in ((third, taken), (survivor, last)):
+            await real(sweeping, tx, row, [Found(*two, 80, ["PHONE"])])
+        await tx.session.execute(text("UPDATE duplicate_pairs SET sweep_id = NULL"))
+    async with database.transaction(company.who) as tx:
+        assert (await tx.session.execute(_FREE, {"first": survivor, "second": last})).all()
+        forgetting = asyncio.create_task(getattr(sweeping, "_forget")())  # noqa: B009 (likewise)
+        await eventually(waits)
+        assert (await tx.session.execute(_FREE, {"first": third, "second": taken})).all()
+    await forgetting
+    # A merge takes those that it makes among those that are there.
+    for whom in (third, last):
+        await apart(company, str(taken), str(whom))
+    async with database.transaction(company.who) as tx:
+        row = await tx.find(sweep.DuplicateSweep, begun)
+        await real(sweeping, tx, row, [Found(survivor, third, 80, ["PHONE"])])
+        merging = asyncio.create_task(merged(company, str(survivor), str(taken)))
+        await eventually(waits)
+        assert (await tx.session.execute(_FREE, {"first": taken, "second": last})).all()
+    await merging
+    aside = {frozenset((str(whom), str(survivor))) for whom in (third, last)}
+    assert aside <= twos(await pairs(company, ASIDE))
+    # An erasure, which goes on to other records, holds none of it until its end.
+    async with database.transaction(company.who) as tx:
+        await pairs_erased(tx, "customer", survivor)
+        await pairs_erased(tx, "customer", last)
+        async with database.transaction(company.who) as beside:
+            running = text("SELECT id FROM duplicate_sweeps WHERE state = 'RUNNING' FOR UPDATE NOWAIT")
+            assert (await beside.session.execute(running)).all()
+            assert (await beside.session.execute(_FREE, {"first": survivor, "second": third})).all()
+    assert not aside & twos(await pairs(company, ASIDE))
 
 
 async def test_pairs_follow_their_records(company: Company) -> None:
@@ -635,6 +687,23 @@ async def test_pairs_follow_their_records(company: Company) -> None:
     await unmerged(company, second)
     assert twos(await pairs(company, ASIDE)) == {frozenset((one, third)), two(aside)}
     assert all(survivor not in two(pair) for pair in await pairs(company))
+    # Undone in their order, they leave nothing that nobody has found …
+    one, other, survivor = [await made(company, display_name=name) for name in ("壬", "癸", "子")]
+    aside = await apart(company, one, other)
+    first, second = await merged(company, survivor, one), await merged(company, survivor, other)
+    await unmerged(company, first)
+    await unmerged(company, second)
+    assert all(survivor not in two(pair) for pair in await pairs(company))
+    assert two(aside) in twos(await pairs(company, ASIDE))
+    # … and take away nothing that somebody has said.
+    survivor = await made(company, display_name="丑", phone="13800005678")
+    other = await made(company, display_name="寅", phone="13800005678")
+    said = await again(company, await apart(company, survivor, other))
+    await apart(company, one, other)
+    merge = await merged(company, survivor, one)
+    assert two(said) in twos(await pairs(company, ASIDE))
+    await unmerged(company, merge)
+    assert two(said) in twos(await pairs(company))
 
 
 async def test_pairs_are_for_those_who_may_read_both(company: Company) -> None:

@@ -9,6 +9,7 @@ from kehu.duplicates.v1 import duplicates_pb2 as pb
 
 from chassis.database import Database, Transaction
 from chassis.duplicates.cards import card
+from chassis.duplicates.pair import DuplicatePairMerged
 from chassis.duplicates.rpc import DuplicateSweeps
 from chassis.duplicates.sweep import DuplicateSweepProgressed
 from chassis.duplicates.swept import Swept
@@ -31,7 +32,10 @@ def _compare(one: Any, other: Any) -> tuple[int, Sequence[str]]:
 
 
 async def _lead(tx: Transaction, id: UUID) -> Any:
-    return await tx.get(Lead, id, right="leads")
+    lead = await tx.get(Lead, id, right="leads")
+    if lead.duplicate_of_lead_id is not None:
+        raise DuplicatePairMerged("One of the two went into another lead: undo the merge first.")
+    return lead
 
 
 async def _cards(database: Database, who: Principal, rows: Sequence[Any]) -> list[pb.DuplicateRecord]:
