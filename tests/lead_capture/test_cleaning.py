@@ -568,6 +568,14 @@ async def test_all_leads_are_swept_for_those_kept_twice(suite: Any) -> None:
     assert await pairs() == before and done.found_pairs == len(before)
     told = {(one.reason, one.value) for one in done.frequent_values}
     assert told == {("CORE_NAME", "招商银行"), *(("SIMILAR_NAME", name) for name in alike)}
+    # Those on whom nobody works neither count nor take the place of others.
+    many = [(await suite.lead(boss, name="赵六", company_name="宏远贸易行")).id for _ in range(24)]
+    for id in many[:22]:
+        no_use.id = id
+        await suite.ask(boss, "LeadService/DisqualifyLead", no_use, lead_pb2.Lead)
+    done = await swept()
+    assert await pairs() == before | {frozenset(many[22:])}
+    assert {(one.reason, one.value) for one in done.frequent_values} == told
 
 
 @pytest.mark.timeout(300)

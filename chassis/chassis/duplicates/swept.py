@@ -29,6 +29,8 @@ _TOO_MANY = MOST_ALIKE + 2
 """So many records show that too many have something in common with one of them: hints that brought fewer would not tell."""
 _QUERIES, _ROWS = 100, 500
 """What one statement asks for."""
+_AMONG = 500
+"""Hits among which those that are swept are looked for, where others have fallen out."""
 Reader = Callable[[str], Any]
 """Gives a record's columns by name."""
 Two = tuple[UUID, UUID]
@@ -110,6 +112,9 @@ class Found:
 _OTHERS = (
     "SELECT {columns} FROM {table} AS t WHERE t.id = ANY($1::uuid[]) AND t.deleted_at IS NULL AND {such}"
 )
+
+
+_HITS = "SELECT q.place, s.id, EXISTS (SELECT FROM {table} AS t WHERE t.id = s.id AND {such}) AS stands FROM "
 
 
 async def look(
@@ -208,14 +213,9 @@ async def _by_keys(swept: Swept, database: Database, who: Principal, by: Mapping
     met = _Met()
     for key, ids in wanted.values():
         met.values |= {(id, key.reason): key.value for id in ids}
-    look_up = "SELECT q.place, s.id FROM " + looked_up(swept.listing.table, 1)  # noqa: S608 (a declared table)
     for some in _parts(list(wanted.values()), _QUERIES):
-        hits: dict[int, list[UUID]] = {}
-        questions = asked((key.query, max(key.hint, _TOO_MANY)) for key, _ in some)
-        for row in await database.read(who, look_up, questions):
-            hits.setdefault(row["place"], []).append(row["id"])
-        for place, ids in hits.items():
-            key, mine = some[place]
+        questions = [(key.query, max(key.hint, _TOO_MANY)) for key, _ in some]
+        for (key, mine), ids in zip(some, await _hits(swept, database, who, questions), strict=True):
             if not key.hint and len(ids) > MOST_ALIKE:
                 met.frequent[key.reason, key.value] = None
                 for one in mine:
@@ -227,6 +227,33 @@ async def _by_keys(swept: Swept, database: Database, who: Principal, by: Mapping
                 else:
                     met.pairs[_ordered((one, id))] = None
     return met
+
+
+async def _hits(
+    swept: Swept, database: Database, who: Principal, questions: Sequence[tuple[Query, int]]
+) -> list[list[UUID]]:
+    """For each question the records that are swept among its hits, no more than it asks for. The index knows those, too, that
+    are not, such as leads that are disqualified: they neither count nor take the place of others."""
+    found, many = await _asked(swept, database, who, questions)
+    short = [n for n, (_, most) in enumerate(questions) if many[n] >= most > len(found[n])]
+    if short:
+        further, _ = await _asked(swept, database, who, [(questions[n][0], _AMONG) for n in short])
+        for n, ids in zip(short, further, strict=True):
+            found[n] = ids[: questions[n][1]]
+    return found
+
+
+async def _asked(
+    swept: Swept, database: Database, who: Principal, questions: Sequence[tuple[Query, int]]
+) -> tuple[list[list[UUID]], list[int]]:
+    """For each question those of its hits that are swept, and how many hits there are."""
+    found, many = [list[UUID]() for _ in questions], [0 for _ in questions]
+    look_up = swept.sql(_HITS) + looked_up(swept.listing.table, 1)
+    for row in await database.read(who, look_up, asked(questions)):
+        many[row["place"]] += 1
+        if row["stands"]:
+            found[row["place"]].append(row["id"])
+    return found, many
 
 
 async def _likely(swept: Swept, met: _Met, by: Mapping[UUID, Any]) -> AsyncGenerator[Found]:

@@ -190,7 +190,7 @@ def _by_company(lead: Any) -> list[tuple[str, str, Query | None, int]]:
         both = Query(
             company.words + person.words, company.grams + person.grams, company.phrase, company.exact
         )
-        keyed.append(("NAME", lead.name, both, 0))
+        keyed.append(("NAME", lead.name, both, _MOST_EQUAL))
     keyed.append(("COMPANY_NAME", lead.company_name, company, 0))
     if len(core) > _SHORT_CORE:
         keyed.append(("CORE_NAME", core, holding([core]), _MOST_EQUAL))
