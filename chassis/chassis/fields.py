@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -403,11 +403,20 @@ def _number(part: Comparison, text: str, declared: Field) -> tuple[Value, str]:
         raise _unfit(part, declared)
     number = Decimal(text)
     if declared.decimals:
-        number = number.scaleb(declared.decimals, _EXACT)
+        return _whole(part.op, number.scaleb(declared.decimals, _EXACT)), "bigint"
     # A whole number stays an integer, so that an index on an integer column serves.
     if declared.kind is Kind.INTEGER and number == number.to_integral_value() and abs(number) < _BIGINT:
         return int(number), "bigint"
     return number, "numeric"
+
+
+def _whole(op: Op, number: Decimal) -> int:
+    """The whole number with which whole numbers compare as with this one: an index on them answers no other."""
+    up = op in (Op.LT, Op.GE)
+    whole = int(number.to_integral_value(ROUND_CEILING if up else ROUND_FLOOR))
+    if op in (Op.LT, Op.LE, Op.GT, Op.GE):
+        return max(-_BIGINT, min(_BIGINT - 1, whole))
+    return whole if whole == number and abs(whole) < _BIGINT else -_BIGINT  # which is none of them
 
 
 def _amount(part: Comparison, declared: Field) -> tuple[Value, str, str | None]:

@@ -1,8 +1,9 @@
 """What rows were before a change and after it, as a merge or a deletion, so that they can be put back.
 
 Of each row those columns are kept which the change has changed, with both values, and with them the columns that mean something
-only together with these. A column is put back only while it holds what the change has left in it: what somebody has changed
-since stays. Of lists, and of whatever else has parts (`chassis.parts`), each is put back by itself.
+only together with these; none that follows from others (`Record.derived`). A column is put back only while it holds what the
+change has left in it: what somebody has changed since stays. Of lists, and of whatever else has parts (`chassis.parts`), each is
+put back by itself.
 """
 
 from collections.abc import Iterable, Mapping
@@ -119,7 +120,9 @@ def parts_of(table: type[Record]) -> list[Part]:
     if found is None:
         found = _known_parts[table] = list(table.undone_by)
         taken = {name for part in found for name in part.columns}
-        found += [_part(table, name) for name in table.model_fields if name not in _DERIVED | taken]
+        found += [
+            _part(table, name) for name in table.model_fields if name not in _DERIVED | table.derived | taken
+        ]
     return found
 
 
@@ -135,7 +138,8 @@ def _part(table: type[Record], name: str) -> Part:
 
 
 def _values(row: Record) -> dict[str, Any]:
-    return {name: _plain(getattr(row, name)) for name in type(row).model_fields if name not in _DERIVED}
+    derived = _DERIVED | type(row).derived
+    return {name: _plain(getattr(row, name)) for name in type(row).model_fields if name not in derived}
 
 
 def _plain(value: Any) -> Any:

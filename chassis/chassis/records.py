@@ -33,6 +33,8 @@ class Record(SQLModel):
     """Columns whose values never reach the history (secrets, derived columns)."""
     history_listed: ClassVar[frozenset[str]] = frozenset()
     """Columns that the history tells entry by entry, see `history_entries`, and not as a whole."""
+    derived: ClassVar[frozenset[str]] = frozenset()
+    """Columns that follow from others and are kept true to them by the database or in one place: they are never put back."""
     undone_by: ClassVar[tuple[Part, ...]] = ()
     """What of the columns is put back together or part by part, see `chassis.kept`, and not each as a whole. Plain lists, custom
     fields and shares are known."""

@@ -65,6 +65,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
         "shared_with",
     })  # fmt: skip
     history_hidden: ClassVar[frozenset[str]] = frozenset({*SHOWN, "city", "province"})
+    derived: ClassVar[frozenset[str]] = history_hidden
     undone_by: ClassVar[tuple[Part, ...]] = (
         *undone_by_entry(CUSTOMER_WAYS), Whole(("annual_revenue", "annual_revenue_currency")), Written(("needs",)),
         Written(("notes",)),
@@ -119,8 +120,8 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
     value_currency: str = ""
     rfm_tier: int | None = Field(default=None, sa_type=SmallInteger)
     satisfaction_tenths: int | None = None
-    """Of the index so many tenths: whole numbers are compared by an index. These, from the number of orders on, are written by
-    `value.shown` alone."""
+    """Of the index so many tenths, which the database keeps true to it: whole numbers are compared by an index. These, from the
+    number of orders on, follow from what `value.shown` writes."""
     city: str | None = None
     province: str | None = None
     """Those of the primary address, for lists by them: the database keeps them true to it, and nobody else writes them."""

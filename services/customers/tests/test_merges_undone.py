@@ -232,6 +232,11 @@ async def test_columns_that_belong_together_go_together(book: Book) -> None:
     now = await book.read(one)
     assert now.annual_revenue == yuan(20_000)
     assert (now.phone, [phone.number for phone in now.phones]) == (P3, [P3])
+    # What follows from others is put back with them, and never by itself.
+    before, row = Before(), Customer(display_name="丙", address={"city": "上海"}, city="上海")
+    before.note([row])
+    row.city, row.revenue = "北京", 5
+    assert before.kept() == {} and put_back(row, {"city": ["上海", "北京"]}) == []
 
 
 @loop

@@ -266,6 +266,7 @@ async def test_the_pool_and_those_who_are_idle_are_found_by_indexes(
     ("filter", "index"),
     [
         ("satisfactionIndex >= 98.5", "customers_satisfaction_tenths"),
+        ("satisfactionIndex > 98.45", "customers_satisfaction_tenths"),
         ('city = "苏州"', "customers_city"),
         ('province = "江苏"', "customers_province"),
     ],

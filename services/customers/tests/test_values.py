@@ -238,8 +238,15 @@ async def test_ratings_make_an_index_that_follows_them(company: Company) -> None
     await company.hear(ticket_event("TicketRated", customer, tickets[1], 2, now), 3)
     assert await content(company, customer) == (62.5, 2)
     exactly = "satisfactionIndex = 62.5 AND satisfactionIndex < 62.55 AND satisfactionIndex > 62.4"
+    exactly += " AND satisfactionIndex >= 62.41 AND satisfactionIndex <= 62.59 AND satisfactionIndex != 62.51"
     assert await listed(company, filter=exactly) == [customer]
-    assert await listed(company, filter="satisfactionIndex > 62.5 OR satisfactionIndex = 6.25") == []
+    assert (
+        await listed(
+            company,
+            filter="satisfactionIndex > 62.5 OR satisfactionIndex = 62.51 OR satisfactionIndex >= 99999999999999999999",
+        )
+        == []
+    )
     # Thought better of; what comes late changes nothing.
     await company.hear(ticket_event("TicketRated", customer, tickets[1], 3, now), 4)
     await company.hear(ticket_event("TicketRated", customer, tickets[1], 1, now), 2)
