@@ -294,6 +294,21 @@ async def eventually(condition: Callable[[], "asyncio.Future[bool] | object"], t
             pause = min(pause * 1.2, 0.1)  # what takes long is not made shorter by asking it all the time
 
 
+def together(many: int, do: Any) -> Any:
+    """That function, whose first calls wait for so many of them."""
+    met = asyncio.Barrier(many)
+    left = many
+
+    async def done(*given: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            await met.wait()
+        return await do(*given)
+
+    return done
+
+
 __all__ = [
     "EVERYTHING",
     "DatabaseUrls",
@@ -304,6 +319,7 @@ __all__ = [
     "eventually",
     "running_service",
     "somebody",
+    "together",
     "upgraded",
 ]
 

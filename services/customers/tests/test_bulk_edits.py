@@ -48,6 +48,7 @@ from chassis.testing import (
     refused,
     running_service,
     somebody,
+    together,
 )
 from chassis.wire import from_dict, snake, to_dict
 from customers.customer import Customer
@@ -779,17 +780,32 @@ async def test_edits_are_seen_by_their_makers_and_by_those_who_may_write_all(com
 async def test_two_workers_change_nothing_twice(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "BATCH", 3)
     ids = [await customer(company) for _ in range(20)]
+    monkeypatch.setattr(bulk_edit, "JOB", "nobody does this")
+    monkeypatch.setattr(bulk_edit, "UNDO_JOB", "nobody does this")
     edit = await start(company, change({"region": "x"}, add_tags=["t"]), ids=ids)
     call = company.service.running.call(company.who.acting_as("customers"))
     editor = BULK_EDITS.editor("customer")
-    outcomes = await asyncio.gather(
-        *(Running(editor, call, UUID(edit.id)).carry_on() for _ in range(3)), return_exceptions=True
-    )
-    # Who is overtaken comes again: the one who goes on may die.
-    assert all(one is None or getattr(one, "reason", "") == "RECORD_BUSY" for one in outcomes), outcomes
+
+    async def two(work: type[Running]) -> None:
+        """Two take it up at one place: who is overtaken comes again, for the one who goes on may die."""
+        with monkeypatch.context() as patch:
+            patch.setattr(Running, "_batch", together(2, vars(Running)["_batch"]))
+            outcomes = await asyncio.gather(
+                *(work(editor, call, UUID(edit.id)).carry_on() for _ in range(2)), return_exceptions=True
+            )
+        assert [one.reason for one in outcomes if isinstance(one, Problem)] == ["RECORD_BUSY"], outcomes
+        assert None in outcomes, outcomes
+
+    await two(Running)
     done = await ended(company, edit.id)
     assert (done.changed_records, done.processed_records) == (20, 20)
     assert [len(await history(company, id)) for id in ids] == [2] * 20
+    undoing = pb.UndoBulkEditRequest(id=edit.id)
+    await company.service.ask(company.who, EDITS + "UndoBulkEdit", undoing, pb.BulkEdit)
+    await two(Undoing)
+    back = await get(company, edit.id)
+    assert (back.state, back.undone_records) == (pb.BULK_EDIT_STATE_UNDONE, 20)
+    assert [len(await history(company, id)) for id in ids] == [3] * 20
 
 
 async def test_a_fault_ends_an_undoing_after_some_tries_and_it_is_asked_for_again(

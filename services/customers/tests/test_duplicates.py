@@ -31,7 +31,7 @@ from chassis.duplicates.swept import MOST_ALIKE, Found
 from chassis.errors import Code, Problem, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import eventually, refused, somebody
+from chassis.testing import eventually, refused, somebody, together
 from customers.customer import Customer
 from customers.rpc.duplicate_sweeps import DUPLICATES as SWEPT
 from customers.testing import Company
@@ -836,21 +836,6 @@ async def test_what_too_many_have_in_common_tells_nothing(company: Company) -> N
     assert (
         list(pair.reasons) == ["SAME_CUSTOMER", "NAME"] and pair.first.detail == found[0].second.display_name
     )
-
-
-def together(many: int, do: Any) -> Any:
-    """That function, whose first calls wait for so many of them."""
-    met = asyncio.Barrier(many)
-    left = many
-
-    async def done(*given: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left >= 0:
-            await met.wait()
-        return await do(*given)
-
-    return done
 
 
 async def test_a_sweep_that_dies_goes_on_where_it_was(
