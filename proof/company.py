@@ -201,7 +201,8 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     owner.post(f"/v1/segments/{ids['segment_id']}:addCustomers", {"customerIds": [ids["customer_id"]]})
     price = {"currencyCode": "CNY", "units": "7"}
     make("product_id", "/v1/products", {"name": f"{mark} product", "listPrice": price})
-    make("opportunity_id", "/v1/opportunities", {**customer, "name": f"{mark} deal"})
+    bids = {"competitorIds": [ids["competitor_id"]]}
+    make("opportunity_id", "/v1/opportunities", {**customer, "name": f"{mark} deal", **bids})
     due = "2026-12-01T09:00:00Z"
     task = {**customer, "subject": f"{mark} task", "kind": "ACTIVITY_KIND_TASK", "dueTime": due}
     make("activity_id", "/v1/activities", task)

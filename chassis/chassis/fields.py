@@ -43,6 +43,8 @@ class Kind(Enum):
     BOOL = "true or false"
     TAGS = "a tag"
     """A text[] column."""
+    UUIDS = "the UUID of one of them"
+    """A uuid[] column."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,8 @@ def predicate(
             raise invalid(
                 part.at, f"{part.field} cannot be compared with '{part.op.value}'; there are: {allowed}"
             )
-        if declared.kind is Kind.TAGS:
-            test = f"{column} @> ARRAY[{parameter(part.value.text, 'text')}]"
+        if declared.kind in _SEVERAL:
+            test = f"{column} @> ARRAY[{parameter(*_typed(part, declared))}]"
             return test if positive else _opposite(f"NOT {test}", declared, column)
         if op is Op.HAS:
             if declared.kind is Kind.TEXT:
@@ -275,14 +277,14 @@ def _tested(part: Comparison, declared: Field) -> Test:
     column, op = declared.column, part.op
     presence = _presence(part)
     if presence is not None:
-        filled: Callable[[Any], bool] = bool if declared.kind in (Kind.TEXT, Kind.TAGS) else _there
+        filled: Callable[[Any], bool] = bool if declared.kind in (Kind.TEXT, *_SEVERAL) else _there
         return lambda read: filled(read(column)) == presence
     if op is Op.NE:
         equal = _tested(replace(part, op=Op.EQ), declared)
         return lambda read: not equal(read)
-    if declared.kind is Kind.TAGS:
-        tag = part.value.text
-        return lambda read: tag in (read(column) or ())
+    if declared.kind in _SEVERAL:
+        one, _ = _typed(part, declared)
+        return lambda read: one in (read(column) or ())
     if op is Op.HAS and declared.kind is Kind.TEXT:
         wanted = part.value.text.lower()
         return lambda read: (value := read(column)) is not None and wanted in lower(value)
@@ -324,8 +326,8 @@ def _presence(part: Comparison) -> bool | None:
 
 
 def _set(declared: Field, column: str, is_set: bool) -> str:
-    """Set means: not NULL, and for texts and tags not empty, as on the wire."""
-    empty = {Kind.TEXT: "''", Kind.TAGS: "'{}'"}.get(declared.kind)
+    """Set means: not NULL, and for texts, tags and ids not empty, as on the wire."""
+    empty = {Kind.TEXT: "''", Kind.TAGS: "'{}'", Kind.UUIDS: "'{}'"}.get(declared.kind)
     if empty is None:
         return f"{column} IS {'NOT ' if is_set else ''}NULL"
     return f"coalesce({column}, {empty}) {'<>' if is_set else '='} {empty}"
@@ -357,7 +359,10 @@ _OPERATORS = {
     Kind.UUID: _EQUAL,
     Kind.BOOL: _EQUAL,
     Kind.TAGS: _EQUAL,
+    Kind.UUIDS: _EQUAL,
 }
+_SEVERAL = frozenset({Kind.TAGS, Kind.UUIDS})
+"""Kinds of columns that hold several values, of which a filter asks for one."""
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})")
 _AMOUNT = re.compile(rf"({_NUMBER.pattern})(?:\s+([A-Z]{{3}}))?")
 _BIGINT = 2**63
@@ -380,7 +385,7 @@ def _typed(part: Comparison, declared: Field) -> tuple[Value, str]:
             return _timestamp(part, text), "timestamptz"
         case Kind.DATE:
             return _day(part, text), "date"
-        case Kind.UUID:
+        case Kind.UUID | Kind.UUIDS:
             try:
                 return UUID(text), "uuid"
             except ValueError:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
-from sqlalchemy import Date, Numeric, Text
+from sqlalchemy import Date, Numeric, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field as Column
 
@@ -54,6 +54,7 @@ class Thing(Owned, Searchable, table=True):
     touched_at: datetime | None = None
     done: bool = False
     tags: list[str] = Column(default_factory=list[str], sa_type=ARRAY(Text))  # pyright: ignore[reportArgumentType]
+    helper_ids: list[UUID] = Column(default_factory=list[UUID], sa_type=ARRAY(Uuid))  # pyright: ignore[reportArgumentType]
 
 
 FIELDS = {
@@ -69,6 +70,7 @@ FIELDS = {
     "touched": Field("touched_at", Kind.TIMESTAMP, sortable=True, nullable=True),
     "done": Field("done", Kind.BOOL),
     "tags": Field("tags", Kind.TAGS),
+    "helperIds": Field("helper_ids", Kind.UUIDS),
 }
 THINGS = Listing(Thing, "things", FIELDS, search=True)
 INDEXED = ("created_at", "updated_at", "name", "score", "touched_at")
@@ -159,6 +161,7 @@ def things(count: int, seed: int = 3) -> list[Thing]:
             touched_at=some(lambda: START + timedelta(hours=chance.randrange(48)), 0.5),
             done=chance.random() < 0.5,
             tags=chance.sample(["vip", "new", "老客户"], chance.randrange(3)),
+            helper_ids=[ANN, BOB][: number % 3],
         )
         found = terms(names=[thing.name], phones=[f"+86138{number:08d}"])
         thing.search, thing.search_text = found.grams, found.text
@@ -355,6 +358,7 @@ _VALUES: dict[str, list[Literal]] = {
     ],
     "done": [Literal("true"), Literal("FALSE")],
     "tags": [Literal("vip"), Literal("老客户", True), Literal("null"), Literal("*")],
+    "helperIds": [Literal(str(BOB), True), Literal(str(CY)), Literal("null"), Literal("*")],
     "ownerId": [Literal(str(ANN), True), Literal(str(BOB)), Literal("null")],
 }
 _EQUAL = [Op.EQ, Op.NE, Op.HAS]
@@ -365,7 +369,8 @@ def comparisons(draw: st.DrawFn) -> Comparison:
     name = draw(st.sampled_from(sorted(_VALUES)))
     value = draw(st.sampled_from(_VALUES[name]))
     kind = FIELDS[name].kind
-    operators = _EQUAL if kind in (Kind.ENUM, Kind.UUID, Kind.BOOL, Kind.TAGS) else list(Op)
+    alike = (Kind.ENUM, Kind.UUID, Kind.BOOL, Kind.TAGS, Kind.UUIDS)
+    operators = _EQUAL if kind in alike else list(Op)
     if not value.quoted and value.text == "null":
         operators = [Op.EQ, Op.NE]
     elif not value.quoted and value.text == "*":
@@ -411,6 +416,8 @@ def compared(has: Any, op: Op, value: Literal, kind: Kind, row: Thing) -> bool:
     match kind:
         case Kind.TAGS:
             return text in has
+        case Kind.UUIDS:
+            return UUID(text) in has
         case Kind.TEXT if op is Op.HAS:
             return text.lower() in has.lower()
         case Kind.ENUM:
@@ -511,6 +518,7 @@ def test_a_condition_that_does_not_fit_is_refused_before_it_is_asked() -> None:
         ("ownerId = me", "wants a UUID"),
         ("done = yes", "wants true or false"),
         ("tags > vip", "cannot be compared"),
+        ("helperIds:Ann", "wants the UUID of one of them"),
         ('price > "5 EURO"', "wants an amount"),
         ("rate = 1e999999999", "wants a number"),
     ],
@@ -812,7 +820,8 @@ async def test_cost_does_not_grow_with_the_table(many_things_urls: DatabaseUrls)
     await owner.execute("ALTER TABLE things NO FORCE ROW LEVEL SECURITY")
     await owner.execute(
         "ALTER TABLE things ALTER state SET DEFAULT 'NEW', ALTER currency SET DEFAULT 'CNY', "
-        "ALTER done SET DEFAULT false, ALTER tags SET DEFAULT '{}'"
+        "ALTER done SET DEFAULT false, ALTER tags SET DEFAULT '{}',"
+        " ALTER helper_ids SET DEFAULT '{}'"
     )
     columns = "tenant_id id version created_at created_by updated_at updated_by name score "
     columns += "touched_at search search_text"

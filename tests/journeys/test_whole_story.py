@@ -115,8 +115,28 @@ def test_the_whole_story(
     eventually(lambda: seller.get(f"/v1/activities/{activity['id']}").get("customerId") == customer)
     seller.post(f"/v1/activities/{activity['id']}:complete", {"result": "要报价"})
 
+    # Others bid as well, one of them under another name by now.
+    rival = seller.post("/v1/competitors", {"displayName": "沈阳机床"})["id"]
+    bids = {"competitorIds": [rival]}
+    seller.ask("PATCH", f"/v1/opportunities/{opportunity}", json=bids)
+    missed = seller.post("/v1/opportunities", {"name": "磨床", "customerId": customer, **bids})["id"]
+    seller.ask("PATCH", f"/v1/competitors/{rival}", json={"displayName": "通用沈机"})
+    eventually(lambda: seller.get(f"/v1/opportunities/{opportunity}").get("competitorNames") == ["通用沈机"])
+
     # It is won, and becomes orders. The ERP is killed twice while they come, once before it has seen any.
     seller.post(f"/v1/opportunities/{opportunity}:win")
+    seller.post(f"/v1/opportunities/{missed}:lose", {"reason": "LOSS_REASON_PRICE", "competitorId": rival})
+    period = {"firstDay.year": 2020, "firstDay.month": 1, "firstDay.day": 1}
+    against = seller.get(f"/v1/competitors/{rival}/winLoss", params=period)
+    assert (against["displayName"], against["winRate"]) == ("通用沈机", 50)
+    assert (against["wonCount"], against["lostToCount"]) == (1, 1)
+    assert against["amounts"][0]["won"] == {"currencyCode": "CNY", "units": "6000"}
+    assert rival in {
+        one["competitorId"]
+        for one in boss.get("/v1/opportunities:winLoss", params=period).get("competitors", [])
+    }
+    seller.post(f"/v1/opportunities/{missed}:reopen")
+    seller.ask("DELETE", f"/v1/opportunities/{missed}")
     placed: dict[str, dict[str, Any]] = {}
 
     def place(number: int) -> None:

@@ -306,6 +306,9 @@ def test_a_record_one_may_not_see_takes_no_link(world: World, seller: Program) -
         answer = seller.ask("PATCH", path, body)
         assert answer.status_code in (400, 403, 404, 200), answer.text
         assert "Ours-" not in answer.text
+    bid = {"name": "x", "customerId": mine, "competitorIds": [hidden["competitor_id"]]}
+    answer = seller.ask("POST", "/v1/opportunities", bid)
+    assert answer.json()["reason"] == "COMPETITOR_NOT_FOUND" and "Ours-" not in answer.text
     joined = seller.ask("POST", f"/v1/leads/{lead}:convert", {"customerId": hidden["customer_id"]})
     assert joined.status_code in (400, 403, 404, 409), joined.text
 
@@ -316,6 +319,9 @@ def test_many_at_once_take_in_nothing_that_is_hidden(world: World, third: World,
     ids = [mine, world.ids["customer_id"], foreign]
     found = seller.ask("POST", "/v1/customers:lookUp", {"ids": ids})
     assert [one["id"] for one in found.json().get("customers", [])] == [mine], found.text
+    rivals = [world.ids["competitor_id"], third.ids["competitor_id"]]
+    found = seller.ask("POST", "/v1/competitors:lookUp", {"ids": rivals})
+    assert found.json().get("competitors", []) == [], found.text
     campaign = seller.ask(
         "POST", "/v1/campaigns", {"name": "Mine", "channel": "CAMPAIGN_CHANNEL_EMAIL"}
     ).json()["id"]

@@ -66,6 +66,12 @@ class Market(Company):
                 return names
             request.page_token = page.next_page_token
 
+    async def looked_up(self, ids: list[str], who: Principal | None = None) -> dict[str, str]:
+        request = competitor_service_pb2.LookUpCompetitorsRequest(ids=ids)
+        answer = competitor_service_pb2.LookUpCompetitorsResponse
+        found = await self.ask("CompetitorService/LookUpCompetitors", request, answer, who)
+        return {one.id: one.display_name for one in found.competitors}
+
 
 @pytest.fixture
 def market(company: Company) -> Market:
@@ -156,7 +162,12 @@ async def test_who_may_not_may_not(market: Market) -> None:
     made = await market.rival("SAP", customer_id=hidden)
     own = {"customers": Rights(Reach.OWN, Reach.OWN)}
     stranger, foreign = somebody(market.who.tenant, rights=own), somebody(f"o{uuid4().hex[:8]}")
+    gone = await market.rival("gone")
+    await market.drop(gone.id)
+    ids = [made.id, gone.id, made.id, str(uuid4())]
+    assert await market.looked_up(ids) == {made.id: "SAP"}
     for who in (stranger, foreign):
+        assert await market.looked_up(ids, who) == {}
         await refused(Code.NOT_FOUND, "NOT_FOUND", market.get(made.id, who))
         await refused(Code.NOT_FOUND, "NOT_FOUND", market.change(made.id, who=who, notes="mine"))
         await refused(Code.NOT_FOUND, "NOT_FOUND", market.drop(made.id, who))

@@ -125,6 +125,13 @@ def customer_not_found(field: str, id: object) -> Invalid:
     return Invalid(field, f"there is no customer {id}, or you may not see it", reason="CUSTOMER_NOT_FOUND")
 
 
+def competitor_not_found(field: str, id: object) -> Invalid:
+    """There is no such competitor for the caller."""
+    return Invalid(
+        field, f"there is no competitor {id}, or you may not see it", reason="COMPETITOR_NOT_FOUND"
+    )
+
+
 def customer_mismatch(field: str) -> Invalid:
     """The opportunity belongs to another customer."""
     return Invalid(field, "is of another customer", reason="CUSTOMER_MISMATCH")

@@ -1,5 +1,5 @@
 """Events of others: the activities of a lead get the customer that it has become or was attached to, and go along when leads are
-merged; a renamed customer is shown by its new name; open work goes to the new owner of a customer."""
+merged; a renamed customer or competitor is shown by its new name; open work goes to the new owner of a customer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +17,7 @@ from chassis.owners import Owner
 from chassis.rpc import Call
 from sales import merged
 from sales.activity import follow_lead, leave_customer
+from sales.competition import rename_competitor
 from sales.handover import Handover, hand_over
 from sales.naming import rename
 from sales.rpc.peers import customer_known
@@ -25,6 +26,7 @@ NAMING = "customer name"
 """The kind of the job that asks for a customer's name."""
 SUBSCRIPTIONS = Subscriptions()
 _CUSTOMER = "the lead's customer"
+_COMPETITOR = "the competitor's name"
 
 
 @SUBSCRIPTIONS.on(leads.LeadConverted)
@@ -73,6 +75,12 @@ async def lead_unmerged(event: leads.LeadUnmerged, tx: Transaction, envelope: En
 async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
     await rename(tx, UUID(event.customer_id), event.customer.display_name)
     await merged.CUSTOMERS.renamed(tx, UUID(event.customer_id), event.customer.display_name)
+
+
+@SUBSCRIPTIONS.on(customers.CompetitorUpdated, when=lambda event: "displayName" in event.changed_fields)
+async def competitor_updated(event: customers.CompetitorUpdated, tx: Transaction, envelope: Envelope) -> None:
+    if await latest(tx, _COMPETITOR, UUID(event.competitor_id), envelope.version):
+        await rename_competitor(tx, UUID(event.competitor_id), event.competitor.display_name)
 
 
 @SUBSCRIPTIONS.on(

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Date, text
+from sqlalchemy import ARRAY, BigInteger, Date, String, Uuid, text
 from sqlmodel import Field
 
 from chassis.custom_fields.definitions import taken
@@ -19,6 +19,7 @@ from chassis.money import Money
 from chassis.owners import Owner
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
+from sales.competition import MOST, check_lost_to, name_competitors
 from sales.errors import OpportunityClosed, OpportunityHasOrders, OpportunityOpen, customer_mismatch
 from sales.pipeline import Stage, position_of, rot_time, stages_for
 from sales.product import sellable
@@ -27,9 +28,13 @@ OPEN, WON, LOST = "OPEN", "WON", "LOST"
 STATUSES = (OPEN, WON, LOST)
 REASONS = ("PRICE", "COMPETITOR", "NO_BUDGET", "NO_NEED", "TIMING", "FEATURES", "NO_DECISION", "OTHER")
 _CHANGEABLE_WHEN_CLOSED = frozenset(
-    {"contact_id", "competitor", "campaign_id", "notes", "external_key", "custom_fields"}
-)
+    {
+        "contact_id", "competitor", "competitor_ids", "competitor_names", "lost_to_competitor_id", "campaign_id", "notes",
+        "external_key", "custom_fields",
+    }
+)  # fmt: skip
 _LONGEST_NOTES = 10_000
+_NOBODY: Mapping[UUID, str] = {}
 
 
 class Opportunity(Owned, Searchable, Customized, table=True):
@@ -60,12 +65,20 @@ class Opportunity(Owned, Searchable, Customized, table=True):
     loss_reason: str = ""
     close_note: str = ""
     competitor: str = ""
+    competitor_ids: list[UUID] = Field(default_factory=list[UUID], sa_type=ARRAY(Uuid))  # pyright: ignore[reportArgumentType]
+    competitor_names: list[str] = Field(default_factory=list[str], sa_type=ARRAY(String))  # pyright: ignore[reportArgumentType]
+    lost_to_competitor_id: UUID | None = None
     campaign_id: UUID | None = None
     origin_lead_id: UUID | None = None
     notes: str = ""
     external_key: str = ""
     assign_time: datetime | None = None
     next_activity_time: datetime | None = None
+
+    @property
+    def competitors(self) -> dict[UUID, str]:
+        """Who else bids, by name."""
+        return dict(zip(self.competitor_ids, self.competitor_names, strict=True))
 
     def findable(self) -> None:
         """Keeps the words for searching true to its own and the customer's name."""
@@ -116,6 +129,8 @@ class OpportunitySnapshot:
     create_time: datetime
     stage_enter_time: datetime
     custom_fields: dict[str, Any]
+    competitor_ids: list[UUID]
+    lost_to_competitor_id: UUID | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +194,8 @@ def told(opportunity: Opportunity) -> dict[str, Any]:
             engage_date=it.engage_date, expected_close_date=it.expected_close_date, close_date=it.close_date,
             loss_reason=it.loss_reason or None, campaign_id=it.campaign_id, origin_lead_id=it.origin_lead_id,
             create_time=it.created_at, stage_enter_time=it.stage_enter_time,
-            custom_fields=dict(it.custom_fields),
+            custom_fields=dict(it.custom_fields), competitor_ids=list(it.competitor_ids),
+            lost_to_competitor_id=it.lost_to_competitor_id,
         ),
     }  # fmt: skip
 
@@ -226,27 +242,47 @@ async def _with_product(tx: Transaction, values: dict[str, Any]) -> None:
 
 
 async def create_opportunity(
-    tx: Transaction, values: Mapping[str, Any], customer_name: str, owner: Owner, id: UUID | None
+    tx: Transaction,
+    values: Mapping[str, Any],
+    customer_name: str,
+    owner: Owner,
+    id: UUID | None,
+    competitors: Mapping[UUID, str],
 ) -> Opportunity:
-    """A new open opportunity. Raises Invalid for a product or stage that does not exist, and for custom fields that are
-    wrong."""
-    columns = {**await taken(tx, Opportunity.record_type, values), "customer_name": customer_name}
+    """A new open opportunity; `competitors` are those that the caller may name. Raises Invalid for a product, stage or
+    competitor that does not exist, and for custom fields that are wrong."""
+    columns: dict[str, Any] = {
+        **await taken(tx, Opportunity.record_type, values),
+        "customer_name": customer_name,
+    }
+    name_competitors(columns, {}, competitors)
+    check_lost_to(columns.get("lost_to_competitor_id"), columns.get("competitor_ids", ()), lost=False)
     columns["engage_date"] = columns.get("engage_date") or tx.now.date()
     await _with_product(tx, columns)
     return register(tx, columns, owner, await stages_for(tx), id)
 
 
 async def change_opportunity(
-    tx: Transaction, opportunity: Opportunity, values: Mapping[str, Any], customer_name: str | None
+    tx: Transaction,
+    opportunity: Opportunity,
+    values: Mapping[str, Any],
+    customer_name: str | None,
+    competitors: Mapping[UUID, str] = _NOBODY,
 ) -> None:
-    """Changes fields. Raises OpportunityClosed; Invalid for a product that does not exist, for the stage, or for custom
-    fields that are wrong."""
-    values = await taken(tx, opportunity.record_type, values, opportunity.custom_fields)
+    """Changes fields; `competitors` are those that the caller may name beside the present ones. Raises OpportunityClosed;
+    Invalid for a product or competitor that does not exist, for the stage, or for custom fields that are wrong."""
+    values = dict(await taken(tx, opportunity.record_type, values, opportunity.custom_fields))
+    name_competitors(values, opportunity.competitors, competitors)
     columns = {name: value for name, value in values.items() if getattr(opportunity, name) != value}
     if "stage_id" in columns:
         raise Invalid("opportunity.stageId", "moves by moveStage only", reason="FIELD_NOT_WRITABLE")
     if opportunity.status != OPEN and columns.keys() - _CHANGEABLE_WHEN_CLOSED:
         raise OpportunityClosed(opportunity.status)
+    check_lost_to(
+        columns.get("lost_to_competitor_id", opportunity.lost_to_competitor_id),
+        columns.get("competitor_ids", opportunity.competitor_ids),
+        lost=opportunity.status == LOST,
+    )
     await _with_product(tx, columns)
     if "customer_id" in columns and customer_name is not None:
         columns["customer_name"] = customer_name
@@ -291,12 +327,29 @@ def win(tx: Transaction, opportunity: Opportunity, day: date | None, amount: Mon
 
 
 def lose(
-    tx: Transaction, opportunity: Opportunity, reason: str, day: date | None, competitor: str, note: str
+    tx: Transaction,
+    opportunity: Opportunity,
+    reason: str,
+    day: date | None,
+    competitor: str,
+    note: str,
+    lost_to: tuple[UUID, str] | None = None,
 ) -> None:
-    """Closes it as lost. Raises OpportunityClosed; Invalid when OTHER comes without a note."""
+    """Closes it as lost; `lost_to` is the competitor that got it, with its name. Raises OpportunityClosed; Invalid when OTHER
+    comes without a note, and when too many have bid."""
     if reason == "OTHER" and not note:
         raise Invalid("note", "is needed when the reason is another one")
     opportunity.close(LOST, day or tx.now.date(), tx.now.date(), note)
+    if lost_to is not None:
+        id, name = lost_to
+        if id not in opportunity.competitor_ids:
+            if len(opportunity.competitor_ids) >= MOST:
+                raise Invalid(
+                    "competitorId", f"would be one more than the {MOST} that an opportunity can name"
+                )
+            opportunity.competitor_ids = [*opportunity.competitor_ids, id]
+            opportunity.competitor_names = [*opportunity.competitor_names, name]
+        opportunity.lost_to_competitor_id = id
     opportunity.loss_reason = reason
     opportunity.competitor = competitor or opportunity.competitor
     tx.record(OpportunityLost(**told(opportunity)), on=opportunity)
@@ -315,6 +368,7 @@ async def reopen(tx: Transaction, opportunity: Opportunity, stage_id: UUID | Non
     opportunity.status = OPEN
     opportunity.close_date = None
     opportunity.loss_reason = opportunity.close_note = ""
+    opportunity.lost_to_competitor_id = None
     if note:
         opportunity.notes = f"{opportunity.notes}\n{note}".strip()[-_LONGEST_NOTES:]
     tx.record(OpportunityReopened(**told(opportunity), previous_status=previous), on=opportunity)

@@ -12,7 +12,7 @@ PRIVACY = Privacy(
     Holding(
         Opportunity, about={"customer_id": "customer"}, ties={"contact_id": "contact", "origin_lead_id": "lead"},
         texts=("notes", "close_note", "external_key"),
-        swept=("name", "customer_name", "product_name", "stage_name", "loss_reason"), keeps="BUSINESS_RECORD",
+        swept=("name", "customer_name", "product_name", "stage_name", "loss_reason", "competitor_names"), keeps="BUSINESS_RECORD",
         notices={"OPEN_OPPORTUNITY": lambda row: row.status == OPEN},
     ),
     Holding(

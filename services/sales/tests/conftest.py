@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest_asyncio
 from google.type.money_pb2 import Money
-from kehu.customers.v1 import customer_service_pb2
+from kehu.customers.v1 import competitor_service_pb2, customer_service_pb2
 from kehu.identity.v1 import person_pb2, person_service_pb2, tenant_pb2, tenant_service_pb2
 from kehu.sales.v1 import opportunity_pb2 as opp
 from kehu.sales.v1 import opportunity_service_pb2 as opps
@@ -27,10 +27,13 @@ from sales.service import SERVICE
 
 @dataclass
 class Names:
-    """The customers and people that there are."""
+    """The customers, competitors and people that there are."""
 
     customers: list[customer_service_pb2.CustomerCard] = field(
         default_factory=list[customer_service_pb2.CustomerCard]
+    )
+    competitors: list[competitor_service_pb2.CompetitorCard] = field(
+        default_factory=list[competitor_service_pb2.CompetitorCard]
     )
     people: list[person_service_pb2.PersonCard] = field(default_factory=list[person_service_pb2.PersonCard])
 
@@ -41,6 +44,11 @@ class Names:
         )
         self.customers.append(card)
         return card.id
+
+    def competitor(self, name: str) -> str:
+        """Adds one; its id."""
+        self.competitors.append(competitor_service_pb2.CompetitorCard(id=str(new_id()), display_name=name))
+        return self.competitors[-1].id
 
     def person(self, name: str, team: UUID | None = None, *, active: bool = True) -> UUID:
         """Adds one; its id."""
@@ -58,6 +66,12 @@ class Names:
         names = {name.casefold() for name in asked.names}
         return customer_service_pb2.LookUpCustomersResponse(
             customers=[c for c in self.customers if c.id in asked.ids or c.display_name.casefold() in names]
+        )
+
+    def look_up_competitors(self, asked: Any) -> competitor_service_pb2.LookUpCompetitorsResponse:
+        """By id, as the customers service does."""
+        return competitor_service_pb2.LookUpCompetitorsResponse(
+            competitors=[c for c in self.competitors if c.id in asked.ids]
         )
 
     def look_up_people(self, asked: Any) -> person_service_pb2.LookUpPeopleResponse:
@@ -147,6 +161,9 @@ async def sales(
     answers: dict[str, Any] = {
         "kehu.customers.v1.CustomerService/LookUpCustomers": (
             customer_service_pb2.LookUpCustomersRequest, names.look_up_customers,
+        ),
+        "kehu.customers.v1.CompetitorService/LookUpCompetitors": (
+            competitor_service_pb2.LookUpCompetitorsRequest, names.look_up_competitors,
         ),
         "kehu.identity.v1.PersonService/LookUpPeople": (
             person_service_pb2.LookUpPeopleRequest, names.look_up_people,

@@ -14,7 +14,9 @@ from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import Mapping, to_money, to_value
 from chassis.money import Money
 from chassis.owners import Owner, owner_for
+from chassis.principal import Act
 from chassis.rpc import Call, Face
+from chassis.visibility import visible_text
 from customers.competitor import Competitor, Product, change_competitor, drop_competitor, note_competitor
 
 face = Face("kehu.customers.v1.CompetitorService")
@@ -71,6 +73,24 @@ async def list_competitors(
     page = await COMPETITORS.page(call, request)
     return service_pb.ListCompetitorsResponse(
         competitors=[_message(row) for row in page.rows], next_page_token=page.next_page_token
+    )
+
+
+_CARDS = "SELECT t.id, t.display_name FROM competitors t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "
+
+
+@face.read("LookUpCompetitors")
+async def look_up(
+    request: service_pb.LookUpCompetitorsRequest, call: Call
+) -> service_pb.LookUpCompetitorsResponse:
+    rule, values = visible_text(call.who, "customers", Act.READ, "owner_id", "team_id", first=2)
+    ids = [parse_id(id, "ids") for id in request.ids]
+    # Composed of the rule of visibility, which has places for its values.
+    rows = await call.database.read(call.who, _CARDS + rule + " ORDER BY t.display_name, t.id", ids, *values)
+    return service_pb.LookUpCompetitorsResponse(
+        competitors=[
+            service_pb.CompetitorCard(id=str(row["id"]), display_name=row["display_name"]) for row in rows
+        ]
     )
 
 

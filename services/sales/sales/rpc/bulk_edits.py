@@ -44,7 +44,16 @@ BULK_EDITS = BulkEdits(
         begin=at_once(_change_opportunity, _assign_opportunity),
         assigns=True,
         # Whose they are is looked up in another service, stages move by a verb.
-        closed=frozenset({"customer_id", "contact_id", "stage_id", "external_key"}),
+        closed=frozenset(
+            {
+                "customer_id",
+                "contact_id",
+                "stage_id",
+                "external_key",
+                "competitor_ids",
+                "lost_to_competitor_id",
+            }
+        ),
         derived=frozenset({"assign_time", "product_name"}),
         custom_fields=CUSTOM_FIELDS,
         progressed=OpportunityBulkEditProgressed,

@@ -47,6 +47,16 @@ class _Stage(Column):
         return [style.said(*_RESULTS[row["status"]]) if not style.fields else row["status"].capitalize()]
 
 
+@dataclass(frozen=True)
+class _LostTo(Column):
+    """The competitor that got it, by its name."""
+
+    def cells(self, row: Any, style: Style) -> list[Cell]:
+        """The name."""
+        names = dict(zip(row["competitor_ids"], row["competitor_names"], strict=True))
+        return [style.cell(names.get(row["lost_to_competitor_id"]))]
+
+
 EXPORTS = Exports(
     Exporter(
         OPPORTUNITIES,
@@ -66,6 +76,8 @@ EXPORTS = Exports(
             Column("closeDate", "Close date", "成交日期", "close_date"),
             Choice("lossReason", "Loss reason", "输单原因", "loss_reason", _LOSSES),
             Column("competitor", "Competitor", "竞争对手", "competitor"),
+            Column("competitors", "Competitors that bid", "参与竞争的对手", "competitor_names"),
+            _LostTo("lostTo", "Lost to", "输给的对手", "lost_to_competitor_id"),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
             CREATE_TIME,

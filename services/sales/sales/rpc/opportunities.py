@@ -1,24 +1,33 @@
 """OpportunityService."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 from kehu.sales.v1 import opportunity_pb2 as pb
 from kehu.sales.v1 import opportunity_service_pb2 as service_pb
 
 from chassis.database import Transaction
-from chassis.errors import Invalid
+from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
-from chassis.mapping import to_date, to_value
+from chassis.mapping import to_date, to_money, to_value
+from chassis.money import Money
 from chassis.owners import Owner, owner_for
+from chassis.principal import Act
 from chassis.rpc import Call, Face
+from chassis.visibility import visible_text
 from sales import opportunity as use
+from sales.competition import WIN_LOSS, WinLoss, check_period, win_loss
 from sales.custom_fields import CUSTOM_FIELDS
+from sales.errors import competitor_not_found
 from sales.opportunity import REASONS, STATUSES, Opportunity
 from sales.rpc.messages import OPPORTUNITY, opportunity_message
-from sales.rpc.peers import customer_name
+from sales.rpc.peers import competitors_known, customer_name
 
 face = Face("kehu.sales.v1.OpportunityService", custom_fields=CUSTOM_FIELDS)
 RIGHT = "opportunities"
@@ -45,6 +54,8 @@ OPPORTUNITIES = Listing(
         "expectedCloseDate": Field("expected_close_date", Kind.DATE, sortable=True, nullable=True),
         "closeDate": Field("close_date", Kind.DATE, sortable=True, nullable=True),
         "lossReason": Field("loss_reason", Kind.ENUM, values=REASONS, prefix="LOSS_REASON_"),
+        "competitorIds": Field("competitor_ids", Kind.UUIDS),
+        "lostToCompetitorId": Field("lost_to_competitor_id", Kind.UUID, nullable=True),
     },
     search=True,
     custom_fields=True,
@@ -57,6 +68,15 @@ class _Outside:
 
     owner: Owner
     customer_name: str
+    competitors: Mapping[UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What other services know of what a change names."""
+
+    customer_name: str | None
+    competitors: Mapping[UUID, str]
 
 
 async def _opportunity(tx: Transaction, id: str, etag: str, field: str = "id") -> Opportunity:
@@ -88,7 +108,8 @@ async def list_opportunities(
 async def _outside(request: service_pb.CreateOpportunityRequest, call: Call) -> _Outside:
     owner = await owner_for(call, request.opportunity.owner_id, RIGHT, "opportunity.ownerId")
     id = parse_id(request.opportunity.customer_id, "opportunity.customerId")
-    return _Outside(owner, await customer_name(call, id, "opportunity.customerId"))
+    name = await customer_name(call, id, "opportunity.customerId")
+    return _Outside(owner, name, await competitors_known(call, request.opportunity.competitor_ids))
 
 
 @face.write("CreateOpportunity", prepare=_outside)
@@ -97,21 +118,21 @@ async def create(
 ) -> pb.Opportunity:
     values = OPPORTUNITY.values(request.opportunity)
     id = parse_id(request.opportunity_id, "opportunityId") if request.opportunity_id else None
-    return await _answer(
-        tx, await use.create_opportunity(tx, values, outside.customer_name, outside.owner, id)
+    made = await use.create_opportunity(
+        tx, values, outside.customer_name, outside.owner, id, outside.competitors
     )
+    return await _answer(tx, made)
 
 
-async def _new_customer(request: service_pb.UpdateOpportunityRequest, call: Call) -> str | None:
-    field = "opportunity.customerId"
-    if not request.opportunity.customer_id:
-        return None
-    return await customer_name(call, parse_id(request.opportunity.customer_id, field), field)
+async def _named(request: service_pb.UpdateOpportunityRequest, call: Call) -> _Named:
+    field, asked = "opportunity.customerId", request.opportunity
+    name = await customer_name(call, parse_id(asked.customer_id, field), field) if asked.customer_id else None
+    return _Named(name, await competitors_known(call, asked.competitor_ids))
 
 
-@face.write("UpdateOpportunity", prepare=_new_customer)
+@face.write("UpdateOpportunity", prepare=_named)
 async def update(
-    request: service_pb.UpdateOpportunityRequest, tx: Transaction, customer: str | None
+    request: service_pb.UpdateOpportunityRequest, tx: Transaction, named: _Named
 ) -> pb.Opportunity:
     asked = request.opportunity
     opportunity = await _opportunity(tx, asked.id, asked.etag, "opportunity.id")
@@ -120,7 +141,7 @@ async def update(
         raise Invalid("opportunity.customerId", "cannot be empty")
     if "stage_id" in values and values["stage_id"] is None:
         del values["stage_id"]
-    await use.change_opportunity(tx, opportunity, values, customer)
+    await use.change_opportunity(tx, opportunity, values, named.customer_name, named.competitors)
     return await _answer(tx, opportunity)
 
 
@@ -159,12 +180,24 @@ async def win(request: service_pb.WinOpportunityRequest, tx: Transaction) -> pb.
     return await _answer(tx, opportunity)
 
 
-@face.write("LoseOpportunity")
-async def lose(request: service_pb.LoseOpportunityRequest, tx: Transaction) -> pb.Opportunity:
+async def _winner(request: service_pb.LoseOpportunityRequest, call: Call) -> Mapping[UUID, str]:
+    return await competitors_known(call, [request.competitor_id] if request.competitor_id else [])
+
+
+@face.write("LoseOpportunity", prepare=_winner)
+async def lose(
+    request: service_pb.LoseOpportunityRequest, tx: Transaction, known: Mapping[UUID, str]
+) -> pb.Opportunity:
     opportunity = await _opportunity(tx, request.id, request.etag)
+    lost_to: tuple[UUID, str] | None = None
+    if request.competitor_id:
+        id, names = parse_id(request.competitor_id, "competitorId"), {**known, **opportunity.competitors}
+        if id not in names:
+            raise competitor_not_found("competitorId", id)
+        lost_to = id, names[id]
     day = to_date(request.close_date, "closeDate") if request.HasField("close_date") else None
     reason = pb.LossReason.Name(request.reason).removeprefix("LOSS_REASON_")
-    use.lose(tx, opportunity, reason, day, request.competitor.strip(), request.note.strip())
+    use.lose(tx, opportunity, reason, day, request.competitor.strip(), request.note.strip(), lost_to)
     return await _answer(tx, opportunity)
 
 
@@ -174,3 +207,55 @@ async def reopen(request: service_pb.ReopenOpportunityRequest, tx: Transaction) 
     stage = parse_id(request.stage_id, "stageId") if request.stage_id else None
     await use.reopen(tx, opportunity, stage, request.note.strip())
     return await _answer(tx, opportunity)
+
+
+_MOST_COMPETITORS = 200
+
+
+def _day(request: Any, name: str, field: str) -> date | None:
+    return to_date(getattr(request, name), field) if request.HasField(name) else None
+
+
+async def _counted(request: Any, call: Call, of: str, *values: Any) -> Sequence[WinLoss]:
+    first, last = _day(request, "first_day", "firstDay"), _day(request, "last_day", "lastDay")
+    check_period(first, last)
+    rule, reach = visible_text(call.who, RIGHT, Act.READ, "owner_id", "team_id", first=3 + len(values))
+    # Composed of constants and of the rule of visibility, which has places for its values.
+    sql = WIN_LOSS.replace("{of}", of).replace("{rule}", rule)
+    return win_loss(await call.database.read(call.who, sql, first, last, *values, *reach))
+
+
+def _win_loss_message(one: WinLoss) -> service_pb.CompetitorWinLoss:
+    message = service_pb.CompetitorWinLoss(
+        competitor_id=str(one.id), display_name=one.name, open_count=one.open_count, won_count=one.won_count,
+        lost_count=one.lost_count, lost_to_count=one.lost_to_count,
+    )  # fmt: skip
+    if one.win_rate is not None:
+        message.win_rate = round(float(one.win_rate), 1)
+    for currency, sums in one.amounts.items():
+        amount = message.amounts.add(currency_code=currency)
+        for name, minor in sums.items():
+            to_money(getattr(amount, name), Money(minor, currency))
+    return message
+
+
+@face.read("GetCompetitorWinLoss")
+async def get_competitor_win_loss(
+    request: service_pb.GetCompetitorWinLossRequest, call: Call
+) -> service_pb.CompetitorWinLoss:
+    id = parse_id(request.competitor_id, "competitorId")
+    known = await competitors_known(call, [request.competitor_id])
+    if id not in known:
+        raise NotFound("competitor", id)
+    counted = await _counted(request, call, "t.competitor_ids @> ARRAY[$3::uuid] AND c.id = $3", id)
+    return _win_loss_message(replace(counted[0], name=known[id]) if counted else WinLoss(id, known[id]))
+
+
+@face.read("ReportWinLoss")
+async def report_win_loss(
+    request: service_pb.ReportWinLossRequest, call: Call
+) -> service_pb.ReportWinLossResponse:
+    counted = await _counted(request, call, "true")
+    return service_pb.ReportWinLossResponse(
+        competitors=[_win_loss_message(one) for one in counted[:_MOST_COMPETITORS]]
+    )

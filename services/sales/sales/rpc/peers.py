@@ -1,8 +1,9 @@
 """Customers as sales needs them, asked of the service that keeps them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from kehu.customers.v1 import competitor_service_pb2 as competitors_pb
 from kehu.customers.v1 import customer_service_pb2 as pb
 
 from chassis.principal import Act
@@ -12,6 +13,7 @@ from chassis.visibility import Holder, covers
 from sales.errors import customer_not_found
 
 _LOOK_UP = "kehu.customers.v1.CustomerService/LookUpCustomers"
+_LOOK_UP_COMPETITORS = "kehu.customers.v1.CompetitorService/LookUpCompetitors"
 
 
 async def customer_name(call: Call, id: UUID, field: str) -> str:
@@ -26,6 +28,15 @@ async def customer_known(call: Call, id: UUID) -> str | None:
     """The name of a customer the caller may see; None when there is none. Raises Unavailable."""
     answer = await call.ask(_LOOK_UP, pb.LookUpCustomersRequest(ids=[str(id)]), pb.LookUpCustomersResponse)
     return answer.customers[0].display_name if answer.customers else None
+
+
+async def competitors_known(call: Call, ids: Sequence[str]) -> Mapping[UUID, str]:
+    """The names of those of these competitors that the caller may see; nobody is asked about none. Raises Unavailable."""
+    if not ids:
+        return {}
+    asked = competitors_pb.LookUpCompetitorsRequest(ids=ids)
+    answer = await call.ask(_LOOK_UP_COMPETITORS, asked, competitors_pb.LookUpCompetitorsResponse)
+    return {UUID(card.id): card.display_name for card in answer.competitors}
 
 
 async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, UUID]]:
