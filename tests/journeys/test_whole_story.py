@@ -83,6 +83,7 @@ def test_the_whole_story(
             "name": "Lathe",
             "listPrice": {"currencyCode": "CNY", "units": "1999", "nanos": 990_000_000},
             "taxPercent": "13",
+            "standardCost": {"currencyCode": "CNY", "units": "1200"},
         },
     )["id"]
 
@@ -197,6 +198,19 @@ def test_the_whole_story(
         {"currencyCode": "CNY", "units": "33052", "nanos": 400_000_000}
     ]
     assert [one["id"] for one in sections["servicedesk"]["tickets"]] == [ticket["id"]]
+
+    # Ten times 2924.99 less 1.5 x 1200 remain; what the product costs from now on changes nothing of it.
+    dearer = {"standardCost": {"currencyCode": "CNY", "units": "1900"}}
+    boss.ask("PATCH", f"/v1/products/{product}", json=dearer)
+
+    def worth() -> Any:
+        (amount,) = seller.get(f"/v1/customers/{customer}/value").get("amounts", [{}])
+        return amount.get("orderCount") == 10 and amount
+
+    earned = eventually(worth)
+    assert earned["margin"] == {"currencyCode": "CNY", "units": "11249", "nanos": 900_000_000}
+    assert earned["marginCoverage"] == 100
+    assert seller.get(f"/v1/orders/{next(iter(placed))}")["costTotal"]["units"] == "1800"
 
     # The seller's own reports tell the same story to the cent; test_reports compares everybody's.
     ended = seller.get(f"/v1/tickets/{ticket['id']}")["updateTime"]

@@ -34,7 +34,8 @@ SELECT (SELECT count(*) FROM seen) AS customers,
     ) AS one) AS contacts,
     (SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.currency), '[]') FROM (
         SELECT a.currency, sum(a.order_count)::bigint AS order_count, sum(a.revenue)::bigint AS revenue,
-            sum(a.potential)::bigint AS potential
+            sum(a.potential)::bigint AS potential, sum(a.margin)::bigint AS margin,
+            sum(a.costed_revenue)::bigint AS costed_revenue
         FROM seen s JOIN customer_amounts a ON a.customer_id = s.id GROUP BY a.currency
     ) AS m) AS amounts
 """

@@ -152,10 +152,14 @@ def _order(event: Any) -> tuple[OrderFact, SoldOrder]:
         )
         for line in order.lines
     ]
+    # Orders of before costs were kept, and those of which none is known, say nothing of it.
+    costed = order.HasField("cost_total")
     fact = OrderFact(
         id=id, customer_id=customer_id, cancelled=order.status == order_pb2.ORDER_STATUS_CANCELLED, currency=currency,
         revenue=_minor(order, "subtotal", currency), total=_minor(order, "total", currency),
-        received=_minor(order, "received_total", currency), order_date=to_date(order.order_date, "order_date"),
+        received=_minor(order, "received_total", currency),
+        costed_revenue=_minor(order, "costed_subtotal", currency) if costed else None,
+        cost=_minor(order, "cost_total", currency) if costed else None, order_date=to_date(order.order_date, "order_date"),
     )  # fmt: skip
     sold = SoldOrder(
         id=id, number=order.number, customer_id=customer_id, currency=currency, lines=lines,

@@ -191,10 +191,11 @@ class Company:
 def order_event(
     kind: str, customer_id: str, order_id: str, minor: int, *, status: str = "", currency: str = "CNY",
     ordered: date | None = None, lines: list[tuple[str, int]] | None = None, received: int = 0,
-    placed: datetime | None = None, delivered: datetime | None = None,
+    placed: datetime | None = None, delivered: datetime | None = None, costed: tuple[int, int] | None = None,
 ) -> Any:  # fmt: skip
     """OrderPlaced, OrderDelivered, OrderReceiptRecorded or OrderCancelled of an order of that amount, without tax, of which so
-    much was received, with the times at which it was placed and delivered."""
+    much was received, with the times at which it was placed and delivered. `costed` is how much of it was sold at a known
+    cost, and that cost."""
     states = {"OrderDelivered": "DELIVERED", "OrderCancelled": "CANCELLED"}
     state = status or states.get(kind, "PLACED")
     snapshot = sales.OrderSnapshot(
@@ -209,6 +210,9 @@ def order_event(
     for name, at in (("place_time", placed), ("deliver_time", delivered)):
         if at is not None:
             getattr(snapshot, name).FromDatetime(at)
+    if costed is not None:
+        snapshot.costed_subtotal.CopyFrom(yuan(costed[0], currency))
+        snapshot.cost_total.CopyFrom(yuan(costed[1], currency))
     event = getattr(sales, kind)(order_id=order_id, order=snapshot)
     if kind == "OrderUpdated":
         event.changed_fields.append("customerId")

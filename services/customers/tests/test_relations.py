@@ -318,7 +318,8 @@ async def test_a_group_adds_up_what_is_kept_of_its_customers(market: Market) -> 
         market.who, "kehu.customers.v1.ContactService/JoinCustomer", join, contact_pb2.Contact
     )
     for customer, minor in ((head, 100), (east, 2_000), (shop, 30_000)):
-        await market.hear(order_event("OrderPlaced", customer, str(uuid4()), minor))
+        costed = (minor, 50) if minor > 100 else None
+        await market.hear(order_event("OrderPlaced", customer, str(uuid4()), minor, costed=costed))
     await market.hear(order_event("OrderPlaced", west, str(uuid4()), 500, currency="USD"))
     await market.hear(opportunity_event("OpportunityCreated", west, str(uuid4()), 1_000, 50))
     group = await market.group(head)
@@ -333,6 +334,8 @@ async def test_a_group_adds_up_what_is_kept_of_its_customers(market: Market) -> 
         for a in group.amounts
     }
     assert sums == {"CNY": (3, Decimal("321"), Decimal("5")), "USD": (1, Decimal("5"), Decimal("0"))}
+    assert (group.amounts[0].margin.units, group.amounts[0].costed_revenue.units) == (319, 320)
+    assert not group.amounts[1].HasField("margin")
     assert [(m.customer.display_name, m.depth, m.contact_count, m.order_count) for m in group.members] == [
         ("东", 1, 1, 1), ("西", 1, 0, 1), ("门店", 2, 2, 1),
     ]  # fmt: skip

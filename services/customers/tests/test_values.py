@@ -412,6 +412,56 @@ async def test_lists_know_what_customers_are_worth(company: Company) -> None:
     assert after.etag == before.etag  # nobody has changed the customer
 
 
+async def test_margin_is_told_of_what_was_sold_at_a_known_cost(company: Company) -> None:
+    some, none, loss, never = [await company.customer(name) for name in ("some", "none", "loss", "never")]
+    await company.hear(identity.TenantUpdated(tenant_id=str(company.who.tenant_id), currency_code="CNY"))
+
+    async def buys(customer: str, minor: int, costed: tuple[int, int] | None, month: int, **more: Any) -> str:
+        id = str(new_id())
+        placed = order_event("OrderPlaced", customer, id, minor, ordered=back(month), costed=costed, **more)
+        await company.hear(placed)
+        return id
+
+    await buys(some, 10_000, (6_000, 4_500), 1)
+    await buys(some, 10_000, None, 0)
+    cancelled = await buys(some, 99_000, (99_000, 1), 0)
+    await company.hear(order_event("OrderCancelled", some, cancelled, 99_000, costed=(99_000, 1)), 2)
+    await buys(some, 700, (700, 200), 0, currency="USD")
+    await buys(none, 50_000, None, 0)
+    # A gift costs, and brings nothing in.
+    await buys(loss, 0, (0, 3_000), 0)
+    known = await value(company, some)
+    yuan_part, dollars = known.amounts
+    assert (yuan_part.margin.units, yuan_part.costed_revenue.units) == (15, 60)
+    assert (yuan_part.margin_coverage, dollars.margin.units, dollars.margin_coverage) == (30.0, 5, 100.0)
+    assert known.main_amount == yuan_part
+    unknown = (await value(company, none)).amounts[0]
+    fields = ("margin", "costed_revenue", "margin_coverage")
+    assert not any(unknown.HasField(name) for name in fields), "unknown is not nothing"
+    gift = (await value(company, loss)).amounts[0]
+    assert gift.margin.units == -30 and not gift.HasField("margin_coverage")
+
+    assert await listed(company, order_by="margin") == [loss, some, none, never]
+    assert await listed(company, order_by="margin desc", filter="margin != null") == [some, loss]
+    assert await listed(company, filter='margin >= "15 CNY"') == [some]
+    assert (
+        await listed(company, filter="margin > 15") == [] == await listed(company, filter='margin > "1 USD"')
+    )
+    await company.job(REVIEW)
+    found = [month.amounts[0] for month in await months(company, some)]
+    assert [(it.HasField("margin"), it.total_margin.units) for it in found] == [(False, 15), (True, 15)]
+    assert (found[1].margin.units, found[1].costed_revenue.units) == (15, 60)
+    assert not (await months(company, none))[0].amounts[0].HasField("total_margin")
+    # Money that is not the order's is no order's.
+    mixed = order_event("OrderPlaced", some, str(new_id()), 100, costed=(100, 1))
+    mixed.order.cost_total.currency_code = "USD"
+    with pytest.raises(Poison):
+        await company.hear(mixed)
+    merge = merge_service_pb2.MergeCustomersRequest(id=loss, merged_ids=[some])
+    await company.service.ask(company.who, MERGES + "MergeCustomers", merge, merge_pb2.Merge)
+    assert (await value(company, loss)).amounts[0].margin.units == -15
+
+
 async def test_months_are_kept_and_follow_what_becomes_known_later(company: Company) -> None:
     customer, other = await company.customer(), await company.customer()
     first, second = str(new_id()), str(new_id())
@@ -503,12 +553,12 @@ async def test_who_may(company: Company, service: Harness) -> None:
 
 
 _TABLES = {
-    "customer_orders": "id, version, event_id, customer_id, cancelled, currency, revenue, order_date",
+    "customer_orders": "id, version, event_id, customer_id, cancelled, currency, revenue, costed_revenue, cost, order_date",
     "customer_opportunities": "id, month, version, event_id, customer_id, open, currency, potential",
     "customer_ratings": "id, version, event_id, customer_id, rating, rated_on",
-    "customers": "id, order_count, last_order_date, revenue, potential, value_currency, rfm_tier, satisfaction_tenths",
+    "customers": "id, order_count, last_order_date, revenue, margin, potential, value_currency, rfm_tier, satisfaction_tenths",
     "customer_values": "customer_id, order_count, last_order_date, recency, frequency, monetary, tier, satisfaction, ratings",
-    "customer_amounts": "customer_id, currency, order_count, revenue, potential",
+    "customer_amounts": "customer_id, currency, order_count, revenue, costed_revenue, margin, potential",
     "customer_value_months": "customer_id, month, order_count, total_order_count, amounts, recency, frequency, monetary, tier,"
     " satisfaction, ratings",
     "membership_cards": "id, version, balance, owed, sequence",
@@ -559,10 +609,14 @@ async def test_a_replay_gives_an_equal_result(company: Company, nats_url: str) -
                     (ticket_event("TicketDeleted", customer, record, n % 5 + 1, rated), record, 4, at)
                 )
         elif n % 3:
-            told.append((order_event("OrderPlaced", customer, record, minor, ordered=on), record, 1, at))
+            # Of some the cost is known, of some of a part.
+            known = (minor // choose.choice((1, 2)), choose.randrange(90_000)) if n % 2 else None
+            placed = order_event("OrderPlaced", customer, record, minor, ordered=on, costed=known)
+            told.append((placed, record, 1, at))
             last = choose.choice(["OrderCancelled", "OrderDelivered", ""])
             if last:
-                told.append((order_event(last, customer, record, minor, ordered=on), record, 2, at))
+                later = order_event(last, customer, record, minor, ordered=on, costed=known)
+                told.append((later, record, 2, at))
         else:
             told.append((opportunity_event("OpportunityCreated", customer, record, minor, 40), record, 1, at))
             if n % 2:

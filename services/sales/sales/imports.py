@@ -126,6 +126,9 @@ def _product_columns(values: dict[str, Any]) -> dict[str, Any]:
     if "listPrice" in values:
         columns["list_price"] = values["listPrice"].minor
         columns["list_price_currency"] = values["listPrice"].currency
+    if "standardCost" in values:
+        columns["standard_cost"] = values["standardCost"].minor
+        columns["standard_cost_currency"] = values["standardCost"].currency
     if COLUMN in values:
         columns[COLUMN] = values[COLUMN]
     return columns
@@ -327,6 +330,7 @@ PRODUCTS = Importer(
         Target("series", "Series", Text(100), aliases=("系列", "类别", "category")),
         Target("unit", "Unit", Text(20), aliases=("单位",)),
         Target("listPrice", "List price", Amount(), aliases=("价格", "单价", "price", "sales price")),
+        Target("standardCost", "Standard cost", Amount(), aliases=("标准成本", "成本", "cost", "unit cost")),
         Target("taxPercent", "Tax percent", Number(least=0, most=100, decimals=3), aliases=("税率", "tax")),
         Target("description", "Description", Text(10000, several_lines=True), aliases=("说明",)),
     ),

@@ -3,12 +3,15 @@
 Lines and deliveries are part of the order and are kept in its row: they are read, written and locked with it. Amounts are
 whole minor units; a line's amount is quantity x unit price x (1 - discount), rounded half up, its tax likewise, and sums are
 the sums of the lines.
+
+What it costs us is kept as it was when the order was placed. Margin counts the lines whose cost is known, and no others:
+`costed_subtotal` says of how much of the subtotal it is told.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -41,14 +44,16 @@ from sales.order_lines import (
     Line,
     OrderLine,
     Receipt,
+    costed,
     deliveries_of,
     kept_delivery,
     kept_line,
     kept_receipt,
     lines_of,
     receipts_of,
+    rounded,
 )
-from sales.product import sellable
+from sales.product import costs_of, sellable
 
 DRAFT, PLACED, PARTLY_DELIVERED = "DRAFT", "PLACED", "PARTLY_DELIVERED"
 DELIVERED, CANCELLED = "DELIVERED", "CANCELLED"
@@ -88,6 +93,8 @@ class Order(Owned, Searchable, table=True):
     deliveries: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
     received_total: int = Field(default=0, sa_type=BigInteger)
     receipts: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
+    cost_total: int | None = Field(default=None, sa_type=BigInteger)
+    costed_subtotal: int | None = Field(default=None, sa_type=BigInteger)
 
     def findable(self) -> None:
         """Keeps the words for searching true to number, key and customer."""
@@ -121,6 +128,8 @@ class OrderSnapshot:
     external_key: str
     create_time: datetime
     received_total: Money | None
+    cost_total: Money | None
+    costed_subtotal: Money | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +180,8 @@ def told(order: Order) -> dict[str, Any]:
     """What every event says of an order."""
     it = order
 
-    def money(minor: int) -> Money | None:
-        return Money(minor, it.currency_code) if it.currency_code else None
+    def money(minor: int | None) -> Money | None:
+        return Money(minor, it.currency_code) if it.currency_code and minor is not None else None
 
     return {
         "order_id": it.id,
@@ -185,13 +194,10 @@ def told(order: Order) -> dict[str, Any]:
             total=money(it.total), status=it.status, place_time=it.place_time, cancel_time=it.cancel_time,
             deliver_time=it.deliver_time, delivery_address=it.delivery_address,
             requested_delivery_date=it.requested_delivery_date, external_key=it.external_key, create_time=it.created_at,
-            received_total=money(it.received_total),
+            received_total=money(it.received_total), cost_total=money(it.cost_total),
+            costed_subtotal=money(it.costed_subtotal),
         ),
     }  # fmt: skip
-
-
-def _rounded(amount: Decimal) -> int:
-    return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 async def _priced(tx: Transaction, line: Line, currency: str, field: str) -> OrderLine:
@@ -206,16 +212,17 @@ async def _priced(tx: Transaction, line: Line, currency: str, field: str) -> Ord
             reason="CURRENCY_MISMATCH",
         )
     tax_percent = line.tax_percent if line.tax_percent is not None else product.tax_percent or Decimal(0)
-    amount = _rounded(line.quantity * price.minor * (100 - line.discount_percent) / 100)
-    tax = _rounded(amount * tax_percent / 100)
+    amount = rounded(line.quantity * price.minor * (100 - line.discount_percent) / 100)
+    tax = rounded(amount * tax_percent / 100)
     if amount + tax > _LARGEST:
         raise Invalid(f"{field}.quantity", "makes the amount too large", reason="VALUE_OUT_OF_RANGE")
-    return OrderLine(
+    priced = OrderLine(
         id=line.id or new_id(), product_id=product.id, product_name=product.name, product_sku=product.sku, unit=product.unit,
         quantity=plain_decimal(line.quantity), unit_price=price, discount_percent=plain_decimal(line.discount_percent),
         tax_percent=plain_decimal(tax_percent), amount=Money(amount, price.currency), tax=Money(tax, price.currency),
-        delivered_quantity="0", description=line.description,
+        delivered_quantity="0", description=line.description, unit_cost=None, cost=None,
     )  # fmt: skip
+    return costed(priced, product.cost)
 
 
 async def _fill(tx: Transaction, order: Order, lines: Sequence[Line]) -> None:
@@ -230,12 +237,22 @@ async def _fill(tx: Transaction, order: Order, lines: Sequence[Line]) -> None:
             raise Invalid(f"order.lines[{place}].id", "stands in the order twice")
         order.currency_code = done.amount.currency
         priced.append(done)
-    order.lines = [kept_line(line) for line in priced]
+    _keep_lines(order, priced)
     order.subtotal = sum(line.amount.minor for line in priced)
     order.tax_total = sum(line.tax.minor for line in priced)
     order.total = order.subtotal + order.tax_total
     if order.total > _LARGEST:
         raise Invalid("order.lines", "make the total too large", reason="VALUE_OUT_OF_RANGE")
+
+
+def _keep_lines(order: Order, lines: Sequence[OrderLine]) -> None:
+    """Keeps lines with the sums of their costs. Raises Invalid."""
+    order.lines = [kept_line(line) for line in lines]
+    known = [(line.amount.minor, line.cost.minor) for line in lines if line.cost is not None]
+    order.costed_subtotal = sum(amount for amount, _ in known) if known else None
+    order.cost_total = sum(cost for _, cost in known) if known else None
+    if order.cost_total is not None and order.cost_total > _LARGEST:
+        raise Invalid("order.lines", "make the cost too large", reason="VALUE_OUT_OF_RANGE")
 
 
 _NEXT_NUMBER = text(
@@ -282,9 +299,12 @@ def _place(tx: Transaction, order: Order) -> None:
     tx.record(OrderPlaced(**told(order)), on=order)
 
 
-def place_order(tx: Transaction, order: Order) -> None:
-    """The customer has ordered. Raises OrderNotDraft, OrderWithoutLines."""
+async def place_order(tx: Transaction, order: Order) -> None:
+    """The customer has ordered: what that costs us is kept as of now. Raises OrderNotDraft, OrderWithoutLines."""
     order.need_draft()
+    lines = lines_of(order.lines, order.currency_code)
+    costs = await costs_of(tx, [line.product_id for line in lines])
+    _keep_lines(order, [costed(line, costs.get(line.product_id)) for line in lines])
     _place(tx, order)
 
 

@@ -1,9 +1,9 @@
 """What stands in an order's row: its lines, deliveries and receipts, as they are asked for, told and kept."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +40,8 @@ class OrderLine:
     tax: Money
     delivered_quantity: str
     description: str
+    unit_cost: Money | None
+    cost: Money | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,9 @@ class Receipt:
     note: str
 
 
+_COSTS = ("unit_cost", "cost")
+
+
 def lines_of(kept: Sequence[Mapping[str, Any]], currency: str) -> list[OrderLine]:
     """Lines from the form in which the order keeps them."""
     out: list[OrderLine] = []
@@ -80,6 +85,10 @@ def lines_of(kept: Sequence[Mapping[str, Any]], currency: str) -> list[OrderLine
         values: dict[str, Any] = {**line, "id": UUID(line["id"]), "product_id": UUID(line["product_id"])}
         for name in ("unit_price", "amount", "tax"):
             values[name] = Money(line[name], currency)
+        for name in _COSTS:
+            # Lines of before costs were kept know nothing of them.
+            known = line.get(name)
+            values[name] = None if known is None else Money(known, currency)
         out.append(OrderLine(**values))
     return out
 
@@ -89,7 +98,23 @@ def kept_line(line: OrderLine) -> dict[str, Any]:
     return {
         **vars(line), "id": str(line.id), "product_id": str(line.product_id), "unit_price": line.unit_price.minor,
         "amount": line.amount.minor, "tax": line.tax.minor,
+        "unit_cost": None if line.unit_cost is None else line.unit_cost.minor,
+        "cost": None if line.cost is None else line.cost.minor,
     }  # fmt: skip
+
+
+def rounded(amount: Decimal) -> int:
+    """Whole minor units, half up."""
+    return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def costed(line: OrderLine, unit_cost: Money | None) -> OrderLine:
+    """The line with what it costs us: quantity x unit cost, rounded half up. A cost in another currency than the line's is as
+    good as unknown, for amounts of different currencies are never compared."""
+    if unit_cost is None or unit_cost.currency != line.amount.currency:
+        return replace(line, unit_cost=None, cost=None)
+    cost = Money(rounded(Decimal(line.quantity) * unit_cost.minor), unit_cost.currency)
+    return replace(line, unit_cost=unit_cost, cost=cost)
 
 
 def deliveries_of(kept: Sequence[Mapping[str, Any]]) -> list[Delivery]:

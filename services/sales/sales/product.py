@@ -1,6 +1,6 @@
 """Products: what is sold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ STATUSES = (ACTIVE, RETIRED)
 
 
 class Product(Record, Searchable, Customized, table=True):
-    """Something that is sold. The list price is without tax."""
+    """Something that is sold. The list price and what it costs us are without tax."""
 
     __tablename__ = "products"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "product"
@@ -36,6 +36,8 @@ class Product(Record, Searchable, Customized, table=True):
     unit: str = ""
     list_price: int | None = Field(default=None, sa_type=BigInteger)
     list_price_currency: str = ""
+    standard_cost: int | None = Field(default=None, sa_type=BigInteger)
+    standard_cost_currency: str = ""
     tax_percent: Decimal | None = Field(default=None, sa_type=Numeric)
     description: str = ""
     status: str = ACTIVE
@@ -50,6 +52,11 @@ class Product(Record, Searchable, Customized, table=True):
         """The list price."""
         return None if self.list_price is None else Money(self.list_price, self.list_price_currency)
 
+    @property
+    def cost(self) -> Money | None:
+        """What one unit costs us."""
+        return None if self.standard_cost is None else Money(self.standard_cost, self.standard_cost_currency)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProductSnapshot:
@@ -60,6 +67,7 @@ class ProductSnapshot:
     list_price: Money | None
     status: str
     custom_fields: dict[str, Any]
+    standard_cost: Money | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +97,7 @@ def told(product: Product) -> dict[str, Any]:
         "product_id": product.id,
         "product": ProductSnapshot(
             name=product.name, sku=product.sku, series=product.series, unit=product.unit, list_price=product.price,
-            status=product.status, custom_fields=dict(product.custom_fields),
+            status=product.status, custom_fields=dict(product.custom_fields), standard_cost=product.cost,
         ),
     }  # fmt: skip
 
@@ -142,6 +150,19 @@ async def withdraw(tx: Transaction, product: Product) -> None:
         raise ProductInUse
     tx.delete(product)
     tx.record(ProductDeleted(**told(product)), on=product)
+
+
+_COSTS = text("SELECT id, standard_cost, standard_cost_currency FROM products WHERE id = ANY(:ids)")
+
+
+async def costs_of(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Money]:
+    """What one unit of these products costs us, also of retired ones; those of unknown cost are left out."""
+    rows = (await tx.session.execute(_COSTS, {"ids": list(ids)})).all()
+    return {
+        row.id: Money(row.standard_cost, row.standard_cost_currency)
+        for row in rows
+        if row.standard_cost is not None
+    }
 
 
 async def sellable(tx: Transaction, id: UUID, field: str) -> Product:

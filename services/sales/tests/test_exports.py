@@ -28,7 +28,8 @@ async def table(sales: Any, kind: str, who: Principal | None = None, **asked: An
 
 
 async def test_what_is_sold_and_to_whom(sales: Any) -> None:
-    product = await sales.product("GTX", 1200, sku="A-1", series="G")
+    cost = Money(currency_code="CNY", units=700, nanos=500_000_000)
+    product = await sales.product("GTX", 1200, sku="A-1", series="G", standard_cost=cost)
     deal = {
         "amount": Money(currency_code="CNY", units=7),
         "expected_close_date": Date(year=2030, month=1, day=2),
@@ -38,19 +39,31 @@ async def test_what_is_sold_and_to_whom(sales: Any) -> None:
     await sales.order(line, order_date=Date(year=2024, month=5, day=1))
     fields: dict[str, Any] = {"headers": pb.EXPORT_HEADERS_FIELDS}
 
-    assert (await table(sales, "product", **fields))[1] == ["GTX", "A-1", "G", "", "1200 CNY", "13", ""]
+    assert (await table(sales, "product", **fields))[1] == [
+        "GTX", "A-1", "G", "", "1200 CNY", "700.5 CNY", "13", "",
+    ]  # fmt: skip
     head, row = await table(
         sales, "opportunity", columns=["name", "customer", "stage", "amount", "expectedCloseDate"], **fields
     )
     assert head == ["name", "customer", "stage", "amount", "expectedCloseDate"]
     assert row[:2] + row[3:] == ["Big deal", "华为", "7 CNY", "2030-01-02"] and row[2]
-    columns = ["customer", "orderDate", "status", "subtotal", "total"]
+    columns = ["customer", "orderDate", "status", "subtotal", "total", "margin"]
     assert await table(sales, "order", columns=columns, language_code="zh-CN") == [
-        ["客户", "下单日期", "状态", "未税金额", "未税金额 (币种)", "总金额", "总金额 (币种)"],
-        ["华为", "2024-05-01", "已下单", "2400.00", "CNY", "2712.00", "CNY"],
+        [
+            "客户",
+            "下单日期",
+            "状态",
+            "未税金额",
+            "未税金额 (币种)",
+            "总金额",
+            "总金额 (币种)",
+            "毛利",
+            "毛利 (币种)",
+        ],
+        ["华为", "2024-05-01", "已下单", "2400.00", "CNY", "2712.00", "CNY", "999.00", "CNY"],
     ]
     whole = await table(sales, "order")
-    assert len(whole[0]) == len(whole[1]) == 21  # three amounts have their currency beside them
+    assert len(whole[0]) == len(whole[1]) == 25  # five amounts have their currency beside them
 
 
 async def test_what_is_planned_and_done_with_the_names_that_may_be_seen(sales: Any) -> None:

@@ -9,6 +9,7 @@ from google.type.money_pb2 import Money
 from kehu.sales.v1 import order_pb2 as pb
 from kehu.sales.v1 import order_service_pb2 as service_pb
 from kehu.sales.v1 import product_pb2, product_service_pb2
+from sqlalchemy import text
 
 from chassis.errors import Code, Problem
 
@@ -192,3 +193,73 @@ async def test_receipts_add_up_to_the_total_and_no_further(sales: Any) -> None:
     told = await sales.told(order.id)
     assert [one["settled"] for one in told if "receipt" in one] == [False, True] or told[-1]["settled"]
     assert (await sales.outbox(order.id))[-2:] == ["OrderReceiptRecorded"] * 2
+
+
+async def test_an_order_keeps_what_it_cost_when_it_was_placed(sales: Any) -> None:
+    def yuan(units: int, nanos: int = 0, currency: str = "CNY") -> Money:
+        return Money(currency_code=currency, units=units, nanos=nanos)
+
+    def costs(order: pb.Order) -> list[Money | None]:
+        return [line.cost if line.HasField("cost") else None for line in order.lines]
+
+    async def cost(product: product_pb2.Product, money: Money | None) -> None:
+        request = product_service_pb2.UpdateProductRequest(
+            product=product_pb2.Product(id=product.id, standard_cost=money),
+            update_mask=FieldMask(paths=["standard_cost"]),
+        )
+        await sales.ask("ProductService/UpdateProduct", request, product_pb2.Product)
+
+    known = await sales.product("Costs known", 10, standard_cost=yuan(6, 330_000_000))
+    unknown = await sales.product("Costs unknown", 10)
+    abroad = await sales.product("Costs dollars", 10, standard_cost=yuan(1, currency="USD"))
+    assert known.standard_cost == yuan(6, 330_000_000)
+    assert (await sales.told(known.id))[-1]["product"]["standardCost"]["units"] == "6"
+    lines = [
+        pb.OrderLine(product_id=known.id, quantity="1.5", discount_percent="20"),
+        pb.OrderLine(product_id=unknown.id, quantity="1"), pb.OrderLine(product_id=abroad.id, quantity="1"),
+    ]  # fmt: skip
+    draft = await sales.order(*lines, place=False)
+    # 1.5 x 6.33 = 9.495, half up; dollars are no yuan.
+    assert costs(draft) == [yuan(9, 500_000_000), None, None]
+    assert (draft.cost_total, draft.costed_subtotal) == (yuan(9, 500_000_000), yuan(12))
+    assert draft.margin == yuan(2, 500_000_000)
+    # What a client says of costs is not listened to.
+    claimed = update(
+        pb.Order(id=draft.id, lines=[pb.OrderLine(product_id=known.id, quantity="1", unit_cost=yuan(0))]),
+        "lines",
+    )
+    assert (await sales.ask(UPDATE, claimed, pb.Order)).lines[0].unit_cost == known.standard_cost
+    forbidden = update(pb.Order(id=draft.id, cost_total=yuan(0)), "cost_total")
+    await sales.refused(Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE", UPDATE, forbidden, pb.Order)
+    await sales.ask(UPDATE, update(pb.Order(id=draft.id, lines=lines), "lines"), pb.Order)
+
+    await cost(known, yuan(20))
+    await cost(unknown, yuan(1))
+    place = service_pb.PlaceOrderRequest(id=draft.id)
+    placed = await sales.ask("OrderService/PlaceOrder", place, pb.Order)
+    assert costs(placed) == [yuan(30), yuan(1), None] and placed.lines[0].amount == yuan(12)
+    assert (placed.cost_total, placed.costed_subtotal, placed.margin) == (yuan(31), yuan(22), yuan(-9))
+    await cost(known, None)
+    delivered = service_pb.RecordDeliveryRequest(id=draft.id, request_id="costed")
+    after = await sales.ask("OrderService/RecordDelivery", delivered, pb.Order)
+    assert costs(after) == costs(placed), "what is placed stays as it was"
+    told = (await sales.told(draft.id))[-1]["order"]
+    assert (told["costTotal"]["units"], told["costedSubtotal"]["units"]) == ("31", "22")
+    assert told["lines"][0]["cost"]["units"] == "30"
+    plain = await sales.order(pb.OrderLine(product_id=known.id, quantity="1"))
+    assert not any(plain.HasField(name) for name in ("cost_total", "costed_subtotal", "margin"))
+    # Lines of before costs were kept.
+    async with sales.harness.running.database.transaction(sales.boss) as tx:
+        await tx.session.execute(
+            text("UPDATE orders SET lines = (SELECT jsonb_agg(l - 'unit_cost' - 'cost') FROM jsonb_array_elements(lines) l)"
+            " WHERE id = CAST(:id AS uuid)"), {"id": plain.id},
+        )  # fmt: skip
+    get = service_pb.GetOrderRequest(id=plain.id)
+    assert costs(await sales.ask("OrderService/GetOrder", get, pb.Order)) == [None]
+    dear = await sales.product("Dear", 1, standard_cost=yuan(90_000_000_000_000_000))
+    with pytest.raises(Problem) as caught:
+        await sales.order(pb.OrderLine(product_id=dear.id, quantity="9"))
+    assert caught.value.reason == "VALUE_OUT_OF_RANGE"
+    with pytest.raises(Problem) as caught:
+        await sales.product("Below nothing", 1, standard_cost=yuan(-1))
+    assert caught.value.reason == "INVALID_FIELD"

@@ -68,6 +68,7 @@ CUSTOMERS = Listing(
         "orderCount": Field("order_count", Kind.INTEGER, sortable=True),
         "lastOrderDate": Field("last_order_date", Kind.DATE, sortable=True, nullable=True),
         "revenue": Field("revenue", Kind.MONEY, sortable=True, currency_column="value_currency"),
+        "margin": Field("margin", Kind.MONEY, sortable=True, nullable=True, currency_column="value_currency"),
         "potential": Field("potential", Kind.MONEY, sortable=True, currency_column="value_currency"),
         "rfmTier": Field("rfm_tier", Kind.INTEGER, sortable=True, nullable=True),
         "satisfactionIndex": Field(

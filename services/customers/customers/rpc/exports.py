@@ -251,6 +251,9 @@ _CUSTOMER = (
     Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
     Column("lastDealTime", "Last deal", "最近成交时间", "last_deal_time"),
     Column("lastServiceTime", "Last service", "最近服务时间", "last_service_time"),
+    Column("orderCount", "Orders", "订单数", "order_count"),
+    Amount("revenue", "Revenue of orders", "订单收入", "revenue", currency_column="value_currency"),
+    Amount("margin", "Margin of orders", "订单毛利", "margin", currency_column="value_currency"),
     RECORD_ID,
 )
 _IN_POOL = (

@@ -23,6 +23,7 @@ from customers.relation import Related, annotate, end, relate, related
 from customers.rpc.customers import CUSTOMERS
 from customers.rpc.messages import customer_card
 from customers.rpc.pages import all_of, page_of
+from customers.rpc.values import put_known
 
 face = Face("kehu.customers.v1.RelationService")
 _MOST_MEMBERS = 200
@@ -199,6 +200,7 @@ async def get_group(request: service_pb.GetCustomerGroupRequest, call: Call) -> 
         out = group.amounts.add(currency_code=currency, order_count=amount["order_count"])
         to_money(out.revenue, Money(amount["revenue"], currency))
         to_money(out.potential, Money(amount["potential"], currency))
+        put_known(out, amount, "margin", "costed_revenue")
     for row in members:
         group.members.add(
             customer=customer_card(row), parent_customer_id=str(row["parent_customer_id"]), depth=row["depth"],

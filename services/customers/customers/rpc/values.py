@@ -1,5 +1,6 @@
 """CustomerValueService."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -45,6 +46,15 @@ def _satisfaction(message: Any, row: Any) -> None:
         message.satisfaction_index = float(row["satisfaction"])
 
 
+def put_known(message: Any, amount: Mapping[str, Any], *names: str) -> None:
+    """Fills the amounts of these names that are known."""
+    for name in names:
+        # Months that were reviewed before costs were kept say nothing of them.
+        minor = amount.get(name)
+        if minor is not None:
+            to_money(getattr(message, name), Money(minor, amount["currency"]))
+
+
 def value_message(customer_id: UUID, row: Any) -> pb.CustomerValue:
     """A row of VALUE."""
     message = pb.CustomerValue(customer_id=str(customer_id), order_count=row["order_count"])
@@ -55,6 +65,9 @@ def value_message(customer_id: UUID, row: Any) -> pb.CustomerValue:
         out = message.amounts.add(currency_code=currency, order_count=amount["order_count"])
         to_money(out.revenue, Money(amount["revenue"], currency))
         to_money(out.potential, Money(amount["potential"], currency))
+        put_known(out, amount, "margin", "costed_revenue")
+        if amount["costed_revenue"] is not None and amount["revenue"]:
+            out.margin_coverage = round(100 * amount["costed_revenue"] / amount["revenue"], 1)
         if currency == row["main_currency"]:
             message.main_amount.CopyFrom(out)
     _score(message, row)
@@ -95,6 +108,7 @@ async def list_history(
             to_money(out.revenue, Money(amount["revenue"], currency))
             to_money(out.total_revenue, Money(amount["total_revenue"], currency))
             to_money(out.potential, Money(amount["potential"], currency))
+            put_known(out, amount, "margin", "costed_revenue", "total_margin", "total_costed_revenue")
         _score(month, row)
         _satisfaction(month, row)
     return answer

@@ -21,7 +21,8 @@ from chassis.months import month_of
 
 @dataclass(frozen=True, kw_only=True)
 class OrderFact:
-    """Amounts in minor units: `revenue` without tax, `total` with it, `received` what was paid of that."""
+    """Amounts in minor units: `revenue` without tax, `total` with it, `received` what was paid of that. `costed_revenue` is the
+    part of the revenue whose cost is known, and `cost` that cost; both are None when no cost is known."""
 
     id: UUID
     customer_id: UUID
@@ -30,6 +31,8 @@ class OrderFact:
     revenue: int
     total: int
     received: int
+    costed_revenue: int | None
+    cost: int | None
     order_date: date
 
 
@@ -77,11 +80,13 @@ _FIRST_DAY = text(
 )
 _KEEP_ORDER = text(
     "INSERT INTO customer_orders AS t (tenant_id, id, version, event_id, customer_id, cancelled, currency, revenue, total,"
-    " received, order_date)"
-    " VALUES (:tenant, :id, :version, :event, :customer_id, :cancelled, :currency, :revenue, :total, :received, :order_date)"
+    " received, costed_revenue, cost, order_date)"
+    " VALUES (:tenant, :id, :version, :event, :customer_id, :cancelled, :currency, :revenue, :total, :received, :costed_revenue,"
+    " :cost, :order_date)"
     " ON CONFLICT (tenant_id, id) DO UPDATE SET version = excluded.version, event_id = excluded.event_id,"
     " customer_id = excluded.customer_id, cancelled = excluded.cancelled, currency = excluded.currency,"
-    " revenue = excluded.revenue, total = excluded.total, received = excluded.received, order_date = excluded.order_date"
+    " revenue = excluded.revenue, total = excluded.total, received = excluded.received, costed_revenue = excluded.costed_revenue,"
+    " cost = excluded.cost, order_date = excluded.order_date"
     " WHERE (t.version, t.event_id) < (excluded.version, excluded.event_id)"
 )
 _IS_CANCELLED = text("SELECT cancelled FROM customer_orders WHERE id = :id")

@@ -50,7 +50,10 @@ _SCORED = """
 WITH orders AS (
     SELECT customer_id, currency, count(*) AS orders, sum(revenue) AS revenue, max(order_date) AS last,
         count(*) FILTER (WHERE order_date >= :month) AS month_orders,
-        coalesce(sum(revenue) FILTER (WHERE order_date >= :month), 0) AS month_revenue
+        coalesce(sum(revenue) FILTER (WHERE order_date >= :month), 0) AS month_revenue,
+        sum(costed_revenue) AS costed, sum(costed_revenue - cost) AS margin,
+        sum(costed_revenue) FILTER (WHERE order_date >= :month) AS month_costed,
+        sum(costed_revenue - cost) FILTER (WHERE order_date >= :month) AS month_margin
     FROM customer_orders WHERE order_date < :next AND NOT cancelled GROUP BY customer_id, currency
 ), buyers AS (
     SELECT customer_id, CAST(sum(orders) AS bigint) AS orders, max(last) AS last,
@@ -80,7 +83,8 @@ WITH orders AS (
     WHERE open AND currency <> '' GROUP BY customer_id, currency
 ), amounts AS (
     SELECT customer_id, jsonb_agg(jsonb_build_object('currency', currency, 'revenue', coalesce(month_revenue, 0),
-        'total_revenue', coalesce(revenue, 0), 'potential', coalesce(potential, 0)) ORDER BY currency) AS amounts
+        'total_revenue', coalesce(revenue, 0), 'potential', coalesce(potential, 0), 'margin', month_margin,
+        'costed_revenue', month_costed, 'total_margin', margin, 'total_costed_revenue', costed) ORDER BY currency) AS amounts
     FROM orders FULL JOIN hoped USING (customer_id, currency) GROUP BY customer_id
 ), content AS (
     SELECT customer_id, {index} AS satisfaction, count(*) AS ratings FROM customer_ratings

@@ -2,8 +2,8 @@
 ordered.
 
 They follow from the customer's value in the transaction that changes it, and from the review; they are no change of the customer:
-neither its version nor its history moves by them. Revenue and potential are those in the tenant's own currency. Satisfaction is
-written as replicas of the version before read it, and the database keeps the tenths true to it.
+neither its version nor its history moves by them. Revenue, margin and potential are those in the tenant's own currency.
+Satisfaction is written as replicas of the version before read it, and the database keeps the tenths true to it.
 """
 
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from chassis.database import Database, Transaction
 from chassis.principal import NOBODY, Principal
 
 SHOWN = (
-    "order_count", "last_order_date", "revenue", "potential", "value_currency", "rfm_tier", "satisfaction_tenths",
+    "order_count", "last_order_date", "revenue", "margin", "potential", "value_currency", "rfm_tier", "satisfaction_tenths",
 )  # fmt: skip
 """The columns."""
 _AT_ONCE = 1000
 
 _HOLD = text("SELECT id FROM customers WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 _IS = (
-    "(SELECT k.id, coalesce(v.order_count, 0) AS order_count, v.last_order_date, coalesce(a.revenue, 0) AS revenue,"
+    "(SELECT k.id, coalesce(v.order_count, 0) AS order_count, v.last_order_date, coalesce(a.revenue, 0) AS revenue, a.margin,"
     " coalesce(a.potential, 0) AS potential, coalesce(a.currency, '') AS value_currency, v.tier AS rfm_tier,"
     " v.satisfaction AS satisfaction_index"
     " FROM customers k LEFT JOIN customer_values v ON v.customer_id = k.id"
     " LEFT JOIN main_currencies m ON true LEFT JOIN customer_amounts a ON a.customer_id = k.id AND a.currency = m.currency"
 )
 _OTHER = (
-    " d WHERE c.id = d.id AND (c.order_count, c.last_order_date, c.revenue, c.potential, c.value_currency, c.rfm_tier,"
-    " c.satisfaction_index) IS DISTINCT FROM (d.order_count, d.last_order_date, d.revenue, d.potential, d.value_currency,"
-    " d.rfm_tier, d.satisfaction_index)"
+    " d WHERE c.id = d.id AND (c.order_count, c.last_order_date, c.revenue, c.margin, c.potential, c.value_currency,"
+    " c.rfm_tier, c.satisfaction_index) IS DISTINCT FROM (d.order_count, d.last_order_date, d.revenue, d.margin, d.potential,"
+    " d.value_currency, d.rfm_tier, d.satisfaction_index)"
 )
 # Composed of constants of this file.
 _SHOW = text(
     "UPDATE customers c SET order_count = d.order_count, last_order_date = d.last_order_date, revenue = d.revenue,"  # noqa: S608 (constants of this file)
-    " potential = d.potential, value_currency = d.value_currency, rfm_tier = d.rfm_tier,"
+    " margin = d.margin, potential = d.potential, value_currency = d.value_currency, rfm_tier = d.rfm_tier,"
     " satisfaction_index = d.satisfaction_index FROM " + _IS + " WHERE k.id = ANY(:ids))" + _OTHER
 )
 _SOME = "SELECT id FROM customers WHERE deleted_at IS NULL AND id > $1 ORDER BY id LIMIT $2"

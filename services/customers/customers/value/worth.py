@@ -1,4 +1,8 @@
-"""A customer's value now: orders and revenue, and what open opportunities may bring, by currency; and how content it is.
+"""A customer's value now: orders, revenue and margin, and what open opportunities may bring, by currency; and how content it is.
+
+Margin counts what was sold at a known cost, less that cost, and nothing else: revenue of unknown cost would be margin to the last
+cent, or none of it, and either is a guess. `costed_revenue` says how much of the revenue it rests on; where no cost is known
+there is no margin, which is another matter than one of 0.
 
 Derived from the facts of that customer whenever one of them changes, in the same transaction; amounts of different currencies
 are never added. Scores are another matter, for they depend on all customers: see `review`.
@@ -32,14 +36,16 @@ _COUNT = text(
 )
 _FORGET = text("DELETE FROM customer_amounts WHERE customer_id = :customer")
 _SUM = text(
-    "WITH bought AS (SELECT currency, count(*) AS orders, sum(revenue) AS revenue FROM customer_orders"
+    "WITH bought AS (SELECT currency, count(*) AS orders, sum(revenue) AS revenue,"
+    " sum(costed_revenue) AS costed_revenue, sum(costed_revenue - cost) AS margin FROM customer_orders"
     " WHERE customer_id = :customer AND NOT cancelled GROUP BY currency),"
     " latest AS (SELECT DISTINCT ON (o.id) o.* FROM customer_opportunities o"
     " WHERE o.id IN (SELECT id FROM customer_opportunities WHERE customer_id = :customer) ORDER BY o.id, o.month DESC),"
     " hoped AS (SELECT currency, sum(potential) AS potential FROM latest"
     " WHERE customer_id = :customer AND open AND currency <> '' GROUP BY currency)"
-    " INSERT INTO customer_amounts (tenant_id, customer_id, currency, order_count, revenue, potential)"
-    " SELECT :tenant, :customer, currency, coalesce(orders, 0), coalesce(revenue, 0), coalesce(potential, 0)"
+    " INSERT INTO customer_amounts (tenant_id, customer_id, currency, order_count, revenue, costed_revenue, margin, potential)"
+    " SELECT :tenant, :customer, currency, coalesce(orders, 0), coalesce(revenue, 0), costed_revenue, margin,"
+    " coalesce(potential, 0)"
     " FROM bought FULL JOIN hoped USING (currency)"
 )
 _MAIN = text(

@@ -57,6 +57,17 @@ class _LostTo(Column):
         return [style.cell(names.get(row["lost_to_competitor_id"]))]
 
 
+@dataclass(frozen=True)
+class _Margin(Amount):
+    """What was sold at a known cost, less that cost."""
+
+    def cells(self, row: Any, style: Style) -> list[Cell]:
+        """Number and currency; empty when no cost is known."""
+        cost = row["cost_total"]
+        margin = None if cost is None else row["costed_subtotal"] - cost
+        return super().cells({self.column: margin, self.currency_column: row[self.currency_column]}, style)
+
+
 EXPORTS = Exports(
     Exporter(
         OPPORTUNITIES,
@@ -95,6 +106,7 @@ EXPORTS = Exports(
             Column("series", "Series", "系列", "series"),
             Column("unit", "Unit", "单位", "unit"),
             Amount("listPrice", "List price", "价格", "list_price"),
+            Amount("standardCost", "Standard cost", "标准成本", "standard_cost"),
             Column("taxPercent", "Tax percent", "税率", "tax_percent"),
             Choice("status", "Status", "状态", "status", _STATUSES),
             Column("description", "Description", "说明", "description"),
@@ -115,6 +127,8 @@ EXPORTS = Exports(
             Amount("subtotal", "Subtotal", "未税金额", "subtotal", currency_column="currency_code"),
             Amount("taxTotal", "Tax", "税额", "tax_total", currency_column="currency_code"),
             Amount("total", "Total", "总金额", "total", currency_column="currency_code"),
+            Amount("costTotal", "Known cost", "已知成本", "cost_total", currency_column="currency_code"),
+            _Margin("margin", "Margin", "毛利", "cost_total", currency_column="currency_code"),
             Reference("owner", "Owner", "负责人", "owner_id"),
             Column("placeTime", "Placed", "确认时间", "place_time"),
             Column("deliverTime", "Delivered", "交付时间", "deliver_time"),

@@ -23,11 +23,12 @@ from sales.order_lines import (
 from sales.pipeline import Stage
 
 _SUMS = ("subtotal", "tax_total", "total", "received_total")
+_COSTS = ("cost_total", "costed_subtotal", "margin")
 PRODUCT = Mapping(product_pb2.Product)
 PIPELINE = Mapping(pipeline_pb2.Pipeline, skip=["stages"])
 OPPORTUNITY = Mapping(opportunity_pb2.Opportunity, skip=["rotting"])
 ACTIVITY = Mapping(activity_pb2.Activity, skip=["overdue"])
-ORDER = Mapping(order_pb2.Order, skip=["lines", "deliveries", "receipts", *_SUMS])
+ORDER = Mapping(order_pb2.Order, skip=["lines", "deliveries", "receipts", *_SUMS, *_COSTS])
 
 
 def _read(row: Any, name: str) -> Any:
@@ -67,6 +68,10 @@ def order_message(row: Any, *, whole: bool = True, deliveries: bool = True) -> o
     if currency:
         for name in _SUMS:
             to_money(getattr(message, name), Money(_read(row, name), currency))
+        cost, sold = _read(row, "cost_total"), _read(row, "costed_subtotal")
+        if cost is not None:
+            for name, minor in zip(_COSTS, (cost, sold, sold - cost), strict=True):
+                to_money(getattr(message, name), Money(minor, currency))
     if not whole:
         return message
     for line in lines_of(_read(row, "lines"), currency):
@@ -78,6 +83,9 @@ def order_message(row: Any, *, whole: bool = True, deliveries: bool = True) -> o
         to_money(one.unit_price, line.unit_price)
         to_money(one.amount, line.amount)
         to_money(one.tax, line.tax)
+        if line.unit_cost is not None and line.cost is not None:
+            to_money(one.unit_cost, line.unit_cost)
+            to_money(one.cost, line.cost)
     if deliveries:
         for delivery in deliveries_of(_read(row, "deliveries")):
             out = message.deliveries.add(

@@ -129,7 +129,7 @@ async def delete(request: service_pb.DeleteOrderRequest, tx: Transaction) -> Emp
 @face.write("PlaceOrder")
 async def place(request: service_pb.PlaceOrderRequest, tx: Transaction) -> pb.Order:
     order = await _order(tx, request.id, request.etag)
-    use.place_order(tx, order)
+    await use.place_order(tx, order)
     return await _answer(tx, order)
 
 

@@ -1,0 +1,27 @@
+"""What customers' orders cost us, as far as it is known, and what margin that leaves; beside their names, that lists may be
+filtered and ordered by it."""
+
+from alembic import op
+
+from chassis.schema import build_index
+
+revision = "0038"
+down_revision = "0037"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # What stands here is kept when the making of the index has failed, and is then repeated.
+    for table, columns in (
+        ("customer_orders", ("costed_revenue", "cost")), ("customer_amounts", ("costed_revenue", "margin")),
+        ("customers", ("margin",)),
+    ):  # fmt: skip
+        added = ", ".join(f"ADD COLUMN IF NOT EXISTS {column} bigint" for column in columns)
+        op.execute(f"ALTER TABLE {table} {added}")
+    with op.get_context().autocommit_block():
+        build_index("customers_margin", "customers (tenant_id, margin, id) WHERE deleted_at IS NULL")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
