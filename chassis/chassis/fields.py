@@ -44,7 +44,7 @@ class Kind(Enum):
     TAGS = "a tag"
     """A text[] column."""
     UUIDS = "the UUID of one of them"
-    """A uuid[] column."""
+    """A uuid[] column, with its index beside it: see `Field.linked`."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,9 @@ class Field:
     which row security denies to numbers with a point."""
     beside: "Beside | None" = None
     """The column is another table's. Such a field is not sortable, and not asked of a record at hand."""
+    linked: "Link | None" = None
+    """Of UUIDS: a table with a row for each id in the column. No operator of arrays is leakproof, so under row security no index
+    of the column itself would ever be read."""
 
     def __post_init__(self) -> None:
         for column in (self.column, self.currency_column):
@@ -82,6 +85,8 @@ class Field:
             raise ValueError(f"{self.column}: decimals are those of an INTEGER column")
         if self.beside is not None and self.sortable:
             raise ValueError(f"{self.column} stands in another table: nothing is sorted by it")
+        if (self.kind is Kind.UUIDS) != (self.linked is not None):
+            raise ValueError(f"{self.column}: UUIDS, and nothing else, are linked")
         if self.kind is Kind.ENUM and not self.names:
             raise ValueError(f"{self.column}: an ENUM needs its values")
 
@@ -101,6 +106,20 @@ class Beside:
 
     def __post_init__(self) -> None:
         for name in (self.table, self.record):
+            if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no name of a table or column")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A table that says which records belong to something: its name, and its columns for the record and for its owner."""
+
+    table: str
+    record: str
+    owner: str
+
+    def __post_init__(self) -> None:
+        for name in (self.table, self.record, self.owner):
             if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
                 raise ValueError(f"{name!r} is no name of a table or column")
 
@@ -201,8 +220,13 @@ def predicate(
             raise invalid(
                 part.at, f"{part.field} cannot be compared with '{part.op.value}'; there are: {allowed}"
             )
-        if declared.kind in _SEVERAL:
-            test = f"{column} @> ARRAY[{parameter(*_typed(part, declared))}]"
+        if declared.linked is not None:
+            link, one = declared.linked, parameter(*_typed(part, declared))
+            rows = f"SELECT l.{link.record} FROM {link.table} AS l WHERE l.{link.owner} = {one}"  # noqa: S608 (declared names, a numbered place)
+            test = f"{alias}.id IN ({rows})"
+            return test if positive else f"NOT {test}"
+        if declared.kind is Kind.TAGS:
+            test = f"{column} @> ARRAY[{parameter(part.value.text, 'text')}]"
             return test if positive else _opposite(f"NOT {test}", declared, column)
         if op is Op.HAS:
             if declared.kind is Kind.TEXT:

@@ -53,7 +53,7 @@ from chassis.custom_fields.given import PREFIX
 from chassis.custom_fields.known import Definitions
 from chassis.custom_fields.lists import Parameter, condition, holds_days, leading, led, ordered_by
 from chassis.errors import Invalid, NotFound
-from chassis.fields import Field, Kind, Sql, Value, predicate
+from chassis.fields import Field, Kind, Link, Sql, Value, predicate
 from chassis.filters import And, Comparison, Node, parse, written
 from chassis.hits import Way
 from chassis.ids import parse_id
@@ -153,15 +153,6 @@ class _Hits:
 
     rows: list[asyncpg.Record]
     of_many: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A table that says which records belong to something: its name, and its columns for the record and for its owner."""
-
-    table: str
-    record: str
-    owner: str
 
 
 class Listing:

@@ -20,7 +20,7 @@ from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.migrations import migrate_async
 from chassis.principal import IDENTITY, Issuer, Principal, Reach, Rights
-from chassis.rpc.status import problem_of
+from chassis.rpc.status import DETAILS, STATUS, details, problem_of
 from chassis.service import Running, Service
 from chassis.settings import Settings
 
@@ -239,7 +239,11 @@ async def answering(
 
     def served(request: type[Message], answer: Callable[[Any], Message]) -> Any:
         async def serve(asked: Any, context: Any) -> bytes:
-            return answer(asked).SerializeToString()
+            try:
+                return answer(asked).SerializeToString()
+            except Problem as problem:
+                context.set_trailing_metadata(((DETAILS, details(problem)),))
+                return await context.abort(STATUS[int(problem.code)], problem.message)
 
         return handler(serve, request_deserializer=request.FromString)
 

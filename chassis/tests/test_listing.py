@@ -24,12 +24,12 @@ from sqlmodel import Field as Column
 from chassis import hits
 from chassis.custom_fields.known import Known
 from chassis.errors import Invalid, NotFound
-from chassis.fields import Field, Kind, at_hand, predicate
+from chassis.fields import Field, Kind, Link, at_hand, predicate
 from chassis.filters import And, Comparison, Literal, Node, Not, Op, Or, parse
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing, PageTokens
 from chassis.principal import Principal, Reach, Rights
 from chassis.records import Owned
-from chassis.schema import add_search, protect, widen_search
+from chassis.schema import add_search, owner_role, protect, widen_search
 from chassis.search import SHOWN, Searchable, terms, widened
 from chassis.testing import DatabaseUrls, upgraded
 
@@ -70,7 +70,7 @@ FIELDS = {
     "touched": Field("touched_at", Kind.TIMESTAMP, sortable=True, nullable=True),
     "done": Field("done", Kind.BOOL),
     "tags": Field("tags", Kind.TAGS),
-    "helperIds": Field("helper_ids", Kind.UUIDS),
+    "helperIds": Field("helper_ids", Kind.UUIDS, linked=Link("thing_helpers", "thing_id", "helper_id")),
 }
 THINGS = Listing(Thing, "things", FIELDS, search=True)
 INDEXED = ("created_at", "updated_at", "name", "score", "touched_at")
@@ -88,6 +88,11 @@ def migrate() -> None:
         )
     protect("things")
     add_search("things")
+    op.execute(
+        "CREATE VIEW thing_helpers WITH (security_invoker = true) AS"
+        " SELECT tenant_id, id AS thing_id, unnest(helper_ids) AS helper_id FROM things"
+    )
+    op.execute(f"GRANT SELECT ON thing_helpers TO {owner_role().removesuffix('_owner')}")
 
 
 @dataclass

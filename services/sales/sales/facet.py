@@ -12,7 +12,7 @@ from chassis.money import Money
 from chassis.principal import Act, Reach
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from sales.rpc.messages import activity_message, opportunity_message, order_message
+from sales.rpc.messages import activity_message, competitor_names, opportunity_message, order_message
 
 face = Face("kehu.sales.v1.CustomerFacetService")
 _MINE = "t.customer_id = $1 AND t.deleted_at IS NULL AND {rule}"
@@ -49,9 +49,9 @@ async def get_customer_facet(request: pb.GetCustomerFacetRequest, call: Call) ->
         rule, values = visible_text(call.who, right, Act.READ, "owner_id", "team_id", first=2)
         return await call.database.read(call.who, sql.replace("{rule}", rule), id, *values)
 
-    facet = pb.CustomerFacet(
-        opportunities=[opportunity_message(row) for row in await rows(_OPPORTUNITIES, "opportunities")]
-    )
+    opportunities = await rows(_OPPORTUNITIES, "opportunities")
+    names = await competitor_names(call, opportunities)
+    facet = pb.CustomerFacet(opportunities=[opportunity_message(row, names) for row in opportunities])
     for row in await rows(_OPPORTUNITY_SUMS, "opportunities"):
         facet.opportunity_count += row["count"]
         if row["status"] == "OPEN":

@@ -229,7 +229,7 @@ async def _changed(
         elif status == WON:
             win(tx, opportunity, values.get("closeDate"), None, "")
         elif status == LOST:
-            lose(tx, opportunity, values.get("lossReason", _NOT_SAID), values.get("closeDate"), "", "")
+            await lose(tx, opportunity, values.get("lossReason", _NOT_SAID), values.get("closeDate"), "", "")
     await tx.session.flush()
     return unchanged(id) if opportunity.version == version else updated(id)
 

@@ -17,7 +17,7 @@ from chassis.owners import Owner
 from chassis.rpc import Call
 from sales import merged
 from sales.activity import follow_lead, leave_customer
-from sales.competition import rename_competitor
+from sales.competition import Competitor, keep_names
 from sales.handover import Handover, hand_over
 from sales.naming import rename
 from sales.rpc.peers import customer_known
@@ -26,7 +26,6 @@ NAMING = "customer name"
 """The kind of the job that asks for a customer's name."""
 SUBSCRIPTIONS = Subscriptions()
 _CUSTOMER = "the lead's customer"
-_COMPETITOR = "the competitor's name"
 
 
 @SUBSCRIPTIONS.on(leads.LeadConverted)
@@ -79,8 +78,9 @@ async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, en
 
 @SUBSCRIPTIONS.on(customers.CompetitorUpdated, when=lambda event: "displayName" in event.changed_fields)
 async def competitor_updated(event: customers.CompetitorUpdated, tx: Transaction, envelope: Envelope) -> None:
-    if await latest(tx, _COMPETITOR, UUID(event.competitor_id), envelope.version):
-        await rename_competitor(tx, UUID(event.competitor_id), event.competitor.display_name)
+    """Also of those that nobody names yet: somebody may have asked for the former name and be about to name it."""
+    told = Competitor(UUID(event.competitor_id), event.competitor.display_name, envelope.version)
+    await keep_names(tx, [told])
 
 
 @SUBSCRIPTIONS.on(

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Date, String, Uuid, text
+from sqlalchemy import ARRAY, BigInteger, Date, Uuid, text
 from sqlmodel import Field
 
 from chassis.custom_fields.definitions import taken
@@ -19,7 +19,7 @@ from chassis.money import Money
 from chassis.owners import Owner
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
-from sales.competition import MOST, check_lost_to, name_competitors
+from sales.competition import Known, check_lost_to, check_named, name_competitors, with_winner
 from sales.errors import OpportunityClosed, OpportunityHasOrders, OpportunityOpen, customer_mismatch
 from sales.pipeline import Stage, position_of, rot_time, stages_for
 from sales.product import sellable
@@ -29,12 +29,12 @@ STATUSES = (OPEN, WON, LOST)
 REASONS = ("PRICE", "COMPETITOR", "NO_BUDGET", "NO_NEED", "TIMING", "FEATURES", "NO_DECISION", "OTHER")
 _CHANGEABLE_WHEN_CLOSED = frozenset(
     {
-        "contact_id", "competitor", "competitor_ids", "competitor_names", "lost_to_competitor_id", "campaign_id", "notes",
-        "external_key", "custom_fields",
+        "contact_id", "competitor", "competitor_ids", "lost_to_competitor_id", "campaign_id", "notes", "external_key",
+        "custom_fields",
     }
 )  # fmt: skip
 _LONGEST_NOTES = 10_000
-_NOBODY: Mapping[UUID, str] = {}
+_NOBODY: Known = {}
 
 
 class Opportunity(Owned, Searchable, Customized, table=True):
@@ -66,7 +66,6 @@ class Opportunity(Owned, Searchable, Customized, table=True):
     close_note: str = ""
     competitor: str = ""
     competitor_ids: list[UUID] = Field(default_factory=list[UUID], sa_type=ARRAY(Uuid))  # pyright: ignore[reportArgumentType]
-    competitor_names: list[str] = Field(default_factory=list[str], sa_type=ARRAY(String))  # pyright: ignore[reportArgumentType]
     lost_to_competitor_id: UUID | None = None
     campaign_id: UUID | None = None
     origin_lead_id: UUID | None = None
@@ -74,11 +73,6 @@ class Opportunity(Owned, Searchable, Customized, table=True):
     external_key: str = ""
     assign_time: datetime | None = None
     next_activity_time: datetime | None = None
-
-    @property
-    def competitors(self) -> dict[UUID, str]:
-        """Who else bids, by name."""
-        return dict(zip(self.competitor_ids, self.competitor_names, strict=True))
 
     def findable(self) -> None:
         """Keeps the words for searching true to its own and the customer's name."""
@@ -247,7 +241,7 @@ async def create_opportunity(
     customer_name: str,
     owner: Owner,
     id: UUID | None,
-    competitors: Mapping[UUID, str],
+    competitors: Known,
 ) -> Opportunity:
     """A new open opportunity; `competitors` are those that the caller may name. Raises Invalid for a product, stage or
     competitor that does not exist, and for custom fields that are wrong."""
@@ -255,7 +249,7 @@ async def create_opportunity(
         **await taken(tx, Opportunity.record_type, values),
         "customer_name": customer_name,
     }
-    name_competitors(columns, {}, competitors)
+    await name_competitors(tx, columns, (), competitors)
     check_lost_to(columns.get("lost_to_competitor_id"), columns.get("competitor_ids", ()), lost=False)
     columns["engage_date"] = columns.get("engage_date") or tx.now.date()
     await _with_product(tx, columns)
@@ -267,12 +261,12 @@ async def change_opportunity(
     opportunity: Opportunity,
     values: Mapping[str, Any],
     customer_name: str | None,
-    competitors: Mapping[UUID, str] = _NOBODY,
+    competitors: Known = _NOBODY,
 ) -> None:
     """Changes fields; `competitors` are those that the caller may name beside the present ones. Raises OpportunityClosed;
     Invalid for a product or competitor that does not exist, for the stage, or for custom fields that are wrong."""
     values = dict(await taken(tx, opportunity.record_type, values, opportunity.custom_fields))
-    name_competitors(values, opportunity.competitors, competitors)
+    await name_competitors(tx, values, opportunity.competitor_ids, competitors)
     columns = {name: value for name, value in values.items() if getattr(opportunity, name) != value}
     if "stage_id" in columns:
         raise Invalid("opportunity.stageId", "moves by moveStage only", reason="FIELD_NOT_WRITABLE")
@@ -326,30 +320,26 @@ def win(tx: Transaction, opportunity: Opportunity, day: date | None, amount: Mon
     tx.record(OpportunityWon(**told(opportunity)), on=opportunity)
 
 
-def lose(
+async def lose(
     tx: Transaction,
     opportunity: Opportunity,
     reason: str,
     day: date | None,
     competitor: str,
     note: str,
-    lost_to: tuple[UUID, str] | None = None,
+    lost_to: UUID | None = None,
+    competitors: Known = _NOBODY,
 ) -> None:
-    """Closes it as lost; `lost_to` is the competitor that got it, with its name. Raises OpportunityClosed; Invalid when OTHER
-    comes without a note, and when too many have bid."""
+    """Closes it as lost; `lost_to` is the competitor that got it, `competitors` are those that the caller may name beside the
+    present ones. Raises OpportunityClosed; Invalid when OTHER comes without a note, for a competitor that does not exist, and
+    when too many have bid."""
     if reason == "OTHER" and not note:
         raise Invalid("note", "is needed when the reason is another one")
     opportunity.close(LOST, day or tx.now.date(), tx.now.date(), note)
     if lost_to is not None:
-        id, name = lost_to
-        if id not in opportunity.competitor_ids:
-            if len(opportunity.competitor_ids) >= MOST:
-                raise Invalid(
-                    "competitorId", f"would be one more than the {MOST} that an opportunity can name"
-                )
-            opportunity.competitor_ids = [*opportunity.competitor_ids, id]
-            opportunity.competitor_names = [*opportunity.competitor_names, name]
-        opportunity.lost_to_competitor_id = id
+        await check_named(tx, [lost_to], opportunity.competitor_ids, competitors, "competitorId")
+        opportunity.competitor_ids = with_winner(opportunity.competitor_ids, lost_to)
+        opportunity.lost_to_competitor_id = lost_to
     opportunity.loss_reason = reason
     opportunity.competitor = competitor or opportunity.competitor
     tx.record(OpportunityLost(**told(opportunity)), on=opportunity)

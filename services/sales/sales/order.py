@@ -5,7 +5,7 @@ whole minor units; a line's amount is quantity x unit price x (1 - discount), ro
 the sums of the lines.
 
 What it costs us is kept as it was when the order was placed. Margin counts the lines whose cost is known, and no others:
-`costed_subtotal` says of how much of the subtotal it is told.
+what these were sold for says of how much of the subtotal it is told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,9 @@ from sales.order_lines import (
     OrderLine,
     Receipt,
     costed,
+    costs_known,
     deliveries_of,
+    kept_costs,
     kept_delivery,
     kept_line,
     kept_receipt,
@@ -69,6 +71,7 @@ class Order(Owned, Searchable, table=True):
 
     __tablename__ = "orders"  # pyright: ignore[reportAssignmentType]
     record_type: ClassVar[str] = "order"
+    history_hidden: ClassVar[frozenset[str]] = frozenset({"line_costs"})
 
     number: str
     customer_id: UUID
@@ -93,8 +96,12 @@ class Order(Owned, Searchable, table=True):
     deliveries: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
     received_total: int = Field(default=0, sa_type=BigInteger)
     receipts: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], sa_type=JSONB)
-    cost_total: int | None = Field(default=None, sa_type=BigInteger)
-    costed_subtotal: int | None = Field(default=None, sa_type=BigInteger)
+    line_costs: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]], sa_type=JSONB)
+
+    @property
+    def all_lines(self) -> list[OrderLine]:
+        """Its lines with what they cost."""
+        return lines_of(self.lines, self.currency_code, self.line_costs)
 
     def findable(self) -> None:
         """Keeps the words for searching true to number, key and customer."""
@@ -179,6 +186,8 @@ class OrderDeleted(OrderEvent):
 def told(order: Order) -> dict[str, Any]:
     """What every event says of an order."""
     it = order
+    lines = it.all_lines
+    costs = costs_known(lines)
 
     def money(minor: int | None) -> Money | None:
         return Money(minor, it.currency_code) if it.currency_code and minor is not None else None
@@ -190,12 +199,12 @@ def told(order: Order) -> dict[str, Any]:
         "order": OrderSnapshot(
             number=it.number, customer_id=it.customer_id, customer_name=it.customer_name, contact_id=it.contact_id,
             opportunity_id=it.opportunity_id, order_date=it.order_date, currency_code=it.currency_code,
-            lines=lines_of(it.lines, it.currency_code), subtotal=money(it.subtotal), tax_total=money(it.tax_total),
+            lines=lines, subtotal=money(it.subtotal), tax_total=money(it.tax_total),
             total=money(it.total), status=it.status, place_time=it.place_time, cancel_time=it.cancel_time,
             deliver_time=it.deliver_time, delivery_address=it.delivery_address,
             requested_delivery_date=it.requested_delivery_date, external_key=it.external_key, create_time=it.created_at,
-            received_total=money(it.received_total), cost_total=money(it.cost_total),
-            costed_subtotal=money(it.costed_subtotal),
+            received_total=money(it.received_total), cost_total=money(costs and costs.cost),
+            costed_subtotal=money(costs and costs.sold),
         ),
     }  # fmt: skip
 
@@ -237,7 +246,8 @@ async def _fill(tx: Transaction, order: Order, lines: Sequence[Line]) -> None:
             raise Invalid(f"order.lines[{place}].id", "stands in the order twice")
         order.currency_code = done.amount.currency
         priced.append(done)
-    _keep_lines(order, priced)
+    order.lines = [kept_line(line) for line in priced]
+    _keep_costs(order, priced)
     order.subtotal = sum(line.amount.minor for line in priced)
     order.tax_total = sum(line.tax.minor for line in priced)
     order.total = order.subtotal + order.tax_total
@@ -245,13 +255,11 @@ async def _fill(tx: Transaction, order: Order, lines: Sequence[Line]) -> None:
         raise Invalid("order.lines", "make the total too large", reason="VALUE_OUT_OF_RANGE")
 
 
-def _keep_lines(order: Order, lines: Sequence[OrderLine]) -> None:
-    """Keeps lines with the sums of their costs. Raises Invalid."""
-    order.lines = [kept_line(line) for line in lines]
-    known = [(line.amount.minor, line.cost.minor) for line in lines if line.cost is not None]
-    order.costed_subtotal = sum(amount for amount, _ in known) if known else None
-    order.cost_total = sum(cost for _, cost in known) if known else None
-    if order.cost_total is not None and order.cost_total > _LARGEST:
+def _keep_costs(order: Order, lines: Sequence[OrderLine]) -> None:
+    """Keeps what the lines cost. Raises Invalid."""
+    order.line_costs = kept_costs(lines)
+    known = costs_known(lines)
+    if known is not None and known.cost > _LARGEST:
         raise Invalid("order.lines", "make the cost too large", reason="VALUE_OUT_OF_RANGE")
 
 
@@ -300,11 +308,12 @@ def _place(tx: Transaction, order: Order) -> None:
 
 
 async def place_order(tx: Transaction, order: Order) -> None:
-    """The customer has ordered: what that costs us is kept as of now. Raises OrderNotDraft, OrderWithoutLines."""
+    """The customer has ordered: what that costs us is kept as of now. Raises OrderNotDraft, OrderWithoutLines; Invalid when the
+    sum of the costs has become too large."""
     order.need_draft()
-    lines = lines_of(order.lines, order.currency_code)
+    lines = order.all_lines
     costs = await costs_of(tx, [line.product_id for line in lines])
-    _keep_lines(order, [costed(line, costs.get(line.product_id)) for line in lines])
+    _keep_costs(order, [costed(line, costs.get(line.product_id)) for line in lines])
     _place(tx, order)
 
 
@@ -363,7 +372,7 @@ def record_delivery(tx: Transaction, order: Order, delivery: Delivery) -> None:
         raise OrderNotDeliverable(order.status)
     if delivery.deliver_time > tx.now:
         raise Invalid("delivery.deliverTime", "is yet to come")
-    lines = {line.id: line for line in lines_of(order.lines, order.currency_code)}
+    lines = {line.id: line for line in order.all_lines}
     brought = delivery.lines or [
         DeliveryLine(order_line_id=line.id, quantity=plain_decimal(_outstanding(line)))
         for line in lines.values()

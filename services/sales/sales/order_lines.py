@@ -1,4 +1,9 @@
-"""What stands in an order's row: its lines, deliveries and receipts, as they are asked for, told and kept."""
+"""What stands in an order's row: its lines with what they cost us, deliveries and receipts, as they are asked for, told and kept.
+
+Costs are kept beside the lines and not in them: replicas of the version before read lines of exactly the fields they know. A cost
+counts for the line and the product for which it was written, so that lines which such a replica writes anew are of unknown cost
+at worst; and sums of costs are always those of the lines as they are.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,32 +80,61 @@ class Receipt:
     note: str
 
 
-_COSTS = ("unit_cost", "cost")
-
-
-def lines_of(kept: Sequence[Mapping[str, Any]], currency: str) -> list[OrderLine]:
-    """Lines from the form in which the order keeps them."""
+def lines_of(
+    kept: Sequence[Mapping[str, Any]], currency: str, costs: Mapping[str, Mapping[str, Any]]
+) -> list[OrderLine]:
+    """Lines from the form in which the order keeps them and, beside them, their costs."""
     out: list[OrderLine] = []
     for line in kept:
         values: dict[str, Any] = {**line, "id": UUID(line["id"]), "product_id": UUID(line["product_id"])}
         for name in ("unit_price", "amount", "tax"):
             values[name] = Money(line[name], currency)
-        for name in _COSTS:
-            # Lines of before costs were kept know nothing of them.
-            known = line.get(name)
-            values[name] = None if known is None else Money(known, currency)
-        out.append(OrderLine(**values))
+        known = costs.get(line["id"])
+        cost: Money | None = None
+        if known is not None and known["product_id"] == line["product_id"]:
+            cost = Money(known["unit_cost"], known["currency"])
+        out.append(costed(OrderLine(**values, unit_cost=None, cost=None), cost))
     return out
 
 
 def kept_line(line: OrderLine) -> dict[str, Any]:
-    """The form in which the order keeps a line."""
-    return {
+    """The form in which the order keeps a line, without its cost."""
+    kept = {
         **vars(line), "id": str(line.id), "product_id": str(line.product_id), "unit_price": line.unit_price.minor,
         "amount": line.amount.minor, "tax": line.tax.minor,
-        "unit_cost": None if line.unit_cost is None else line.unit_cost.minor,
-        "cost": None if line.cost is None else line.cost.minor,
     }  # fmt: skip
+    del kept["unit_cost"], kept["cost"]
+    return kept
+
+
+def kept_costs(lines: Sequence[OrderLine]) -> dict[str, dict[str, Any]]:
+    """The form in which the order keeps what its lines cost, as far as it is known: by the line's id."""
+    return {
+        str(line.id): {
+            "product_id": str(line.product_id), "unit_cost": line.unit_cost.minor, "currency": line.unit_cost.currency,
+        }
+        for line in lines
+        if line.unit_cost is not None
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the lines of known cost cost us, and what they were sold for; minor units."""
+
+    cost: int
+    sold: int
+
+    @property
+    def margin(self) -> int:
+        """What is left."""
+        return self.sold - self.cost
+
+
+def costs_known(lines: Sequence[OrderLine]) -> Costs | None:
+    """The sums over the lines of known cost; None when there is no such line, which is another matter than a cost of 0."""
+    known = [(line.cost.minor, line.amount.minor) for line in lines if line.cost is not None]
+    return Costs(sum(cost for cost, _ in known), sum(sold for _, sold in known)) if known else None
 
 
 def rounded(amount: Decimal) -> int:

@@ -12,7 +12,7 @@ PRIVACY = Privacy(
     Holding(
         Opportunity, about={"customer_id": "customer"}, ties={"contact_id": "contact", "origin_lead_id": "lead"},
         texts=("notes", "close_note", "external_key"),
-        swept=("name", "customer_name", "product_name", "stage_name", "loss_reason", "competitor_names"), keeps="BUSINESS_RECORD",
+        swept=("name", "customer_name", "product_name", "stage_name", "loss_reason"), keeps="BUSINESS_RECORD",
         notices={"OPEN_OPPORTUNITY": lambda row: row.status == OPEN},
     ),
     Holding(
@@ -29,6 +29,6 @@ PRIVACY = Privacy(
     *papers_with("opportunity", "order"),
     others={
         "saved_views": "names of lists", "products": "names of things", "pipelines": "names of stages",
-        "counters": "what is counted",
+        "counters": "what is counted", "competitor_names": "names of companies",
     },
 )  # fmt: skip

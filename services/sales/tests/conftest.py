@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest_asyncio
 from google.type.money_pb2 import Money
@@ -19,9 +20,12 @@ from kehu.sales.v1 import (
 )
 
 from chassis.errors import Code, Problem
+from chassis.events.event import Envelope
+from chassis.events.subscriptions import Arrival, take_in
 from chassis.ids import new_id
 from chassis.principal import Principal
 from chassis.testing import DatabaseUrls, Harness, Keys, answering, refused, running_service, somebody
+from sales.listens import SUBSCRIPTIONS
 from sales.service import SERVICE
 
 
@@ -36,6 +40,10 @@ class Names:
         default_factory=list[competitor_service_pb2.CompetitorCard]
     )
     people: list[person_service_pb2.PersonCard] = field(default_factory=list[person_service_pb2.PersonCard])
+    asked: list[list[str]] = field(default_factory=list[list[str]])
+    """For which competitors customers was asked."""
+    refusing: Problem | None = None
+    """What customers answers to that instead."""
 
     def customer(self, name: str, owner: UUID | None = None) -> str:
         """Adds one; its id."""
@@ -47,8 +55,9 @@ class Names:
 
     def competitor(self, name: str) -> str:
         """Adds one; its id."""
-        self.competitors.append(competitor_service_pb2.CompetitorCard(id=str(new_id()), display_name=name))
-        return self.competitors[-1].id
+        card = competitor_service_pb2.CompetitorCard(id=str(new_id()), display_name=name, record_version=1)
+        self.competitors.append(card)
+        return card.id
 
     def person(self, name: str, team: UUID | None = None, *, active: bool = True) -> UUID:
         """Adds one; its id."""
@@ -70,6 +79,9 @@ class Names:
 
     def look_up_competitors(self, asked: Any) -> competitor_service_pb2.LookUpCompetitorsResponse:
         """By id, as the customers service does."""
+        self.asked.append(list(asked.ids))
+        if self.refusing is not None:
+            raise self.refusing
         return competitor_service_pb2.LookUpCompetitorsResponse(
             competitors=[c for c in self.competitors if c.id in asked.ids]
         )
@@ -89,6 +101,7 @@ class Sales:
     harness: Harness
     names: Names
     customer_id: str
+    urls: DatabaseUrls
     boss: Principal = field(default_factory=somebody)
 
     async def ask(self, method: str, request: Any, answer: Any, who: Principal | None = None) -> Any:
@@ -130,6 +143,20 @@ class Sales:
         )
         return await self.ask("OrderService/CreateOrder", request, order_pb2.Order, who)
 
+    async def hear(self, event: Any, times: int = 1, version: int = 1) -> None:
+        """Takes in an event of another service, as it comes from the stream."""
+        type_name = event.DESCRIPTOR.full_name
+        listener = SUBSCRIPTIONS.listener(type_name)
+        assert listener is not None
+        who = self.boss
+        envelope = Envelope(
+            event_id=new_id(), type=type_name, source=listener.domain, subject="", tenant_id=who.tenant_id,
+            tenant=who.tenant, record_id=uuid4(), version=version, time=datetime.now(UTC), person_id=who.person_id,
+            person_name="", traceparent="",
+        )  # fmt: skip
+        for _ in range(times):
+            await take_in(self.harness.running.database, "sales", [Arrival(listener, envelope, event)])
+
     async def told(self, record_id: str) -> list[Any]:
         """What the events of a record say, oldest first."""
         rows = await self.harness.running.database.read(
@@ -157,7 +184,7 @@ async def sales(
     service_database: Callable[[str], DatabaseUrls], nats_url: str, keys: Keys
 ) -> AsyncGenerator[Sales]:
     """Sales with one customer, 华为."""
-    names = Names()
+    names, urls = Names(), service_database("sales")
     answers: dict[str, Any] = {
         "kehu.customers.v1.CustomerService/LookUpCustomers": (
             customer_service_pb2.LookUpCustomersRequest, names.look_up_customers,
@@ -176,7 +203,7 @@ async def sales(
     async with (
         answering(answers) as peer,
         running_service(
-            SERVICE, service_database("sales"), nats_url, keys, addresses={"customers": peer, "identity": peer}
+            SERVICE, urls, nats_url, keys, addresses={"customers": peer, "identity": peer}
         ) as harness,
     ):  # fmt: skip
-        yield Sales(harness, names, names.customer("华为"))
+        yield Sales(harness, names, names.customer("华为"), urls)

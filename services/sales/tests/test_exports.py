@@ -63,7 +63,14 @@ async def test_what_is_sold_and_to_whom(sales: Any) -> None:
         ["华为", "2024-05-01", "已下单", "2400.00", "CNY", "2712.00", "CNY", "999.00", "CNY"],
     ]
     whole = await table(sales, "order")
-    assert len(whole[0]) == len(whole[1]) == 25  # five amounts have their currency beside them
+    assert len(whole[0]) == len(whole[1]) == 27  # six amounts have their currency beside them
+    sums = dict(zip(*whole, strict=True))
+    rests_on = [sums[name] for name in ("Subtotal of known cost", "Known cost", "Margin")]
+    assert rests_on == ["2400.00", "1401.00", "999.00"]
+    rival = sales.names.competitor("Rival")
+    await sales.opportunity("Contested", competitor_ids=[rival, sales.names.competitor("Other")])
+    columns = ["name", "competitors", "lostTo"]
+    assert ["Contested", "Rival, Other", ""] in await table(sales, "opportunity", columns=columns)
 
 
 async def test_what_is_planned_and_done_with_the_names_that_may_be_seen(sales: Any) -> None:

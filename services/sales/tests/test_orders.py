@@ -248,14 +248,26 @@ async def test_an_order_keeps_what_it_cost_when_it_was_placed(sales: Any) -> Non
     assert told["lines"][0]["cost"]["units"] == "30"
     plain = await sales.order(pb.OrderLine(product_id=known.id, quantity="1"))
     assert not any(plain.HasField(name) for name in ("cost_total", "costed_subtotal", "margin"))
-    # Lines of before costs were kept.
+    # Replicas of the version before read lines of these fields, and of no others.
     async with sales.harness.running.database.transaction(sales.boss) as tx:
-        await tx.session.execute(
-            text("UPDATE orders SET lines = (SELECT jsonb_agg(l - 'unit_cost' - 'cost') FROM jsonb_array_elements(lines) l)"
-            " WHERE id = CAST(:id AS uuid)"), {"id": plain.id},
-        )  # fmt: skip
-    get = service_pb.GetOrderRequest(id=plain.id)
-    assert costs(await sales.ask("OrderService/GetOrder", get, pb.Order)) == [None]
+        kept = text("SELECT lines FROM orders WHERE id = CAST(:id AS uuid)")
+        (line, *_) = (await tx.session.execute(kept, {"id": draft.id})).scalar_one()
+    assert line.keys() == {
+        "id", "product_id", "product_name", "product_sku", "unit", "quantity", "unit_price", "discount_percent", "tax_percent",
+        "amount", "tax", "delivered_quantity", "description",
+    }  # fmt: skip
+    # They write lines without a word of costs: a line of the same product costs by its quantity, any other is of unknown cost.
+    await cost(known, yuan(5))
+    draft = await sales.order(*lines[:2], place=False)
+    async with sales.harness.running.database.transaction(sales.boss) as tx:
+        change = text(
+            "UPDATE orders SET lines = jsonb_set(jsonb_set(lines, '{0,quantity}', '\"3\"'), '{1,product_id}',"
+            " to_jsonb(CAST(:other AS text))) WHERE id = CAST(:id AS uuid)"
+        )
+        await tx.session.execute(change, {"id": draft.id, "other": abroad.id})
+    get = service_pb.GetOrderRequest(id=draft.id)
+    now = await sales.ask("OrderService/GetOrder", get, pb.Order)
+    assert costs(now) == [yuan(15), None] and now.cost_total == yuan(15)
     dear = await sales.product("Dear", 1, standard_cost=yuan(90_000_000_000_000_000))
     with pytest.raises(Problem) as caught:
         await sales.order(pb.OrderLine(product_id=dear.id, quantity="9"))

@@ -76,7 +76,7 @@ async def list_competitors(
     )
 
 
-_CARDS = "SELECT t.id, t.display_name FROM competitors t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "
+_CARDS = "SELECT t.id, t.display_name, t.version FROM competitors t WHERE t.deleted_at IS NULL AND t.id = ANY($1::uuid[]) AND "
 
 
 @face.read("LookUpCompetitors")
@@ -89,7 +89,10 @@ async def look_up(
     rows = await call.database.read(call.who, _CARDS + rule + " ORDER BY t.display_name, t.id", ids, *values)
     return service_pb.LookUpCompetitorsResponse(
         competitors=[
-            service_pb.CompetitorCard(id=str(row["id"]), display_name=row["display_name"]) for row in rows
+            service_pb.CompetitorCard(
+                id=str(row["id"]), display_name=row["display_name"], record_version=row["version"]
+            )
+            for row in rows
         ]
     )
 

@@ -9,9 +9,9 @@ from kehu.customers.v1 import segment_service_pb2 as service_pb
 
 from chassis.database import Transaction
 from chassis.errors import Invalid
-from chassis.fields import Field, Kind, Value
+from chassis.fields import Field, Kind, Link, Value
 from chassis.ids import parse_id
-from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Link, Listing
+from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import Mapping
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face

@@ -1,11 +1,17 @@
 """Opportunities, products, orders and activities as files."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from chassis.exports.columns import CREATE_TIME, RECORD_ID, Amount, Cell, Choice, Column, Reference, Style
 from chassis.exports.rpc import Exporter, Exports, seen_names
+from chassis.rpc import Call
 from sales import imports
+from sales.competition import NAMES
+from sales.order_lines import Costs, costs_known, lines_of
 from sales.rpc.activities import ACTIVITIES
 from sales.rpc.opportunities import OPPORTUNITIES
 from sales.rpc.orders import ORDERS
@@ -47,25 +53,40 @@ class _Stage(Column):
         return [style.said(*_RESULTS[row["status"]]) if not style.fields else row["status"].capitalize()]
 
 
-@dataclass(frozen=True)
-class _LostTo(Column):
-    """The competitor that got it, by its name."""
+_COMPETITOR = "competitor"
 
-    def cells(self, row: Any, style: Style) -> list[Cell]:
-        """The name."""
-        names = dict(zip(row["competitor_ids"], row["competitor_names"], strict=True))
-        return [style.cell(names.get(row["lost_to_competitor_id"]))]
+
+async def _competitors(call: Call, ids: Sequence[UUID]) -> Mapping[UUID, str]:
+    return {row["id"]: row["name"] for row in await call.database.read(call.who, NAMES, list(ids))}
 
 
 @dataclass(frozen=True)
-class _Margin(Amount):
-    """What was sold at a known cost, less that cost."""
+class _Competitors(Column):
+    """Those that bid, by their names."""
+
+    def wanted(self, row: Any) -> Iterable[tuple[str, UUID]]:
+        """All of them."""
+        return [(_COMPETITOR, id) for id in row[self.column]]
 
     def cells(self, row: Any, style: Style) -> list[Cell]:
-        """Number and currency; empty when no cost is known."""
-        cost = row["cost_total"]
-        margin = None if cost is None else row["costed_subtotal"] - cost
-        return super().cells({self.column: margin, self.currency_column: row[self.currency_column]}, style)
+        """The names."""
+        names = style.names.get(_COMPETITOR, {})
+        return [style.cell([names[id] for id in row[self.column] if id in names])]
+
+
+@dataclass(frozen=True)
+class _Costed(Amount):
+    """A sum over the lines of known cost; empty when there are none."""
+
+    currency_column: str = "currency_code"
+    read: Callable[[Costs], int] = attrgetter("cost")
+
+    def cells(self, row: Any, style: Style) -> list[Cell]:
+        """Number and currency."""
+        currency = row[self.currency_column]
+        known = costs_known(lines_of(row["lines"], currency, row["line_costs"]))
+        minor = None if known is None else self.read(known)
+        return super().cells({self.column: minor, self.currency_column: currency}, style)
 
 
 EXPORTS = Exports(
@@ -87,13 +108,14 @@ EXPORTS = Exports(
             Column("closeDate", "Close date", "成交日期", "close_date"),
             Choice("lossReason", "Loss reason", "输单原因", "loss_reason", _LOSSES),
             Column("competitor", "Competitor", "竞争对手", "competitor"),
-            Column("competitors", "Competitors that bid", "参与竞争的对手", "competitor_names"),
-            _LostTo("lostTo", "Lost to", "输给的对手", "lost_to_competitor_id"),
+            _Competitors("competitors", "Competitors that bid", "参与竞争的对手", "competitor_ids"),
+            Reference("lostTo", "Lost to", "输给的对手", "lost_to_competitor_id", kind=_COMPETITOR),
             Column("externalKey", "External key", "编号", "external_key"),
             Column("notes", "Notes", "备注", "notes"),
             CREATE_TIME,
             RECORD_ID,
         ),
+        names={_COMPETITOR: _competitors},
         importer=imports.OPPORTUNITIES,
     ),
     Exporter(
@@ -127,8 +149,15 @@ EXPORTS = Exports(
             Amount("subtotal", "Subtotal", "未税金额", "subtotal", currency_column="currency_code"),
             Amount("taxTotal", "Tax", "税额", "tax_total", currency_column="currency_code"),
             Amount("total", "Total", "总金额", "total", currency_column="currency_code"),
-            Amount("costTotal", "Known cost", "已知成本", "cost_total", currency_column="currency_code"),
-            _Margin("margin", "Margin", "毛利", "cost_total", currency_column="currency_code"),
+            _Costed(
+                "costedSubtotal",
+                "Subtotal of known cost",
+                "成本已知的未税金额",
+                "line_costs",
+                read=attrgetter("sold"),
+            ),
+            _Costed("costTotal", "Known cost", "已知成本", "line_costs"),
+            _Costed("margin", "Margin", "毛利", "line_costs", read=attrgetter("margin")),
             Reference("owner", "Owner", "负责人", "owner_id"),
             Column("placeTime", "Placed", "确认时间", "place_time"),
             Column("deliverTime", "Delivered", "交付时间", "deliver_time"),

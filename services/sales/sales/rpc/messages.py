@@ -1,9 +1,10 @@
 """Rows as messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.sales.v1 import activity_pb2, opportunity_pb2, order_pb2, pipeline_pb2, product_pb2
@@ -11,11 +12,14 @@ from kehu.sales.v1 import activity_pb2, opportunity_pb2, order_pb2, pipeline_pb2
 from chassis.ids import new_id, parse_id
 from chassis.mapping import Mapping, to_datetime, to_money, to_timestamp, to_value
 from chassis.money import Money
+from chassis.rpc import Call
+from sales.competition import NAMES
 from sales.order_lines import (
     Delivery,
     DeliveryLine,
     Line,
     Receipt,
+    costs_known,
     deliveries_of,
     lines_of,
     receipts_of,
@@ -26,7 +30,7 @@ _SUMS = ("subtotal", "tax_total", "total", "received_total")
 _COSTS = ("cost_total", "costed_subtotal", "margin")
 PRODUCT = Mapping(product_pb2.Product)
 PIPELINE = Mapping(pipeline_pb2.Pipeline, skip=["stages"])
-OPPORTUNITY = Mapping(opportunity_pb2.Opportunity, skip=["rotting"])
+OPPORTUNITY = Mapping(opportunity_pb2.Opportunity, skip=["rotting", "competitor_names"])
 ACTIVITY = Mapping(activity_pb2.Activity, skip=["overdue"])
 ORDER = Mapping(order_pb2.Order, skip=["lines", "deliveries", "receipts", *_SUMS, *_COSTS])
 
@@ -35,9 +39,17 @@ def _read(row: Any, name: str) -> Any:
     return row[name] if hasattr(row, "keys") else getattr(row, name)
 
 
-def opportunity_message(row: Any) -> opportunity_pb2.Opportunity:
-    """An opportunity; `row` is a row object or a row of the read path."""
+async def competitor_names(call: Call, rows: Iterable[Any]) -> dict[UUID, str]:
+    """The names of the competitors that these rows of opportunities name."""
+    ids = sorted({id for row in rows for id in row["competitor_ids"]})
+    found = await call.database.read(call.who, NAMES, ids) if ids else []
+    return {row["id"]: row["name"] for row in found}
+
+
+def opportunity_message(row: Any, names: dict[UUID, str]) -> opportunity_pb2.Opportunity:
+    """An opportunity with the names of its competitors; `row` is a row object or a row of the read path."""
     message = OPPORTUNITY.message(row)
+    message.competitor_names.extend(names.get(id, "") for id in _read(row, "competitor_ids"))
     rots = _read(row, "rot_time")
     message.rotting = rots is not None and _read(row, "status") == "OPEN" and rots < datetime.now(UTC)
     return message
@@ -65,16 +77,17 @@ def order_message(row: Any, *, whole: bool = True, deliveries: bool = True) -> o
     """An order; not `whole`: without lines, deliveries and receipts."""
     message = ORDER.message(row)
     currency = _read(row, "currency_code")
+    lines = lines_of(_read(row, "lines"), currency, _read(row, "line_costs"))
     if currency:
         for name in _SUMS:
             to_money(getattr(message, name), Money(_read(row, name), currency))
-        cost, sold = _read(row, "cost_total"), _read(row, "costed_subtotal")
-        if cost is not None:
-            for name, minor in zip(_COSTS, (cost, sold, sold - cost), strict=True):
+        known = costs_known(lines)
+        if known is not None:
+            for name, minor in zip(_COSTS, (known.cost, known.sold, known.margin), strict=True):
                 to_money(getattr(message, name), Money(minor, currency))
     if not whole:
         return message
-    for line in lines_of(_read(row, "lines"), currency):
+    for line in lines:
         one = message.lines.add(
             id=str(line.id), product_id=str(line.product_id), product_name=line.product_name, product_sku=line.product_sku,
             unit=line.unit, quantity=line.quantity, discount_percent=line.discount_percent, tax_percent=line.tax_percent,

@@ -1,7 +1,7 @@
 """OpportunityService."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from kehu.sales.v1 import opportunity_pb2 as pb
 from kehu.sales.v1 import opportunity_service_pb2 as service_pb
 
 from chassis.database import Transaction
-from chassis.errors import Invalid, NotFound
+from chassis.errors import Invalid
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
@@ -22,11 +22,20 @@ from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
 from sales import opportunity as use
-from sales.competition import WIN_LOSS, WinLoss, check_period, win_loss
+from sales.competition import (
+    LINK,
+    NAME_OF_ONE,
+    WIN_LOSS,
+    WIN_LOSS_OF_ONE,
+    Known,
+    WinLoss,
+    check_period,
+    names_of,
+    win_loss,
+)
 from sales.custom_fields import CUSTOM_FIELDS
-from sales.errors import competitor_not_found
 from sales.opportunity import REASONS, STATUSES, Opportunity
-from sales.rpc.messages import OPPORTUNITY, opportunity_message
+from sales.rpc.messages import OPPORTUNITY, competitor_names, opportunity_message
 from sales.rpc.peers import competitors_known, customer_name
 
 face = Face("kehu.sales.v1.OpportunityService", custom_fields=CUSTOM_FIELDS)
@@ -54,7 +63,7 @@ OPPORTUNITIES = Listing(
         "expectedCloseDate": Field("expected_close_date", Kind.DATE, sortable=True, nullable=True),
         "closeDate": Field("close_date", Kind.DATE, sortable=True, nullable=True),
         "lossReason": Field("loss_reason", Kind.ENUM, values=REASONS, prefix="LOSS_REASON_"),
-        "competitorIds": Field("competitor_ids", Kind.UUIDS),
+        "competitorIds": Field("competitor_ids", Kind.UUIDS, linked=LINK),
         "lostToCompetitorId": Field("lost_to_competitor_id", Kind.UUID, nullable=True),
     },
     search=True,
@@ -68,7 +77,7 @@ class _Outside:
 
     owner: Owner
     customer_name: str
-    competitors: Mapping[UUID, str]
+    competitors: Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class _Named:
     """What other services know of what a change names."""
 
     customer_name: str | None
-    competitors: Mapping[UUID, str]
+    competitors: Known
 
 
 async def _opportunity(tx: Transaction, id: str, etag: str, field: str = "id") -> Opportunity:
@@ -87,12 +96,13 @@ async def _opportunity(tx: Transaction, id: str, etag: str, field: str = "id") -
 
 async def _answer(tx: Transaction, opportunity: Opportunity) -> pb.Opportunity:
     await tx.session.flush()
-    return opportunity_message(opportunity)
+    return opportunity_message(opportunity, await names_of(tx, opportunity.competitor_ids))
 
 
 @face.read("GetOpportunity")
 async def get_opportunity(request: service_pb.GetOpportunityRequest, call: Call) -> pb.Opportunity:
-    return opportunity_message(await OPPORTUNITIES.get(call, request.id))
+    row = await OPPORTUNITIES.get(call, request.id)
+    return opportunity_message(row, await competitor_names(call, [row]))
 
 
 @face.read("ListOpportunities")
@@ -100,8 +110,10 @@ async def list_opportunities(
     request: service_pb.ListOpportunitiesRequest, call: Call
 ) -> service_pb.ListOpportunitiesResponse:
     page = await OPPORTUNITIES.page(call, request)
+    names = await competitor_names(call, page.rows)
     return service_pb.ListOpportunitiesResponse(
-        opportunities=[opportunity_message(row) for row in page.rows], next_page_token=page.next_page_token
+        opportunities=[opportunity_message(row, names) for row in page.rows],
+        next_page_token=page.next_page_token,
     )
 
 
@@ -127,7 +139,19 @@ async def create(
 async def _named(request: service_pb.UpdateOpportunityRequest, call: Call) -> _Named:
     field, asked = "opportunity.customerId", request.opportunity
     name = await customer_name(call, parse_id(asked.customer_id, field), field) if asked.customer_id else None
-    return _Named(name, await competitors_known(call, asked.competitor_ids))
+    wanted = OPPORTUNITY.values(asked, request.update_mask).get("competitor_ids", ())
+    id = parse_id(asked.id, "opportunity.id")
+    return _Named(name, await _asked_anew(call, id, [str(one) for one in wanted]))
+
+
+_BIDDING = "SELECT competitor_ids FROM opportunities WHERE id = $1"
+
+
+async def _asked_anew(call: Call, id: UUID, wanted: Sequence[str]) -> Known:
+    """Those of these competitors that the opportunity does not name already, if the caller may see them."""
+    rows = await call.database.read(call.who, _BIDDING, id) if wanted else []
+    there = {str(one) for row in rows for one in row["competitor_ids"]}
+    return await competitors_known(call, [one for one in wanted if one not in there])
 
 
 @face.write("UpdateOpportunity", prepare=_named)
@@ -180,24 +204,19 @@ async def win(request: service_pb.WinOpportunityRequest, tx: Transaction) -> pb.
     return await _answer(tx, opportunity)
 
 
-async def _winner(request: service_pb.LoseOpportunityRequest, call: Call) -> Mapping[UUID, str]:
-    return await competitors_known(call, [request.competitor_id] if request.competitor_id else [])
+async def _winner(request: service_pb.LoseOpportunityRequest, call: Call) -> Known:
+    wanted = [request.competitor_id] if request.competitor_id else []
+    return await _asked_anew(call, parse_id(request.id, "id"), wanted)
 
 
 @face.write("LoseOpportunity", prepare=_winner)
-async def lose(
-    request: service_pb.LoseOpportunityRequest, tx: Transaction, known: Mapping[UUID, str]
-) -> pb.Opportunity:
+async def lose(request: service_pb.LoseOpportunityRequest, tx: Transaction, known: Known) -> pb.Opportunity:
     opportunity = await _opportunity(tx, request.id, request.etag)
-    lost_to: tuple[UUID, str] | None = None
-    if request.competitor_id:
-        id, names = parse_id(request.competitor_id, "competitorId"), {**known, **opportunity.competitors}
-        if id not in names:
-            raise competitor_not_found("competitorId", id)
-        lost_to = id, names[id]
+    lost_to = parse_id(request.competitor_id, "competitorId") if request.competitor_id else None
     day = to_date(request.close_date, "closeDate") if request.HasField("close_date") else None
     reason = pb.LossReason.Name(request.reason).removeprefix("LOSS_REASON_")
-    use.lose(tx, opportunity, reason, day, request.competitor.strip(), request.note.strip(), lost_to)
+    competitor, note = request.competitor.strip(), request.note.strip()
+    await use.lose(tx, opportunity, reason, day, competitor, note, lost_to, known)
     return await _answer(tx, opportunity)
 
 
@@ -209,20 +228,20 @@ async def reopen(request: service_pb.ReopenOpportunityRequest, tx: Transaction) 
     return await _answer(tx, opportunity)
 
 
-_MOST_COMPETITORS = 200
-
-
 def _day(request: Any, name: str, field: str) -> date | None:
     return to_date(getattr(request, name), field) if request.HasField(name) else None
 
 
-async def _counted(request: Any, call: Call, of: str, *values: Any) -> Sequence[WinLoss]:
+async def _read(call: Call, sql: str, *values: Any) -> list[Any]:
+    """What it says of the opportunities that the caller may read: it has a place for the rule of visibility, and `values`."""
+    rule, reach = visible_text(call.who, RIGHT, Act.READ, "owner_id", "team_id", first=1 + len(values))
+    return await call.database.read(call.who, sql.replace("{rule}", rule), *values, *reach)
+
+
+def _period(request: Any) -> tuple[date | None, date | None]:
     first, last = _day(request, "first_day", "firstDay"), _day(request, "last_day", "lastDay")
     check_period(first, last)
-    rule, reach = visible_text(call.who, RIGHT, Act.READ, "owner_id", "team_id", first=3 + len(values))
-    # Composed of constants and of the rule of visibility, which has places for its values.
-    sql = WIN_LOSS.replace("{of}", of).replace("{rule}", rule)
-    return win_loss(await call.database.read(call.who, sql, first, last, *values, *reach))
+    return first, last
 
 
 def _win_loss_message(one: WinLoss) -> service_pb.CompetitorWinLoss:
@@ -231,7 +250,7 @@ def _win_loss_message(one: WinLoss) -> service_pb.CompetitorWinLoss:
         lost_count=one.lost_count, lost_to_count=one.lost_to_count,
     )  # fmt: skip
     if one.win_rate is not None:
-        message.win_rate = round(float(one.win_rate), 1)
+        message.win_rate = float(one.win_rate)
     for currency, sums in one.amounts.items():
         amount = message.amounts.add(currency_code=currency)
         for name, minor in sums.items():
@@ -244,18 +263,16 @@ async def get_competitor_win_loss(
     request: service_pb.GetCompetitorWinLossRequest, call: Call
 ) -> service_pb.CompetitorWinLoss:
     id = parse_id(request.competitor_id, "competitorId")
-    known = await competitors_known(call, [request.competitor_id])
-    if id not in known:
-        raise NotFound("competitor", id)
-    counted = await _counted(request, call, "t.competitor_ids @> ARRAY[$3::uuid] AND c.id = $3", id)
-    return _win_loss_message(replace(counted[0], name=known[id]) if counted else WinLoss(id, known[id]))
+    counted = win_loss(await _read(call, WIN_LOSS_OF_ONE, *_period(request), id))
+    if counted:
+        return _win_loss_message(counted[0])
+    named = await _read(call, NAME_OF_ONE, id)
+    return _win_loss_message(WinLoss(id, named[0]["name"] if named else ""))
 
 
 @face.read("ReportWinLoss")
 async def report_win_loss(
     request: service_pb.ReportWinLossRequest, call: Call
 ) -> service_pb.ReportWinLossResponse:
-    counted = await _counted(request, call, "true")
-    return service_pb.ReportWinLossResponse(
-        competitors=[_win_loss_message(one) for one in counted[:_MOST_COMPETITORS]]
-    )
+    counted = win_loss(await _read(call, WIN_LOSS, *_period(request)))
+    return service_pb.ReportWinLossResponse(competitors=[_win_loss_message(one) for one in counted])

@@ -1,15 +1,17 @@
 """Customers as sales needs them, asked of the service that keeps them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from kehu.customers.v1 import competitor_service_pb2 as competitors_pb
 from kehu.customers.v1 import customer_service_pb2 as pb
 
+from chassis.errors import Problem
 from chassis.principal import Act
 from chassis.rpc import Call
 from chassis.shares.messages import shares_told
 from chassis.visibility import Holder, covers
+from sales.competition import Competitor, Known
 from sales.errors import customer_not_found
 
 _LOOK_UP = "kehu.customers.v1.CustomerService/LookUpCustomers"
@@ -30,13 +32,19 @@ async def customer_known(call: Call, id: UUID) -> str | None:
     return answer.customers[0].display_name if answer.customers else None
 
 
-async def competitors_known(call: Call, ids: Sequence[str]) -> Mapping[UUID, str]:
-    """The names of those of these competitors that the caller may see; nobody is asked about none. Raises Unavailable."""
+async def competitors_known(call: Call, ids: Sequence[str]) -> Known:
+    """Those of these competitors that the caller may see; nobody is asked about none. Raises Unavailable."""
     if not ids:
         return {}
     asked = competitors_pb.LookUpCompetitorsRequest(ids=ids)
-    answer = await call.ask(_LOOK_UP_COMPETITORS, asked, competitors_pb.LookUpCompetitorsResponse)
-    return {UUID(card.id): card.display_name for card in answer.competitors}
+    try:
+        answer = await call.ask(_LOOK_UP_COMPETITORS, asked, competitors_pb.LookUpCompetitorsResponse)
+    except Problem as problem:
+        if problem.reason == "RIGHT_MISSING":
+            return {}  # who may see no competitor at all may not see these
+        raise
+    found = [Competitor(UUID(card.id), card.display_name, card.record_version) for card in answer.competitors]
+    return {one.id: one for one in found}
 
 
 async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, UUID]]:
