@@ -154,8 +154,8 @@ def decided(
 
 
 def lacking(row: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the columns that are empty in the record. An amount goes with its currency; custom fields are looked at one by
-    one."""
+    """Those of the columns that are empty in the record. An amount and its currency are filled together or not at all, and one of
+    0 is known; custom fields are looked at one by one."""
     out: dict[str, Any] = {}
     for name, value in columns.items():
         if name == COLUMN:
@@ -163,6 +163,7 @@ def lacking(row: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
             own = {key: one for key, one in value.values.items() if there.get(key) is None}
             if own:
                 out[COLUMN] = Given(own)
-        elif not getattr(row, name.removesuffix("_currency"), None) and not getattr(row, name):
+        # What has no currency is no amount, and what has one is.
+        elif not getattr(row, f"{name.removesuffix('_currency')}_currency", getattr(row, name)):
             out[name] = value
     return out

@@ -65,6 +65,9 @@ class Holding:
     """What is to be told of a row before it is emptied."""
     after: Hook | None = None
     beside: Beside | None = None
+    withheld: tuple[str, ...] = ()
+    """Columns that are not handed out, nor their history: they tell of us and not of the person, as what it cost us that was
+    sold to them."""
 
     @property
     def record_type(self) -> str:
@@ -160,7 +163,7 @@ class Holding:
         return {
             name: _plain(getattr(row, name))
             for name in self.table.model_fields
-            if name not in ("search", "search_text", "tenant_id")
+            if name not in ("search", "search_text", "tenant_id", *self.withheld)
         }
 
 

@@ -220,7 +220,13 @@ async def _told(tx: Transaction, holding: Holding, row: Any) -> dict[str, Any]:
     if holding.table.record_type:
         of = {"type": holding.record_type, "id": row.id}
         told["history"] = [
-            {**change, "at": change["at"].isoformat()}
+            {
+                **change,
+                "at": change["at"].isoformat(),
+                "changes": {
+                    name: both for name, both in change["changes"].items() if name not in holding.withheld
+                },
+            }
             for change in (await tx.session.execute(_HISTORY_OF, of)).mappings()
         ]
     return told

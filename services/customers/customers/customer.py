@@ -117,6 +117,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
     last_order_date: date | None = None
     revenue: int = Field(default=0, sa_type=BigInteger)
     margin: int | None = Field(default=None, sa_type=BigInteger)
+    costed_revenue: int | None = Field(default=None, sa_type=BigInteger)
     potential: int = Field(default=0, sa_type=BigInteger)
     value_currency: str = ""
     rfm_tier: int | None = Field(default=None, sa_type=SmallInteger)

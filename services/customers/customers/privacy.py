@@ -86,7 +86,7 @@ PRIVACY = Privacy(
         cleared=("tags", "phone_label", "email_label", "address_label"),
         reveals={"origin_lead_id": "lead", "merged_into_id": "customer"},
         notices={"LEGAL_HOLD": lambda row: bool(set(row.tags) & set(HELD))}, after=_customer_gone,
-        beside=value_of,
+        beside=value_of, withheld=("margin", "costed_revenue"),
     ),
     Holding(
         Contact, about={"id": "contact", "merged_into_id": "contact"}, identity=True, names=("display_name",),

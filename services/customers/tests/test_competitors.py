@@ -1,7 +1,7 @@
 """Competitors: what is known of them and their products, and who may know."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -166,6 +166,16 @@ async def test_who_may_not_may_not(market: Market) -> None:
     await market.drop(gone.id)
     ids = [made.id, gone.id, made.id, str(uuid4())]
     assert await market.looked_up(ids) == {made.id: "SAP"}
+    # Sales holds the name against those of events: both count the same versions.
+    await market.change(made.id, display_name="SAP SE")
+    lookup = competitor_service_pb2.LookUpCompetitorsRequest(ids=[made.id])
+    answer = competitor_service_pb2.LookUpCompetitorsResponse
+    (card,) = (await market.ask("CompetitorService/LookUpCompetitors", lookup, answer)).competitors
+    rows = await market.service.running.database.read(
+        market.who, "SELECT headers FROM outbox WHERE record_id = $1 ORDER BY seq DESC LIMIT 1", UUID(made.id)
+    )
+    assert card.record_version == 2 and rows[0]["headers"]["kehu-version"] == "2"
+    assert (card.display_name, await market.looked_up(ids)) == ("SAP SE", {made.id: "SAP SE"})
     for who in (stranger, foreign):
         assert await market.looked_up(ids, who) == {}
         await refused(Code.NOT_FOUND, "NOT_FOUND", market.get(made.id, who))

@@ -25,9 +25,13 @@ from kehu.exports.v1 import exports_pb2 as pb
 from kehu.imports.v1 import imports_pb2
 
 from chassis.errors import Code, Problem
+from chassis.exports.columns import Style
 from chassis.ids import new_id
+from chassis.imports.mapping import proposal
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import Harness, eventually, somebody
+from customers import imports
+from customers.rpc import exports
 from customers.testing import CUSTOMERS, Company, yuan
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -357,6 +361,18 @@ async def test_what_belongs_to_customers_goes_out_as_well(service: Harness, comp
     ask = pb.ListExportsRequest(filter='recordType = "customer"')
     log = await service.ask(who, EXPORTS + "ListExports", ask, pb.ListExportsResponse)
     assert list(log.exports[0].ids) == both["ids"]
+    # Whoever sees what may be claimed is not told what it brought in.
+    worth = {
+        "Orders",
+        "Sold to date (home currency)",
+        "Sold at a known cost (home currency)",
+        "Margin (home currency)",
+    }
+    assert worth.isdisjoint(table(await file(service, who, "pool_customer", language_code="en"))[0])
+    assert worth < set(table(await file(service, who, "customer", language_code="en"))[0])
+    assert (
+        await refused_file(service, who, "pool_customer", filter="margin != null")
+    ).reason == "FILTER_INVALID"
 
 
 _WAYS = ("phones", "emails", "addresses", "accounts")
@@ -473,3 +489,13 @@ async def test_cards_for_address_books_come_back(service: Harness, company: Comp
         with pytest.raises(Problem) as refused:
             await cards(kind, **asked)
         assert refused.value.reason == reason
+
+
+async def test_what_is_derived_is_taken_for_no_field() -> None:
+    heads = {"orderCount", "revenue", "costedRevenue", "margin"}
+    customers = exports.EXPORTS.exporter("customer")
+    for chinese in (False, True):
+        style = Style(fields=False, chinese=chinese)
+        for column in customers.columns:
+            if column.field in heads:
+                assert proposal(column.heads(style), imports.CUSTOMERS.targets) == {}, column

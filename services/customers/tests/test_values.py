@@ -1,6 +1,7 @@
 """What customers are worth: from events, once each, in any order, and the same after a replay."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
@@ -32,10 +33,12 @@ from chassis.events.event import subject_of
 from chassis.events.subscriptions import Poison, take_in
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
+from chassis.privacy.person import Person
 from chassis.service import Running
 from chassis.settings import Settings
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
 from customers.listens import SUBSCRIPTIONS
+from customers.privacy import PRIVACY
 from customers.service import SERVICE
 from customers.testing import Company, opportunity_event, order_event, ticket_event
 from customers.value import shown
@@ -461,6 +464,20 @@ async def test_margin_is_told_of_what_was_sold_at_a_known_cost(company: Company)
     await company.service.ask(company.who, MERGES + "MergeCustomers", merge, merge_pb2.Merge)
     assert (await value(company, loss)).amounts[0].margin.units == -15
 
+    # All but all of it is not all of it.
+    nearly = await company.customer("nearly")
+    await buys(nearly, 100_000, (99_960, 1), 0)
+    assert (await value(company, nearly)).amounts[0].margin_coverage == 99.9
+    await company.job(REVIEW)
+    # A person who asks what is held about them is told what they bought, and not what that cost us.
+    async with company.service.running.database.transaction(company.who) as tx:
+        become = text("UPDATE customers SET kind = 'PERSON' WHERE id = CAST(:id AS uuid)")
+        await tx.session.execute(become, {"id": nearly})
+        person = Person(records=frozenset({("customer", UUID(nearly))}))
+        held = {kind: row async for _, kind, _, row in PRIVACY.export(tx, person)}["customer"]
+    assert held["revenue"] == held["value"]["amounts"][0]["revenue"] == 100_000
+    assert held["value"]["months"] and "margin" not in json.dumps(held) and "costed" not in json.dumps(held)
+
 
 async def test_months_are_kept_and_follow_what_becomes_known_later(company: Company) -> None:
     customer, other = await company.customer(), await company.customer()
@@ -556,7 +573,8 @@ _TABLES = {
     "customer_orders": "id, version, event_id, customer_id, cancelled, currency, revenue, costed_revenue, cost, order_date",
     "customer_opportunities": "id, month, version, event_id, customer_id, open, currency, potential",
     "customer_ratings": "id, version, event_id, customer_id, rating, rated_on",
-    "customers": "id, order_count, last_order_date, revenue, margin, potential, value_currency, rfm_tier, satisfaction_tenths",
+    "customers": "id, order_count, last_order_date, revenue, margin, costed_revenue, potential, value_currency, rfm_tier,"
+    " satisfaction_tenths",
     "customer_values": "customer_id, order_count, last_order_date, recency, frequency, monetary, tier, satisfaction, ratings",
     "customer_amounts": "customer_id, currency, order_count, revenue, costed_revenue, margin, potential",
     "customer_value_months": "customer_id, month, order_count, total_order_count, amounts, recency, frequency, monetary, tier,"

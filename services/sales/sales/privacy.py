@@ -24,6 +24,7 @@ PRIVACY = Privacy(
         Order, about={"customer_id": "customer"}, ties={"contact_id": "contact"},
         texts=("delivery_address", "notes", "cancel_reason", "external_key"), swept=("customer_name", "deliveries", "receipts"),
         keeps="ACCOUNTING_DUTY",
+        withheld=("line_costs",),
         notices={"OPEN_ORDER": lambda row: row.status in (orders.DRAFT, orders.PLACED, orders.PARTLY_DELIVERED)},
     ),
     *papers_with("opportunity", "order"),

@@ -344,6 +344,17 @@ async def test_products_that_are_there_and_products_taken_back(sales: Any) -> No
     request = product_service_pb2.GetProductRequest(id=known.id)
     product = await sales.ask("ProductService/GetProduct", request, product_pb2.Product)
     assert filling.updated_rows == 1 and (product.list_price.units, product.series) == (5, "S")
+    # A cost of 0 is known; one that is unknown is filled, with its currency.
+    free = Money(currency_code="CNY")
+    priced = ["name", "sku", "standardCost"]
+    for sku, cost, expected in (("F-1", free, free), ("F-2", None, Money(currency_code="USD", units=5))):
+        made = await sales.product(f"Costs {sku}", 5, sku=sku, standard_cost=cost)
+        row = text_file(priced, [made.name, sku, "5 USD"])
+        await imported(sales, "product", "a.csv", row, duplicates=pb.DUPLICATE_POLICY_MERGE)
+        get = product_service_pb2.GetProductRequest(id=made.id)
+        assert (
+            await sales.ask("ProductService/GetProduct", get, product_pb2.Product)
+        ).standard_cost == expected
     new = await imported(
         sales, "product", "a.csv", text_file(head, ["Nobody", "K-9", "", ""]), mode=pb.IMPORT_MODE_UPDATE
     )

@@ -1,6 +1,8 @@
 """Orders: drafts that change, currencies that may not mix, customers that must fit, deliveries that come out of order."""
 
+import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,6 +14,8 @@ from kehu.sales.v1 import product_pb2, product_service_pb2
 from sqlalchemy import text
 
 from chassis.errors import Code, Problem
+from chassis.privacy.person import Person
+from sales.privacy import PRIVACY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UPDATE = "OrderService/UpdateOrder"
@@ -256,6 +260,10 @@ async def test_an_order_keeps_what_it_cost_when_it_was_placed(sales: Any) -> Non
         "id", "product_id", "product_name", "product_sku", "unit", "quantity", "unit_price", "discount_percent", "tax_percent",
         "amount", "tax", "delivered_quantity", "description",
     }  # fmt: skip
+    async with sales.harness.running.database.transaction(sales.boss) as tx:
+        person = Person(records=frozenset({("customer", UUID(sales.customer_id))}))
+        told = [row async for _, _kind, id, row in PRIVACY.export(tx, person) if str(id) == draft.id]
+    assert told[0]["history"] and "cost" not in json.dumps(told), "what it cost us is no data of theirs"
     # They write lines without a word of costs: a line of the same product costs by its quantity, any other is of unknown cost.
     await cost(known, yuan(5))
     draft = await sales.order(*lines[:2], place=False)

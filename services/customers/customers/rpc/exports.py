@@ -217,6 +217,16 @@ async def _relations(call: Call, request: pb.CreateExportRequest) -> AsyncGenera
         yield rows
 
 
+# Their heads say in which currency, for there may be orders in others; and none of them is taken for a field by an import.
+_WORTH = (
+    Column("orderCount", "Orders", "订单数", "order_count"),
+    Amount("revenue", "Sold to date (home currency)", "累计订单额（本位币）", "revenue", currency_column="value_currency"),
+    Amount(
+        "costedRevenue", "Sold at a known cost (home currency)", "成本已知的订单额（本位币）", "costed_revenue",
+        currency_column="value_currency",
+    ),
+    Amount("margin", "Margin (home currency)", "毛利（本位币）", "margin", currency_column="value_currency"),
+)  # fmt: skip
 _CUSTOMER = (
     Column("displayName", "Name", "客户名称", "display_name"),
     Choice("kind", "Kind", "类型", "kind", _KINDS),
@@ -251,13 +261,11 @@ _CUSTOMER = (
     Column("nextContactTime", "Next contact", "下次联系时间", "next_contact_time"),
     Column("lastDealTime", "Last deal", "最近成交时间", "last_deal_time"),
     Column("lastServiceTime", "Last service", "最近服务时间", "last_service_time"),
-    Column("orderCount", "Orders", "订单数", "order_count"),
-    Amount("revenue", "Revenue of orders", "订单收入", "revenue", currency_column="value_currency"),
-    Amount("margin", "Margin of orders", "订单毛利", "margin", currency_column="value_currency"),
+    *_WORTH,
     RECORD_ID,
 )
 _IN_POOL = (
-    *(column for column in _CUSTOMER if column.field != "owner"),
+    *(column for column in _CUSTOMER if column.field != "owner" and column not in _WORTH),
     Reference("previousOwner", "Previous owner", "原负责人", "previous_owner_id"),
     Column("poolTime", "In the pool since", "进入公海时间", "pool_time"),
     Column("returnReason", "Reason of return", "退回原因", "return_reason"),

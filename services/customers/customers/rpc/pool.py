@@ -14,7 +14,10 @@ from customers.rpc.customers import CUSTOMERS, answer, written_customer
 from customers.rpc.messages import customer_message, rule_message
 
 face = Face("kehu.customers.v1.PoolService")
-POOL = Listing(Customer, None, CUSTOMERS.fields, search=True, custom_fields=True)
+# Whoever sees the pool sees what may be claimed, and not what it brought in so far.
+POOL = Listing(
+    Customer, None, {name: one for name, one in CUSTOMERS.fields.items() if name != "margin"}, search=True, custom_fields=True
+)  # fmt: skip
 _RULE = Mapping(pool_pb2.PoolRule)
 _ROW = "SELECT * FROM pool_rules WHERE id = $1"
 

@@ -12,6 +12,7 @@ from kehu.customers.v1 import customer_value_service_pb2 as service_pb
 from chassis.ids import parse_id
 from chassis.mapping import to_money, to_timestamp
 from chassis.money import Money
+from chassis.percent import percent
 from chassis.rpc import Call, Face
 from customers.rpc.customers import CUSTOMERS
 from customers.rpc.pages import page_of
@@ -67,7 +68,7 @@ def value_message(customer_id: UUID, row: Any) -> pb.CustomerValue:
         to_money(out.potential, Money(amount["potential"], currency))
         put_known(out, amount, "margin", "costed_revenue")
         if amount["costed_revenue"] is not None and amount["revenue"]:
-            out.margin_coverage = round(100 * amount["costed_revenue"] / amount["revenue"], 1)
+            out.margin_coverage = float(percent(amount["costed_revenue"], amount["revenue"]))
         if currency == row["main_currency"]:
             message.main_amount.CopyFrom(out)
     _score(message, row)

@@ -15,7 +15,8 @@ from chassis.database import Database, Transaction
 from chassis.principal import NOBODY, Principal
 
 SHOWN = (
-    "order_count", "last_order_date", "revenue", "margin", "potential", "value_currency", "rfm_tier", "satisfaction_tenths",
+    "order_count", "last_order_date", "revenue", "margin", "costed_revenue", "potential", "value_currency", "rfm_tier",
+    "satisfaction_tenths",
 )  # fmt: skip
 """The columns."""
 _AT_ONCE = 1000
@@ -23,21 +24,23 @@ _AT_ONCE = 1000
 _HOLD = text("SELECT id FROM customers WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 _IS = (
     "(SELECT k.id, coalesce(v.order_count, 0) AS order_count, v.last_order_date, coalesce(a.revenue, 0) AS revenue, a.margin,"
-    " coalesce(a.potential, 0) AS potential, coalesce(a.currency, '') AS value_currency, v.tier AS rfm_tier,"
-    " v.satisfaction AS satisfaction_index"
-    " FROM customers k LEFT JOIN customer_values v ON v.customer_id = k.id"
+    " a.costed_revenue, coalesce(a.potential, 0) AS potential, coalesce(a.currency, '') AS value_currency, v.tier AS rfm_tier,"
+    " v.satisfaction AS satisfaction_index FROM customers k LEFT JOIN customer_values v ON v.customer_id = k.id"
     " LEFT JOIN main_currencies m ON true LEFT JOIN customer_amounts a ON a.customer_id = k.id AND a.currency = m.currency"
 )
 _OTHER = (
-    " d WHERE c.id = d.id AND (c.order_count, c.last_order_date, c.revenue, c.margin, c.potential, c.value_currency,"
-    " c.rfm_tier, c.satisfaction_index) IS DISTINCT FROM (d.order_count, d.last_order_date, d.revenue, d.margin, d.potential,"
-    " d.value_currency, d.rfm_tier, d.satisfaction_index)"
+    " d WHERE c.id = d.id AND (c.order_count, c.last_order_date, c.revenue, c.margin, c.costed_revenue, c.potential,"
+    " c.value_currency, c.rfm_tier, c.satisfaction_index) IS DISTINCT FROM (d.order_count, d.last_order_date, d.revenue,"
+    " d.margin, d.costed_revenue, d.potential, d.value_currency, d.rfm_tier, d.satisfaction_index)"
 )
 # Composed of constants of this file.
 _SHOW = text(
     "UPDATE customers c SET order_count = d.order_count, last_order_date = d.last_order_date, revenue = d.revenue,"  # noqa: S608 (constants of this file)
-    " margin = d.margin, potential = d.potential, value_currency = d.value_currency, rfm_tier = d.rfm_tier,"
-    " satisfaction_index = d.satisfaction_index FROM " + _IS + " WHERE k.id = ANY(:ids))" + _OTHER
+    " margin = d.margin, costed_revenue = d.costed_revenue, potential = d.potential, value_currency = d.value_currency,"
+    " rfm_tier = d.rfm_tier, satisfaction_index = d.satisfaction_index FROM "
+    + _IS
+    + " WHERE k.id = ANY(:ids))"
+    + _OTHER
 )
 _SOME = "SELECT id FROM customers WHERE deleted_at IS NULL AND id > $1 ORDER BY id LIMIT $2"
 # Composed of constants of this file.

@@ -8,6 +8,7 @@ Derived from the facts of that customer whenever one of them changes, in the sam
 are never added. Scores are another matter, for they depend on all customers: see `review`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -89,10 +90,20 @@ _HELD = text(
 ).columns(now=JSONB, amounts=JSONB, months=JSONB)
 
 
+_OURS = frozenset({"margin", "costed_revenue", "total_margin", "total_costed_revenue"})
+"""What tells of our costs, and so is told to no customer."""
+
+
+def _theirs(amounts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if name not in _OURS} for one in amounts]
+
+
 async def value_of(tx: Transaction, customer: Customer) -> dict[str, Any]:
-    """All that is derived of the customer's value, for whoever asks what is held about them. Amounts are in minor units."""
+    """What is derived of the customer's value, for whoever asks what is held about them, but for costs and margins. Amounts are
+    in minor units."""
     held = (await tx.session.execute(_HELD, {"customer": customer.id})).mappings().one()
-    return {"value": dict(held)}
+    months = [{**one, "amounts": _theirs(one["amounts"])} for one in held["months"] or ()]
+    return {"value": {"now": held["now"], "amounts": _theirs(held["amounts"] or ()), "months": months}}
 
 
 async def keep_main_currency(tx: Transaction, currency: str, envelope: Envelope) -> None:

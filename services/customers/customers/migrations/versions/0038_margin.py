@@ -12,14 +12,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # What stands here is kept when the making of the index has failed, and is then repeated.
-    for table, columns in (
-        ("customer_orders", ("costed_revenue", "cost")), ("customer_amounts", ("costed_revenue", "margin")),
-        ("customers", ("margin",)),
-    ):  # fmt: skip
-        added = ", ".join(f"ADD COLUMN IF NOT EXISTS {column} bigint" for column in columns)
-        op.execute(f"ALTER TABLE {table} {added}")
+    # Each table by itself: who holds a customer and wants its orders would wait for whoever holds the orders and wants the
+    # customers. A repeat goes on.
     with op.get_context().autocommit_block():
+        for table, columns in (
+            ("customers", ("margin", "costed_revenue")), ("customer_amounts", ("costed_revenue", "margin")),
+            ("customer_orders", ("costed_revenue", "cost")),
+        ):  # fmt: skip
+            added = ", ".join(f"ADD COLUMN IF NOT EXISTS {column} bigint" for column in columns)
+            op.execute(f"ALTER TABLE {table} {added}")
         build_index("customers_margin", "customers (tenant_id, margin, id) WHERE deleted_at IS NULL")
 
 
