@@ -461,8 +461,19 @@ async def test_margin_is_told_of_what_was_sold_at_a_known_cost(company: Company)
     with pytest.raises(Poison):
         await company.hear(mixed)
     merge = merge_service_pb2.MergeCustomersRequest(id=loss, merged_ids=[some])
-    await company.service.ask(company.who, MERGES + "MergeCustomers", merge, merge_pb2.Merge)
+    merged = await company.service.ask(company.who, MERGES + "MergeCustomers", merge, merge_pb2.Merge)
     assert (await value(company, loss)).amounts[0].margin.units == -15
+    undo = merge_service_pb2.UndoMergeRequest(id=merged.id)
+    await company.service.ask(company.who, MERGES + "UndoMerge", undo, merge_pb2.Merge)
+    assert [(await value(company, id)).amounts[0].margin.units for id in (loss, some)] == [-30, 15]
+    # Told of the survivor before it is heard that it was placed.
+    early = str(new_id())
+    updated = order_event("OrderUpdated", never, early, 1_000, ordered=back(0), costed=(1_000, 400))
+    updated.changed_fields.append("customerId")
+    await company.hear(updated, 2)
+    await company.hear(order_event("OrderPlaced", some, early, 1_000, ordered=back(0), costed=(1_000, 400)))
+    assert (await value(company, never)).amounts[0].margin.units == 6
+    assert (await value(company, some)).amounts[0].margin.units == 15
 
     # All but all of it is not all of it.
     nearly = await company.customer("nearly")

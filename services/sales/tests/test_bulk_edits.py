@@ -69,7 +69,8 @@ async def test_products_are_edited_by_those_who_may(sales: Any) -> None:
     products = [await sales.product(f"Bulk pump {n}", 10, series="A") for n in range(3)]
     ids = [one.id for one in products]
     reader = replace(sales.boss, person_id=new_id(), rights={"products": Rights(Reach.ALL, Reach.NONE)})
-    request = wanted("product", {"series": "B"}, ids=ids)
+    cost = {"currencyCode": "CNY", "units": "4"}
+    request = wanted("product", {"series": "B", "standardCost": cost}, ids=ids)
     await sales.refused(
         Code.PERMISSION_DENIED, "RIGHT_MISSING", EDITS + "CreateBulkEdit", request, pb.BulkEdit, reader
     )
@@ -82,7 +83,12 @@ async def test_products_are_edited_by_those_who_may(sales: Any) -> None:
         found = await sales.ask(
             "ProductService/GetProduct", product_service_pb2.GetProductRequest(id=id), product_pb2.Product
         )
-        assert found.series == "B"
+        assert (found.series, found.standard_cost.units) == ("B", 4)
+    for closed in ("competitorIds", "lostToCompetitorId"):
+        bidding = wanted("opportunity", {closed: str(new_id())}, ids=[str(new_id())])
+        await sales.refused(
+            Code.INVALID_ARGUMENT, "FIELD_NOT_WRITABLE", EDITS + "CreateBulkEdit", bidding, pb.BulkEdit
+        )
     tags = wanted("product", {}, ids=ids)
     tags.change.add_tags.append("x")
     await sales.refused(

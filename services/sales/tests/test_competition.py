@@ -1,7 +1,7 @@
 """Competitors that opportunities name: who may be named, what they are called, and what was won against them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -131,8 +131,9 @@ async def test_who_bids_and_who_got_it(sales: Any) -> None:
 
 
 async def test_what_was_won_against_a_competitor_and_lost_to_it(sales: Any) -> None:
-    mine = somebody(sales.boss.tenant)
+    team, mine = new_id(), somebody(sales.boss.tenant)
     ours = somebody(sales.boss.tenant, rights={**EVERYTHING, "opportunities": Rights(Reach.OWN, Reach.OWN)})
+    ours = replace(ours, team_id=team, team_ids=frozenset([team]))
     one, other = sales.names.competitor("Won and lost"), sales.names.competitor("Another")
     both = [one, other]
 
@@ -171,9 +172,15 @@ async def test_what_was_won_against_a_competitor_and_lost_to_it(sales: Any) -> N
     # Whoever reads few opportunities counts few; another company has none of them.
     theirs = await win_loss(sales, one, ours)
     assert [getattr(theirs, name) for name in counts] == [0, 0, 1, 1] and theirs.win_rate == 0
-    stranger = await win_loss(sales, one, somebody(f"o{uuid4().hex[:8]}"))
-    assert [getattr(stranger, name) for name in counts] == [0, 0, 0, 0] and not stranger.amounts
-    assert not stranger.display_name
+    stranger = win_loss(sales, one, somebody(f"o{uuid4().hex[:8]}"))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", stranger)
+    # A manager counts those of the team, whoever may read the competitor among competitors.
+    lead = replace(
+        somebody(sales.boss.tenant, rights={"opportunities": Rights(Reach.TEAM, Reach.TEAM)}),
+        team_ids=frozenset([team]),
+    )
+    assert [getattr(await win_loss(sales, one, lead), name) for name in counts] == [0, 0, 1, 1]
+    assert (await reported(sales, lead)).keys() == {"Won and lost", "Another"}
     # In a period with nothing in it there are those against which something is open, and no others.
     none = await reported(sales, first_day=Date(year=2099, month=1, day=1))
     assert none["Won and lost"].open_count == 1 and "Another" in none

@@ -11,7 +11,7 @@ from kehu.sales.v1 import opportunity_pb2 as pb
 from kehu.sales.v1 import opportunity_service_pb2 as service_pb
 
 from chassis.database import Transaction
-from chassis.errors import Invalid
+from chassis.errors import Invalid, NotFound
 from chassis.fields import Field, Kind
 from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
@@ -267,7 +267,9 @@ async def get_competitor_win_loss(
     if counted:
         return _win_loss_message(counted[0])
     named = await _read(call, NAME_OF_ONE, id)
-    return _win_loss_message(WinLoss(id, named[0]["name"] if named else ""))
+    if not named:
+        raise NotFound("competitor", id)
+    return _win_loss_message(WinLoss(id, named[0]["name"]))
 
 
 @face.read("ReportWinLoss")
