@@ -82,13 +82,11 @@ def picked(stretch: str, way: Way, hit: str) -> str:
     `hit` is the condition on them."""
     if way is not Way.GLANCE:
         return f"(SELECT * FROM ({stretch} LIMIT {way.stretch}) AS t WHERE {hit}) AS t"  # noqa: S608 (a stretch and a condition composed of declared columns, fixed words and numbered places)
+    # Nothing stands between the stretch and the page, which so ends the reading as soon as it is full.
     fifth = GLANCED // 5
-    begun = f"SELECT * FROM ({stretch} LIMIT {fifth}) AS t WHERE {hit}"  # noqa: S608 (likewise)
-    others = f"SELECT * FROM ({stretch} LIMIT {GLANCED - fifth} OFFSET {fifth}) AS t WHERE {hit}"  # noqa: S608 (likewise)
-    return (
-        f"(WITH begun AS MATERIALIZED ({begun}) SELECT * FROM begun"  # noqa: S608 (likewise)
-        f" UNION ALL SELECT * FROM ({others}) AS t WHERE (SELECT count(*) FROM begun) >= {PROMISING}) AS t"
-    )
+    begun = f"SELECT FROM ({stretch} LIMIT {fifth}) AS t WHERE {hit} LIMIT {PROMISING}"
+    worth = f"CASE (SELECT count(*) FROM ({begun}) AS begun) WHEN {PROMISING} THEN {GLANCED} ELSE {fifth} END"  # noqa: S608 (likewise)
+    return f"(SELECT * FROM ({stretch} LIMIT {worth}) AS t WHERE {hit}) AS t"  # noqa: S608 (likewise)
 
 
 def holds(query: Query, args: list[object], but_equal: bool) -> str:
