@@ -77,16 +77,19 @@ def source(way: Way, table: str, query: Query, args: list[object], order: str = 
     return f"{found} AS h JOIN {table} AS t ON t.id = h.id{which}"
 
 
-def picked(stretch: str, way: Way, hit: str) -> str:
-    """What stands behind FROM for the hits of a stretch of the list: `stretch` reads records in the list's order, as `t`, and
-    `hit` is the condition on them."""
+def picked(rows: str, order: str, way: Way, hit: str) -> str:
+    """What stands behind FROM for the hits of a stretch of the list: `rows` reads records as `t`, `order` is the list's, and
+    `hit` the condition on them."""
+    stretch = f"{rows} ORDER BY {order}"
     if way is not Way.GLANCE:
         return f"(SELECT * FROM ({stretch} LIMIT {way.stretch}) AS t WHERE {hit}) AS t"  # noqa: S608 (a stretch and a condition composed of declared columns, fixed words and numbered places)
     # Nothing stands between the stretch and the page, which so ends the reading as soon as it is full.
     fifth = GLANCED // 5
     begun = f"SELECT FROM ({stretch} LIMIT {fifth}) AS t WHERE {hit} LIMIT {PROMISING}"
     worth = f"CASE (SELECT count(*) FROM ({begun}) AS begun) WHEN {PROMISING} THEN {GLANCED} ELSE {fifth} END"  # noqa: S608 (likewise)
-    return f"(SELECT * FROM ({stretch} LIMIT {worth}) AS t WHERE {hit}) AS t"  # noqa: S608 (likewise)
+    # Bounded by a number, too, for the planner would take the other limit for a tenth of the table and plan anew for each call.
+    bounded = f"SELECT * FROM ({stretch} LIMIT {GLANCED}) AS t ORDER BY {order} LIMIT {worth}"  # noqa: S608 (likewise)
+    return f"(SELECT * FROM ({bounded}) AS t WHERE {hit}) AS t"  # noqa: S608 (likewise)
 
 
 def holds(query: Query, args: list[object], but_equal: bool) -> str:

@@ -490,8 +490,8 @@ class Listing:
             names = ", ".join([f"t.{column}" for column in self.columns] + extra)
             such = " AND ".join(conditions)
             if way.stretch:
-                stretch = f"SELECT t.* FROM {rows} WHERE {such} ORDER BY {part.order}"  # noqa: S608 (declared columns, fixed words, numbered places)
-                rows, such = hits.picked(stretch, way, hit), "true"
+                those = f"SELECT t.* FROM {rows} WHERE {such}"  # noqa: S608 (declared columns, fixed words, numbered places)
+                rows, such = hits.picked(those, part.order, way, hit), "true"
             sql = self._keep(
                 shape,
                 f"SELECT {names} FROM {rows} WHERE {such} "  # noqa: S608 (declared columns, fixed words, numbered places)
