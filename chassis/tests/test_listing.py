@@ -791,6 +791,21 @@ async def pages_of(asking: Asking) -> int:
     return found
 
 
+async def glanced(asking: Asking) -> int:
+    """How many records of the list were looked through for a first page, which must come in the list's order as they are read."""
+    sql, args = next(one for one in asking.database.sent if f"LIMIT {hits.GLANCED})" in one[0])
+    rows = await asking.database.read(asking.who, "EXPLAIN (ANALYZE, FORMAT JSON) " + sql, *args)
+    plan = json.loads(rows[0][0])[0]["Plan"]
+    assert "Sort" not in nodes(plan)
+    return sum(scanned(plan))
+
+
+def scanned(plan: dict[str, Any]) -> list[int]:
+    """How many rows each scan of the table has given."""
+    below = [rows for part in plan.get("Plans", []) for rows in scanned(part)]
+    return [int(plan["Actual Rows"]), *below] if plan.get("Relation Name") else below
+
+
 async def test_cost_does_not_grow_with_the_table(many_things_urls: DatabaseUrls) -> None:
     from pathlib import Path
 
@@ -845,6 +860,7 @@ async def test_cost_does_not_grow_with_the_table(many_things_urls: DatabaseUrls)
     common = await THINGS.page(asking, Request(query="科技"))
     assert [row["id"] for row in common.rows] == [row[1] for row in reversed(rows) if "科技" in row[7]][:50]
     assert await pages_of(asking) < whole / 5
+    assert await glanced(asking) < hits.GLANCED  # the page is full before
 
     # A frequent word that stands in none of the newest records, and what equals it, begins with it, holds it in two places.
     asking.database.sent.clear()
@@ -857,6 +873,7 @@ async def test_cost_does_not_grow_with_the_table(many_things_urls: DatabaseUrls)
     assert len(first.rows) == 50
     assert first.next_page_token
     assert await pages_of(asking) < whole / 5
+    assert await glanced(asking) <= 2 * hits.GLANCED // 5  # of the newest, none of the first has it
     found = await walk(asking, Request(query="深林", page_size=200))
     shown = {row["id"] for row in (await THINGS.page(asking, Request(query="深林", page_size=200))).rows}
     assert sorted(found) == sorted(row[1] for row in old), "each once"
