@@ -1,6 +1,7 @@
 """The gateway under test: it listens on a free port, before gRPC servers that answer what a test tells them to."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,8 @@ class Peer:
     )
     address: str = ""
     _server: grpc.aio.Server | None = None
+    _held: socket.socket | None = None
+    """Keeps its port from others who run beside while it is away; nobody listens there."""
 
     async def start(self) -> None:
         """Listens; at the same port again after a stop."""
@@ -63,10 +66,21 @@ class Peer:
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
+        self.release()
+
+    def release(self) -> None:
+        """Gives the port up that it holds while it is away."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     async def stop(self) -> None:
         """As if the process were gone."""
         if self._server is not None:
+            self._held = socket.socket()
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as the server's own
+            host, _, port = self.address.rpartition(":")
+            self._held.bind((host, int(port)))
             await self._server.stop(None)
             self._server = None
 
@@ -216,3 +230,4 @@ async def running_gateway(keys: Keys, nats_url: str, **settings: Any) -> AsyncGe
     await running
     for peer in peers.values():
         await peer.stop()
+        peer.release()
