@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import httpx
 import jwt
 
 from kehu_local.suite import Suite
-from proof.commands import said
+from proof import commands
 from proof.people import Person
 
 MARK = "Ours-7f3c9e"
@@ -133,9 +132,8 @@ def record_for(world: World, service: str, domain: str) -> str:
 
 def founded(suite: Suite, http: httpx.Client, tenant: str) -> Person:
     """The administrator of a new tenant of that name, signed in."""
-    asked = ["first-admin", "--tenant", tenant, "--email", f"boss@{tenant}.example", "--keep-password"]
-    made = json.loads(said(suite, "identity", *asked))
-    return Person(http, made["tenant"], made["email"], made["password"]).sign_in()
+    made = commands.founded(suite, tenant)
+    return Person(http, made.tenant, made.email, made.password).sign_in()
 
 
 def claims_of(person: Any) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """The whole suite as real processes, once for all tests across services."""
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import httpx
 import pytest
 
 from kehu_local.suite import Suite, start_suite
-from proof.commands import said
+from proof import commands
 
 _NUMBERS = itertools.count()
 
@@ -85,9 +84,8 @@ def founded(suite: Suite, http: httpx.Client) -> Callable[[str], Person]:
     """Founds a tenant of that name, so that a test has one of its own; its first administrator, signed in."""
 
     def found(tenant: str) -> Person:
-        asked = ["first-admin", "--tenant", tenant, "--email", f"boss@{tenant}.example", "--keep-password"]
-        made = json.loads(said(suite, "identity", *asked))
-        return Person(http, made["tenant"], made["email"], made["password"]).sign_in()
+        made = commands.founded(suite, tenant)
+        return Person(http, made.tenant, made.email, made.password).sign_in()
 
     return found
 

@@ -105,9 +105,7 @@ class Beside:
     record: str
 
     def __post_init__(self) -> None:
-        for name in (self.table, self.record):
-            if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
-                raise ValueError(f"{name!r} is no name of a table or column")
+        _check_names(self.table, self.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +117,13 @@ class Link:
     owner: str
 
     def __post_init__(self) -> None:
-        for name in (self.table, self.record, self.owner):
-            if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
-                raise ValueError(f"{name!r} is no name of a table or column")
+        _check_names(self.table, self.record, self.owner)
+
+
+def _check_names(*names: str) -> None:
+    for name in names:
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+            raise ValueError(f"{name!r} is no name of a table or column")
 
 
 @lru_cache(maxsize=1024)

@@ -97,6 +97,37 @@ def build_index(index: str, on: str, *, unique: bool = False) -> None:
     op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {index} ON {on}")
 
 
+_FILLED_AT_ONCE = 1000
+"""Rows that are locked together, for less than writers wait."""
+
+
+def fill(table: str, change: str, where: str) -> None:
+    """Changes the rows of a table in use that were there before, as `change` says behind SET; `where` is true of those that lack
+    it. Outside of a transaction, some rows at a time: nobody waits for all that are looked through, and a repeat goes on."""
+    if not table.isidentifier():
+        raise ValueError(f"{table!r} is no table name")
+    owner = owner_role()
+    op.execute(f"DROP POLICY IF EXISTS widening ON {table}")
+    op.execute(f"CREATE POLICY widening ON {table} TO {owner} USING (true) WITH CHECK (true)")
+    if not op.get_context().as_sql:  # where the SQL is only written down, there are no rows to look at
+        beyond = "(tenant_id, id) > (CAST(:tenant AS uuid), CAST(:id AS uuid))"
+        some = text(
+            f"SELECT tenant_id AS tenant, id FROM {table} WHERE {beyond}"  # noqa: S608 (a migration names the table, checked above)
+            f" ORDER BY tenant_id, id LIMIT {_FILLED_AT_ONCE}"
+        )
+        changed = text(
+            f"UPDATE {table} SET {change} WHERE {beyond}"  # noqa: S608 (likewise, and says what is changed)
+            f" AND (tenant_id, id) <= (CAST(:to_tenant AS uuid), CAST(:to_id AS uuid)) AND ({where})"
+        )
+        connection = op.get_bind()
+        last: dict[str, UUID] = {"tenant": UUID(int=0), "id": UUID(int=0)}
+        while found := connection.execute(some, last).mappings().all():
+            upto: dict[str, UUID] = dict(found[-1])
+            connection.execute(changed, last | {f"to_{name}": value for name, value in upto.items()})
+            last = upto
+    op.execute(f"DROP POLICY widening ON {table}")
+
+
 def widen_search(table: str) -> None:
     """For tables whose records were made findable before whole texts and long numbers had grams of their own.
 

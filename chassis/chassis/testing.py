@@ -1,6 +1,7 @@
 """A service under test: real database, real broker, real gRPC, on free ports of the loopback interface."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
+import asyncpg
 import grpc
 import grpc.aio
 from cryptography.hazmat.primitives import serialization
@@ -16,8 +18,11 @@ from google.protobuf.message import Message
 from jwt.algorithms import OKPAlgorithm
 from pydantic import SecretStr
 
+from chassis.custom_fields.known import Known
+from chassis.database import Database, Transaction
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
+from chassis.listing import PageTokens
 from chassis.migrations import migrate_async
 from chassis.principal import IDENTITY, Issuer, Principal, Reach, Rights
 from chassis.rpc.status import DETAILS, STATUS, details, problem_of
@@ -298,6 +303,69 @@ async def eventually(condition: Callable[[], "asyncio.Future[bool] | object"], t
             pause = min(pause * 1.2, 0.1)  # what takes long is not made shorter by asking it all the time
 
 
+@dataclass
+class Watched:
+    """The read path, and the plans of what goes over it, or of the statements in which `of` stands."""
+
+    database: Database
+    of: str = ""
+    plans: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    known_fields: Known = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known_fields = self.database.known_fields
+
+    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
+        """The rows of that statement."""
+        if self.of in sql:
+            # Composed of a statement that the lists have made.
+            rows = await self.database.read(who, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *args)
+            found = rows[0][0]
+            self.plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
+        return await self.database.read(who, sql, *args)
+
+
+@dataclass
+class Asking:
+    """Somebody who asks lists that are watched."""
+
+    who: Principal
+    database: Watched
+    page_tokens: PageTokens = field(default_factory=lambda: PageTokens("a secret of the tests"))
+
+
+def parts_of(plan: Any) -> list[dict[str, Any]]:
+    """All nodes of a plan."""
+    return [plan, *(below for part in plan.get("Plans", []) for below in parts_of(part))]
+
+
+def read_of(plan: Any) -> float:
+    """How many rows of tables were looked at."""
+    return sum(
+        (
+            node["Actual Rows"]
+            + node.get("Rows Removed by Filter", 0)
+            + node.get("Rows Removed by Index Recheck", 0)
+        )
+        * node["Actual Loops"]
+        for node in parts_of(plan)
+        if "Relation Name" in node
+    )
+
+
+def kinds_of_jobs(patch: Any) -> list[str]:
+    """The kinds of the jobs that are enqueued from here on, as long as pytest's `patch` lasts."""
+    kinds: list[str] = []
+    enqueue = Transaction.enqueue
+
+    async def noted(tx: Transaction, kind: str, *said: Any, **more: Any) -> None:
+        kinds.append(kind)
+        await enqueue(tx, kind, *said, **more)
+
+    patch.setattr(Transaction, "enqueue", noted)
+    return kinds
+
+
 def together(many: int, do: Any) -> Any:
     """That function, whose first calls wait for so many of them."""
     met = asyncio.Barrier(many)
@@ -315,12 +383,17 @@ def together(many: int, do: Any) -> Any:
 
 __all__ = [
     "EVERYTHING",
+    "Asking",
     "DatabaseUrls",
     "Harness",
     "Keys",
     "Problem",
+    "Watched",
     "answering",
     "eventually",
+    "kinds_of_jobs",
+    "parts_of",
+    "read_of",
     "running_service",
     "somebody",
     "together",

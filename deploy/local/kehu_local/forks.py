@@ -35,11 +35,6 @@ _MOST = 1 << 20
 """Bytes of a message at most, which is more than any environment of ours."""
 
 
-def tethered(death_signal: signal.Signals, user: str | None = None, umask: int = 0o022) -> list[str]:
-    """What stands before a command so that it gets that signal when the thread that makes it ends; see `tether`."""
-    return [sys.executable, "-I", "-S", tether.__file__, str(int(death_signal)), user or "-", f"{umask:o}"]
-
-
 @dataclass(frozen=True)
 class Program:
     """What is to run: `python -m MODULE …` or `python SCRIPT …`, as `command` says it from its second word on."""
@@ -92,7 +87,7 @@ class Forks:
         bare = {name: value for name, value in os.environ.items() if not name.startswith("KEHU_")}
         with theirs:
             self._process = subprocess.Popen(
-                [*tethered(signal.SIGTERM), sys.executable, "-m", "kehu_local.forks", str(theirs.fileno())],
+                [*tether.tethered(signal.SIGTERM), sys.executable, "-m", "kehu_local.forks", str(theirs.fileno())],
                 env=bare, cwd="/", stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[theirs.fileno()],
             )  # fmt: skip
         threading.Thread(target=self._listen, name="forks", daemon=True).start()

@@ -12,7 +12,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +20,10 @@ from urllib.parse import quote
 import psutil
 
 from kehu_local.processes import Process, StartFailed, free_ports, wait_until
+from kehu_local.tether import tethered
 
 UNPRIVILEGED = "nobody"
 ADMIN = "kehu_admin"
-_TETHER = Path(__file__).with_name("tether.py")
 _ELSEWHERE = Path("/var/lib/kehu")
 """Where root's clusters lie when the account of the server cannot reach the folder asked for."""
 
@@ -172,10 +171,10 @@ def run_as(
     user: str | None, command: Sequence[str], cwd: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Runs a program to its end as that account, with its output captured."""
-    tether = (sys.executable, "-I", "-S", str(_TETHER), str(int(signal.SIGTERM)), user or "-", "77")
     return subprocess.run(
-        [*tether, *command], capture_output=True, text=True, check=False, cwd=cwd or "/", env=_environment()
-    )
+        [*tethered(signal.SIGTERM, user, 0o077), *command],
+        capture_output=True, text=True, check=False, cwd=cwd or "/", env=_environment(),
+    )  # fmt: skip
 
 
 def _environment() -> dict[str, str]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from kehu_local.forks import Fork, Forks, Program, tethered
+from kehu_local.forks import Fork, Forks, Program
+from kehu_local.tether import tethered
 
 # Linux kills a tethered child when the thread that made it ends, so one thread that lives as long as we do makes them all.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")

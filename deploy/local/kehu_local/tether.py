@@ -15,6 +15,11 @@ _NEEDED = warnings
 """execvp asks for this module, when the account may no longer reach the standard library."""
 
 
+def tethered(death_signal: int, user: str | None = None, umask: int = 0o022) -> list[str]:
+    """What stands before a command so that it gets that signal when the thread that makes it ends."""
+    return [sys.executable, "-I", "-S", __file__, str(int(death_signal)), user or "-", f"{umask:o}"]
+
+
 def tie(death_signal: int, parent: int) -> None:
     """This process gets that signal when its parent dies, and ends when it has died already."""
     if sys.platform == "linux":  # elsewhere a killed supervisor leaves servers to the next start

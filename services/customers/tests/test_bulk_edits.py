@@ -33,7 +33,6 @@ from sqlalchemy import text
 from chassis.bulk_edits import edit as bulk_edit
 from chassis.bulk_edits import runs
 from chassis.bulk_edits.runs import Running, Undoing
-from chassis.database import Transaction
 from chassis.errors import Code, Problem
 from chassis.giving_up import MOST_UNREAD, Unreadable
 from chassis.ids import new_id
@@ -45,6 +44,7 @@ from chassis.testing import (
     Keys,
     answering,
     eventually,
+    kinds_of_jobs,
     refused,
     running_service,
     somebody,
@@ -542,14 +542,7 @@ async def test_versions_that_do_not_know_an_action_leave_it_to_those_that_do(
 ) -> None:
     """Its jobs are a kind of their own; and an edit that nobody can read for a quarter of an hour ends, and does not stay at
     work for ever."""
-    kinds: list[str] = []
-    enqueue = Transaction.enqueue
-
-    async def noted(tx: Transaction, kind: str, *said: Any, **more: Any) -> None:
-        kinds.append(kind)
-        await enqueue(tx, kind, *said, **more)
-
-    monkeypatch.setattr(Transaction, "enqueue", noted)
+    kinds = kinds_of_jobs(monkeypatch)
     id = await customer(company)
     done = await run(company, change(action="delete"), ids=[id])
     await undone(company, done.id)

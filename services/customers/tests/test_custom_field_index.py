@@ -1,13 +1,12 @@
 """The index of custom fields: that PostgreSQL uses it, that it says what the records say, and that its making survives."""
 
 import asyncio
-import json
 import os
 import random
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,12 +20,21 @@ from sqlalchemy import text
 
 from chassis.custom_fields.field import CustomField, add_field, change_field
 from chassis.custom_fields.index import entries
-from chassis.custom_fields.known import Known, definition_of
+from chassis.custom_fields.known import definition_of
 from chassis.database import Database
 from chassis.errors import Code, Problem
-from chassis.listing import PageTokens
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_service, somebody
+from chassis.testing import (
+    Asking,
+    DatabaseUrls,
+    Harness,
+    Keys,
+    Watched,
+    eventually,
+    parts_of,
+    running_service,
+    somebody,
+)
 from chassis.wire import from_dict
 from customers.customer import Customer, change_customer
 from customers.rpc.customers import CUSTOMERS
@@ -71,40 +79,10 @@ async def filled(database: Database, who: Principal, city_filterable: bool) -> d
     return ids
 
 
-@dataclass
-class Watched:
-    """The read path, and the plans of what goes over it."""
-
-    database: Database
-    plans: list[str] = field(default_factory=list[str])
-    known_fields: Known = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.known_fields = self.database.known_fields
-
-    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
-        if "custom_values" in sql:
-            plan = await self.database.read(who, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *args)
-            self.plans.append(json.dumps(plan[0][0]) if not isinstance(plan[0][0], str) else plan[0][0])
-        return await self.database.read(who, sql, *args)
-
-
-@dataclass
-class Asking:
-    who: Principal
-    database: Watched
-    page_tokens: PageTokens = field(default_factory=lambda: PageTokens("a secret of the tests"))
-
-
-def parts(plan: Any) -> list[dict[str, Any]]:
-    """All nodes of a plan."""
-    return [plan, *(below for part in plan.get("Plans", []) for below in parts(part))]
-
-
-def answered_by_the_index(plan: str, most: float = MANY / 4) -> bool:
+def answered_by_the_index(plan: Any, most: float = MANY / 4) -> bool:
     """Whether the values are found by the index of values, or by that of records, each asked for the very field, at most
     `most` of them looked at; and no table is read from its beginning."""
-    nodes = parts(json.loads(plan)[0]["Plan"])
+    nodes = parts_of(plan)
     asked = [n for n in nodes if str(n.get("Index Name", "")).startswith("custom_values")]
     read = sum(n["Actual Rows"] * n["Actual Loops"] + n.get("Rows Removed by Filter", 0) for n in asked)
     return (
@@ -115,10 +93,10 @@ def answered_by_the_index(plan: str, most: float = MANY / 4) -> bool:
     )
 
 
-def told(plan: str) -> list[str]:
+def told(plan: Any) -> list[str]:
     """The nodes of a plan, for a message."""
     names = ("Node Type", "Index Name", "Relation Name", "Actual Rows", "Actual Loops", "Index Cond")
-    return [" ".join(str(n.get(name, "")) for name in names) for n in parts(json.loads(plan)[0]["Plan"])]
+    return [" ".join(str(n.get(name, "")) for name in names) for n in parts_of(plan)]
 
 
 async def test_lists_are_answered_by_the_index(service: Harness, urls: DatabaseUrls) -> None:
@@ -138,8 +116,8 @@ async def test_lists_are_answered_by_the_index(service: Harness, urls: DatabaseU
     # Two fields at once: the one's values may be laid beside all of the other's.
     both = request(order_by="customFields.city", filter="customFields.size > 11000")
 
-    async def plans(of: Any) -> list[str]:
-        watched = Watched(database)
+    async def plans(of: Any) -> list[dict[str, Any]]:
+        watched = Watched(database, "custom_values")
         page = await CUSTOMERS.page(Asking(ACME, watched), of)
         assert page.rows
         if page.next_page_token:
@@ -177,9 +155,9 @@ async def test_lists_are_answered_by_the_index(service: Harness, urls: DatabaseU
     await owner.close()
 
 
-def in_pages(plan: str) -> bool:
+def in_pages(plan: Any) -> bool:
     """Whether no more is looked at than a page holds, some rows more than are shown."""
-    nodes = parts(json.loads(plan)[0]["Plan"])
+    nodes = parts_of(plan)
     most = max(n["Actual Rows"] * n["Actual Loops"] + n.get("Rows Removed by Filter", 0) for n in nodes)
     return most <= 60 and nodes[0]["Shared Hit Blocks"] + nodes[0]["Shared Read Blocks"] < 500
 
@@ -197,7 +175,7 @@ async def test_a_list_by_a_value_is_the_list(service: Harness) -> None:
         request = customer_service_pb2.ListCustomersRequest(filter=filter, order_by=order, page_size=size)
         found: list[UUID] = []
         while True:
-            page = await CUSTOMERS.page(Asking(who, Watched(database)), request)
+            page = await CUSTOMERS.page(Asking(who, Watched(database, "custom_values")), request)
             found += [row["id"] for row in page.rows]
             request.page_token = page.next_page_token
             if not page.next_page_token:

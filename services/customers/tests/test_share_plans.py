@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,13 +13,21 @@ import pytest_asyncio
 from kehu.customers.v1 import contact_service_pb2, customer_service_pb2, pool_service_pb2
 from sqlalchemy import text
 
-from chassis.custom_fields.known import Known
-from chassis.database import Database
 from chassis.ids import new_id
-from chassis.listing import Listing, PageTokens
+from chassis.listing import Listing
 from chassis.principal import Principal, Reach, Rights
 from chassis.shares.entries import PERSON, TEAM, Grantee, share
-from chassis.testing import DatabaseUrls, Harness, Keys, running_service, somebody
+from chassis.testing import (
+    Asking,
+    DatabaseUrls,
+    Harness,
+    Keys,
+    Watched,
+    parts_of,
+    read_of,
+    running_service,
+    somebody,
+)
 from customers.customer import Customer
 from customers.imports import find_customers
 from customers.pool import _TO_RETURN, _TO_WARN  # pyright: ignore[reportPrivateUsage]
@@ -42,50 +50,6 @@ async def urls(service_database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
 async def service(urls: DatabaseUrls, nats_url: str, keys: Keys) -> AsyncGenerator[Harness]:
     async with running_service(SERVICE, urls, nats_url, keys) as harness:
         yield harness
-
-
-@dataclass
-class Watched:
-    """The read path, and the plans of what goes over it."""
-
-    database: Database
-    plans: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    known_fields: Known = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.known_fields = self.database.known_fields
-
-    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
-        rows = await self.database.read(who, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *args)
-        found = rows[0][0]
-        self.plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
-        return await self.database.read(who, sql, *args)
-
-
-@dataclass
-class Asking:
-    who: Principal
-    database: Watched
-    page_tokens: PageTokens = field(default_factory=lambda: PageTokens("a secret of the tests"))
-
-
-def parts(plan: Any) -> list[dict[str, Any]]:
-    """All nodes of a plan."""
-    return [plan, *(below for part in plan.get("Plans", []) for below in parts(part))]
-
-
-def read_of(plan: Any) -> float:
-    """How many rows of tables were looked at."""
-    return sum(
-        (
-            node["Actual Rows"]
-            + node.get("Rows Removed by Filter", 0)
-            + node.get("Rows Removed by Index Recheck", 0)
-        )
-        * node["Actual Loops"]
-        for node in parts(plan)
-        if "Relation Name" in node
-    )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -158,14 +122,14 @@ async def test_a_page_reads_what_is_seen_and_not_the_table(
     page = await listing.page(asking, request)
     assert len(page.rows) == 50
     (plan,) = asking.database.plans
-    found = [node for node in parts(plan) if node.get("Relation Name") in ("customers", "contacts")]
+    found = [node for node in parts_of(plan) if node.get("Relation Name") in ("customers", "contacts")]
     assert not [node for node in found if node["Node Type"] == "Seq Scan"], json.dumps(plan, indent=1)
     if who == "all":
-        assert not [node for node in parts(plan) if node.get("Relation Name") == "shares"]
+        assert not [node for node in parts_of(plan) if node.get("Relation Name") == "shares"]
         assert read_of(plan) <= 60
         return
     # What is shared with the caller is asked for once, and not for each row.
-    assert all(node["Actual Loops"] <= 1 for node in parts(plan) if node.get("Relation Name") == "shares")
+    assert all(node["Actual Loops"] <= 1 for node in parts_of(plan) if node.get("Relation Name") == "shares")
     assert read_of(plan) <= 3 * SEEN[who] + 200, json.dumps(plan, indent=1)
 
 
@@ -239,7 +203,7 @@ async def test_one_is_read_by_its_key(service: Harness, callers: dict[str, Princ
         asking = Asking(callers[who], Watched(service.running.database))
         assert (await CUSTOMERS.get(asking, some["record_id"]))["id"] == some["record_id"]
         (plan,) = asking.database.plans
-        own = [node for node in parts(plan) if node.get("Relation Name") == "customers"]
+        own = [node for node in parts_of(plan) if node.get("Relation Name") == "customers"]
         assert [node["Index Name"] for node in own] == ["customers_pkey"], json.dumps(plan, indent=1)
 
 

@@ -21,11 +21,19 @@ from kehu.leads.v1 import lead_pb2, lead_service_pb2
 from kehu.notes.v1 import notes_pb2
 from sqlalchemy import text
 
-from chassis.database import Transaction
 from chassis.errors import Code
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
+from chassis.testing import (
+    DatabaseUrls,
+    Harness,
+    Keys,
+    eventually,
+    kinds_of_jobs,
+    refused,
+    running_service,
+    somebody,
+)
 from leads.pool import worked_on
 from leads.service import SERVICE
 
@@ -289,14 +297,7 @@ async def test_wrong_words_are_refused(service: Harness, word: pb.ValueMapping, 
 
 
 async def test_a_whole_import_is_undone(service: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds: list[str] = []
-    enqueue = Transaction.enqueue
-
-    async def noted(tx: Transaction, kind: str, *said: Any, **more: Any) -> None:
-        kinds.append(kind)
-        await enqueue(tx, kind, *said, **more)
-
-    monkeypatch.setattr(Transaction, "enqueue", noted)
+    kinds = kinds_of_jobs(monkeypatch)
     boss = somebody("undo")
     old = await create(
         service, boss, name="Old", external_key="K1", notes="as it was", phone="13800001234", tags=["a"]

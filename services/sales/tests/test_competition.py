@@ -1,7 +1,7 @@
 """Competitors that opportunities name: who may be named, what they are called, and what was won against them."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,13 +17,10 @@ from kehu.history.v1 import history_pb2
 from kehu.sales.v1 import opportunity_pb2, opportunity_service_pb2
 from sqlalchemy import text
 
-from chassis.custom_fields.known import Known
-from chassis.database import Database
 from chassis.errors import Code, Denied, Unavailable
 from chassis.ids import new_id
-from chassis.listing import PageTokens
-from chassis.principal import Principal, Reach, Rights
-from chassis.testing import EVERYTHING, refused, somebody
+from chassis.principal import Reach, Rights
+from chassis.testing import EVERYTHING, Asking, Watched, read_of, refused, somebody
 from sales.competition import WIN_LOSS, WIN_LOSS_OF_ONE
 from sales.opportunity import Opportunity
 from sales.rpc.opportunities import OPPORTUNITIES
@@ -257,38 +254,6 @@ async def test_replicas_of_the_version_before_write_beside(sales: Any) -> None:
     assert not lost.lost_to_competitor_id and (await win_loss(sales, one)).lost_to_count == 0
 
 
-@dataclass
-class Watched:
-    """The read path, and the plans of what goes over it."""
-
-    database: Database
-    plans: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    known_fields: Known = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.known_fields = self.database.known_fields
-
-    async def read(self, who: Principal, sql: str, *args: object) -> list[asyncpg.Record]:
-        rows = await self.database.read(who, f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *args)
-        found = rows[0][0]
-        self.plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
-        return await self.database.read(who, sql, *args)
-
-
-@dataclass
-class Asking:
-    who: Principal
-    database: Watched
-    page_tokens: PageTokens = field(default_factory=lambda: PageTokens("a secret of the tests"))
-
-
-def looked_at(plan: Any) -> float:
-    """How many rows of tables were looked at."""
-    here = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
-    below = sum(looked_at(part) for part in plan.get("Plans", []))
-    return below + (here if "Relation Name" in plan else 0)
-
-
 async def test_what_is_counted_is_found_by_indexes(sales: Any) -> None:
     """Of 4,000 opportunities two name the competitor, 210 have another one each, and all were closed in May."""
     who = somebody(f"o{uuid4().hex[:8]}")
@@ -321,7 +286,7 @@ async def test_what_is_counted_is_found_by_indexes(sales: Any) -> None:
     request = opportunity_service_pb2.ListOpportunitiesRequest(filter=f'competitorIds:"{one}"')
     assert len((await OPPORTUNITIES.page(asking, request)).rows) == 2  # pyright: ignore[reportArgumentType]
     for plan in asking.database.plans:
-        assert looked_at(plan) < 20, json.dumps(plan, indent=1)
+        assert read_of(plan) < 20, json.dumps(plan, indent=1)
     # The report has the 200 against which most was decided.
     answer = opportunity_service_pb2.ReportWinLossResponse
     request = opportunity_service_pb2.ReportWinLossRequest()
