@@ -73,6 +73,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
 
     kind: str = "COMPANY"
     display_name: str
+    type: str = ""
     industry: str = ""
     size: str = ""
     region: str = ""
@@ -152,6 +153,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
 class CustomerSnapshot:
     kind: str
     display_name: str
+    type: str
     industry: str
     size: str | None
     region: str
@@ -214,7 +216,8 @@ def told(customer: Customer) -> dict[str, Any]:
         "owner_id": customer.owner_id,
         "team_id": customer.team_id,
         "customer": CustomerSnapshot(
-            kind=customer.kind, display_name=customer.display_name, industry=customer.industry, region=customer.region,
+            kind=customer.kind, display_name=customer.display_name,
+            type=customer.type, industry=customer.industry, region=customer.region,
             size=enum_view("size", customer.size), size_key=customer.size,
             level=enum_view("level", customer.level), level_key=customer.level,
             stage=enum_view("stage", customer.stage), stage_key=customer.stage,

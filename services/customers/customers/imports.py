@@ -183,7 +183,7 @@ async def _change_contact_back(tx: Transaction, contact: Contact, values: dict[s
 
 
 _NAMES = {
-    "displayName": "display_name", "industry": "industry", "region": "region", "level": "level", "phone": "phone",
+    "displayName": "display_name", "type": "type", "industry": "industry", "region": "region", "level": "level", "phone": "phone",
     "email": "email", "website": "website", "kind": "kind", "externalKey": "external_key", "notes": "notes", "tags": "tags",
     "parent": "parent_customer_id", "size": "size", "stage": "stage", "source": "source", "taxNumber": "tax_number",
     "registrationNumber": "registration_number", "needs": "needs",
@@ -432,6 +432,9 @@ CUSTOMERS = Importer(
         ),
         Target("kind", "Kind", _KIND, aliases=("类型",)),
         OWNER,
+        Target(
+            "type", "Type", Listed("type"), aliases=("客户类型", "客户分类", "account type", "customer type")
+        ),
         Target("industry", "Industry", Listed("industry"), aliases=("行业", "sector")),
         Target("size", "Size", Listed("size"), aliases=("规模", "company size")),
         Target("region", "Region", Listed("region"), aliases=("地区", "区域", "office location")),

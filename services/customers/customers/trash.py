@@ -245,7 +245,7 @@ _EMPTY_CUSTOMERS = text(
     "UPDATE customers SET display_name = '-', search = '{}', search_text = '', phone = '', email = '', website = '',"
     " address = '{}', other_phones = '[]', other_emails = '[]', other_addresses = '[]', accounts = '[]', tax_number = '',"
     " needs = '', tags = '{}', registration_number = '', notes = '', external_key = '', custom_fields = '{}', industry = '',"
-    " region = '', shared_with = '[]', return_reason = '' WHERE id = :id AND deleted_at IS NOT NULL"
+    " type = '', region = '', shared_with = '[]', return_reason = '' WHERE id = :id AND deleted_at IS NOT NULL"
 )
 _EMPTY_CONTACTS = text(
     "UPDATE contacts SET display_name = '-', search = '{}', search_text = '', title = '', department = '', phones = '[]',"

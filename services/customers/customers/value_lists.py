@@ -47,6 +47,16 @@ _SOURCE = ListKind(
     ),
     used=(Used("customers", "source"),), closed=True,
 )  # fmt: skip
+_TYPE = ListKind(
+    "type", "客户类型", "Type of customer",
+    (
+        offered("end_customer", "最终用户", "End customer"), offered("distributor", "经销商", "Distributor"),
+        offered("integrator", "集成商", "Systems integrator"), offered("manufacturer", "生产商", "Manufacturer"),
+        offered("public_body", "政府机关与事业单位", "Public body"), offered("investor", "投资方", "Investor"),
+        offered("other", "其他", "Other"),
+    ),
+    used=(Used("customers", "type"),),
+)  # fmt: skip
 # The sections of GB/T 4754-2017, the national classification of industries, which follow those of ISIC.
 _INDUSTRY = ListKind(
     "industry", "行业", "Industry",
@@ -149,13 +159,13 @@ _DISCOUNT_LEVEL = ListKind(
 )  # fmt: skip
 
 VALUE_LISTS = ValueLists(
-    _INDUSTRY, _LEVEL, _STAGE, _SOURCE, _SIZE, _REGION, _PHONE_LABEL, _EMAIL_LABEL, _ADDRESS_LABEL, _ACCOUNT_LABEL,
+    _TYPE, _INDUSTRY, _LEVEL, _STAGE, _SOURCE, _SIZE, _REGION, _PHONE_LABEL, _EMAIL_LABEL, _ADDRESS_LABEL, _ACCOUNT_LABEL,
     _PARTNER_TYPE, _DISCOUNT_LEVEL,
 )  # fmt: skip
 _SHOWN = {kind.key: kind for kind in (_SIZE, _LEVEL, _STAGE, _SOURCE)}
 ENUMS: Mapping[str, frozenset[str]] = {column: kind.built_in for column, kind in _SHOWN.items()}
 """The columns that an enum of the contract shows, and what it names."""
-_CLASSES = ("industry", "region", *ENUMS)
+_CLASSES = ("type", "industry", "region", *ENUMS)
 _LABELS = {
     "phones": "phone_label", "emails": "email_label", "addresses": "address_label", "accounts": "account_label",
 }  # fmt: skip

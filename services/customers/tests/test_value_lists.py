@@ -2,7 +2,7 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -84,7 +84,7 @@ async def update(company: Company, id: str, paths: list[str], **values: Any) -> 
 async def test_a_new_tenant_is_offered_values_in_both_languages(company: Company) -> None:
     found = await lists(company)
     assert list(found) == [
-        "industry", "level", "stage", "source", "size", "region",
+        "type", "industry", "level", "stage", "source", "size", "region",
         "phone_label", "email_label", "address_label", "account_label", "partner_type", "discount_level",
     ]  # fmt: skip
     for one in found.values():
@@ -177,6 +177,31 @@ async def test_names_become_keys_and_other_texts_stay(company: Company) -> None:
     assert (
         await update(company, old.id, ["industry", "notes"], industry="殡葬", notes="x")
     ).industry == "殡葬"
+
+
+async def test_what_a_customer_is_to_us_is_a_list_of_our_own(company: Company) -> None:
+    await add(company, "type", "dealer_4s", "4S 店", "4S dealer")
+    made = await create(company, type="4s 店")
+    assert made.type == "dealer_4s"
+    problem = await refused(Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", create(company, type="外星人"))
+    assert problem.violations[0].field == "customer.type"
+    assert (await update(company, made.id, ["type"], type="Distributor")).type == "distributor"
+    page = await company.service.ask(
+        company.who, CUSTOMERS + "ListCustomers",
+        customer_service_pb2.ListCustomersRequest(filter='type = "distributor"'), customer_service_pb2.ListCustomersResponse,
+    )  # fmt: skip
+    assert [one.id for one in page.customers] == [made.id]
+    one = (await lists(company))["type"]
+    problem = await refused(
+        Code.FAILED_PRECONDITION, "VALUE_IN_USE", change(company, without(one, "distributor"))
+    )
+    assert problem.metadata["rows"] == "1"
+    told = await company.service.running.database.read(
+        company.who,
+        "SELECT convert_from(data, 'UTF8')::jsonb AS data FROM outbox WHERE record_id = $1 ORDER BY seq",
+        UUID(made.id),
+    )
+    assert [row["data"]["customer"]["type"] for row in told] == ["dealer_4s", "distributor"]
 
 
 async def test_a_closed_list_cannot_be_opened(company: Company) -> None:

@@ -18,7 +18,7 @@ _MOST_ENTRIES, _MOST_TAGS, _LONGEST_TEXT = 20, 50, 10_000
 _CUSTOM = "customFields."
 
 CUSTOMER_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "displayName": ("display_name",), "industry": ("industry",), "size": ("size",), "region": ("region",),
+    "displayName": ("display_name",), "type": ("type",), "industry": ("industry",), "size": ("size",), "region": ("region",),
     "level": ("level",), "stage": ("stage",), "source": ("source",), "website": ("website",), "taxNumber": ("tax_number",),
     "registrationNumber": ("registration_number",), "annualRevenue": ("annual_revenue", "annual_revenue_currency"),
     "employeeCount": ("employee_count",), "yearEstablished": ("year_established",), "externalKey": ("external_key",),

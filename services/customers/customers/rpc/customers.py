@@ -48,6 +48,7 @@ CUSTOMERS = Listing(
         **OWNER_FIELDS,
         "displayName": Field("display_name", Kind.TEXT, sortable=True),
         "kind": Field("kind", Kind.ENUM, values=KINDS, prefix="CUSTOMER_KIND_"),
+        "type": Field("type", Kind.TEXT),
         "industry": Field("industry", Kind.TEXT),
         "size": Field("size", Kind.ENUM, values=SIZES, prefix="CUSTOMER_SIZE_"),
         "region": Field("region", Kind.TEXT),

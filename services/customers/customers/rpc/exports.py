@@ -230,6 +230,7 @@ _WORTH = (
 _CUSTOMER = (
     Column("displayName", "Name", "客户名称", "display_name"),
     Choice("kind", "Kind", "类型", "kind", _KINDS),
+    Listed("type", "Type", "客户类型", "type", "type"),
     Listed("industry", "Industry", "行业", "industry", "industry"),
     Listed("size", "Size", "规模", "size", "size"),
     Listed("region", "Region", "地区", "region", "region"),
