@@ -29,11 +29,11 @@ class Connection:
 
     async def post(self, path: str, body: Any, key: str = "") -> Any:
         """The JSON of an answer with status 200; `key` goes as Idempotency-Key."""
-        content = orjson.dumps(body)
-        more = f"idempotency-key: {key}\r\n" if key else ""
-        more += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
-        head = f"POST {path} HTTP/1.1\r\n{self.head}{more}\r\n"
-        return orjson.loads(await self._ask(head.encode() + content))
+        return await self._said("POST", path, body, f"idempotency-key: {key}\r\n" if key else "")
+
+    async def patch(self, path: str, body: Any) -> Any:
+        """The JSON of an answer with status 200."""
+        return await self._said("PATCH", path, body, "")
 
     async def upload(self, path: str, fields: dict[str, str], filename: str, content: bytes) -> Any:
         """Posts a form with one file."""
@@ -57,6 +57,12 @@ class Connection:
         if self._writer is not None:
             self._writer.close()
             await self._writer.wait_closed()
+
+    async def _said(self, method: str, path: str, body: Any, more: str) -> Any:
+        content = orjson.dumps(body)
+        more += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n{self.head}{more}\r\n"
+        return orjson.loads(await self._ask(head.encode() + content))
 
     async def _ask(self, request: bytes) -> bytes:
         status, body = await self._answer(request)

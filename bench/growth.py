@@ -1,6 +1,7 @@
 """The same calls on 10,000, 100,000 and 1,000,000 customers: what grows with the data, and by which plans."""
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ _BATCH = 20_000
 """Customers of one import: it ends before the sign-in does, also on a busy machine."""
 _SAMPLES = 64
 """Answers of a call whose customers its floor reads."""
+
+_NEW = 50_000_000
+"""Customers created while measuring are numbered from here on: none of those put in before has their names or numbers."""
 
 Call = Callable[[Connection, int], Awaitable[object]]
 
@@ -101,6 +105,8 @@ async def measure(here: Stand, said: argparse.Namespace) -> dict[str, Any]:
         for name, call in calls.items():
             here.sign_in()
             found.setdefault(name, []).append(await _grown(here, call, said.seconds, said.rounds))
+        for name, grown in (await _creating(here, size, said.seconds, said.rounds)).items():
+            found.setdefault(name, []).append(grown)
     _show(sizes, found)
     if said.folder:
         await plans(here, calls, said.folder)
@@ -135,6 +141,42 @@ async def _grown(here: Stand, call: Call, seconds: float, rounds: int) -> Grown:
             beside, _ = await times([lambda n: here.floor.customers(answers[n % _SAMPLES])], seconds)
             ratios.append(p50[-1] / percentile(beside, 0.5))
     return Grown(statistics.median(p50), statistics.median(ratios) if ratios else None)
+
+
+async def _creating(here: Stand, size: int, seconds: float, rounds: int) -> dict[str, Grown]:
+    """A new customer by each of the tenant's rules for duplicates, in turns, beside the rows that one such call writes. The rule
+    refuses whom it is certain of, so that it looks for everyone and all are created."""
+    http, floor = here.pool[0], here.floor
+    numbers = itertools.count(_NEW + size)
+
+    async def create(n: int) -> str:
+        number = next(numbers)
+        body = {"displayName": data.company(number), "phone": f"139{number:08d}"}
+        return (await http.post("/v1/customers", body))["id"]
+
+    async def write(n: int) -> None:
+        await floor.write("customers", "create")
+
+    async def rule(action: str) -> None:
+        here.sign_in()
+        await http.patch("/v1/duplicateRule", {"customers": f"DUPLICATE_ACTION_{action}", "minScore": 100})
+
+    spent: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for action in ("OFF", "WARN", "REFUSE"):
+            await rule(action)
+            made = UUID(await create(0))
+            kept = [("customers", "id = $1"), ("history", "record_id = $1"), ("outbox", "record_id = $1")]
+            await floor.learn("create", "customers", [(table, where, made) for table, where in kept])
+            took, _ = await times([create], seconds)
+            beside, _ = await times([write], seconds)
+            name = f"create, duplicates {action.lower()}"
+            spent.setdefault(name, []).append(percentile(took, 0.5))
+            ratios.setdefault(name, []).append(percentile(took, 0.5) / percentile(beside, 0.5))
+    await rule("WARN")
+    await here.at_rest()
+    return {name: Grown(statistics.median(spent[name]), statistics.median(ratios[name])) for name in spent}
 
 
 def _customers(answer: object) -> list[UUID]:
