@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import nats
 import pytest
 
 import gateway as gateway  # known before pytest takes the folder of that name for a package
@@ -71,13 +72,16 @@ def postgres_url() -> str:
         pytest.exit(str(problem), returncode=4)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nats_url() -> str:
-    """Address of the run's broker, with a user in it who may do everything. Streams live as long as the run."""
+    """Address of the run's broker, with a user in it who may do everything. No stream of the modules before is left: services
+    would have to take in all their events first, and to wait for those that others had been given and not acknowledged."""
     try:
-        return _SERVERS.nats_url(_worker())
+        url = _SERVERS.nats_url(_worker())
     except NoEngine as problem:
         pytest.exit(str(problem), returncode=4)
+    _run(_forget(url))
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +125,17 @@ async def _make(server: str, domain: str, name: str) -> None:
         await databases.make_database(connection, domain, _SECRET, name)
     finally:
         await connection.close()
+
+
+async def _forget(broker: str) -> None:
+    client = await nats.connect(broker)
+    try:
+        js = client.jetstream()
+        for stream in await js.streams_info():
+            if all(subject.startswith("kehu.") for subject in stream.config.subjects or ()):
+                await js.delete_stream(stream.config.name or "")
+    finally:
+        await client.close()
 
 
 async def _drop(server: str, names: list[str]) -> None:

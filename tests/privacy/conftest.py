@@ -52,30 +52,36 @@ class House:
         broker = await nats.connect(self.broker)
         databases = [await asyncpg.connect(url) for url in self.databases.values()]
 
+        left: list[str] = []
+
         async def quiet() -> bool:
             """Who takes in an event may tell of more, so senders are asked before and after."""
-            return not await sending() and not await hearing() and not await sending()
+            left[:] = await sending() or await hearing() or await sending()
+            return not left
 
-        async def sending() -> bool:
+        async def sending() -> list[str]:
             sql = (
-                "SELECT EXISTS (SELECT FROM outbox WHERE sent_at IS NULL)"
-                " OR EXISTS (SELECT FROM jobs WHERE state = 'waiting' AND due_at <= now() + interval '2 s')"
+                "SELECT subject FROM outbox WHERE sent_at IS NULL"
+                " UNION SELECT kind FROM jobs WHERE state = 'waiting' AND due_at <= now() + interval '2 s'"
             )
-            return any([await database.fetchval(sql) for database in databases])
+            found = [await database.fetch(sql) for database in databases]
+            return [str(row[0]) for rows in found for row in rows]
 
-        async def hearing() -> int:
+        async def hearing() -> list[str]:
             js = broker.jetstream()
             consumers = [
                 one for stream in await js.streams_info() for one in await js.consumers_info(stream.config.name or "")
             ]  # fmt: skip
-            return sum(
-                (one.num_pending or 0) + (one.num_ack_pending or 0)
+            return [
+                f"{one.name} of {one.stream_name}: {one.num_pending} to be told, {one.num_ack_pending} told"
                 for one in consumers
-                if one.name in self.parts
-            )
+                if one.name in self.parts and (one.num_pending or one.num_ack_pending)
+            ]
 
         try:
             await eventually(quiet, 60)
+        except TimeoutError:
+            raise AssertionError(f"never at rest: {left}") from None
         finally:
             for database in databases:
                 await database.close()

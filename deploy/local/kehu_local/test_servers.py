@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from kehu_local.nats import Nats, User, admin, configuration
 from kehu_local.postgres import Postgres
 
@@ -66,7 +68,7 @@ class Servers:
     def folder(self) -> Path:
         """A folder of this run that any account can reach: pytest's own are closed to PostgreSQL's under root."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="kehu-test-"))
+            self._folder = Path(tempfile.mkdtemp(prefix="kehu-test-", dir=_place()))
             self._folder.chmod(0o711)
             self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
@@ -111,6 +113,17 @@ class Servers:
         self._stack.enter_context(container)
         host = container.get_container_host_ip()
         return address.format(host=host, port=container.get_exposed_port(4222))
+
+
+_MEMORY = Path("/dev/shm")
+_PLENTY = 12 << 30
+
+
+def _place() -> Path | None:
+    """Memory where there is plenty, else the usual place: every change of every test is made durable, and hundreds of databases
+    come and go, so that a disk keeps some test waiting for longer than services wait."""
+    free = min(psutil.virtual_memory().available, shutil.disk_usage(_MEMORY).free if _MEMORY.is_dir() else 0)
+    return _MEMORY if free >= _PLENTY and "TMPDIR" not in os.environ else None
 
 
 def _admins() -> tuple[list[User], str]:
