@@ -29,6 +29,8 @@ _BUFFER = 5 * 1024 * 1024
 """Bytes that are gathered before they go out: the least that S3 takes for a part."""
 PIECE = 256 * 1024
 """Bytes of a part on the way out."""
+LOST = ("FILE_MISSING", "FILE_DAMAGED", "NOT_FOUND")
+"""Why a file cannot be had from another service, now or later: what is lost there stops nobody who wants all there is."""
 
 
 class FileTooLarge(Precondition):

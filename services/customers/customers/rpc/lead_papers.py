@@ -23,7 +23,7 @@ from kehu.notes.v1 import notes_pb2 as notes_pb
 from sqlalchemy import text
 
 from chassis.attachments.attachment import Attachment, attach, expect_file, forget_file, uncopy_file
-from chassis.attachments.files import files_at, new_key
+from chassis.attachments.files import LOST, files_at, new_key
 from chassis.attachments.upkeep import look_tonight
 from chassis.database import Transaction
 from chassis.errors import Code, Invalid, Problem
@@ -44,8 +44,6 @@ _NOTES = "kehu.leads.v1.NoteService/ListNotes"
 _FILES = "kehu.leads.v1.AttachmentService/ListAttachments"
 _FILE = "kehu.leads.v1.AttachmentService/DownloadAttachment"
 _PAGE = 100
-_LOST = ("FILE_MISSING", "FILE_DAMAGED", "NOT_FOUND")
-"""Why a file cannot be copied, now or later: what is lost there stops nothing here."""
 _MOST_WAYS = 10
 """Numbers, or addresses, that a contact may have."""
 _TAKEN = text("SELECT customer_id, moved_at FROM papers_taken WHERE lead_id = :lead")
@@ -267,7 +265,7 @@ async def _take_file(call: Call, customer_id: UUID, file: files_pb.Attachment) -
     except Problem as problem:
         async with call.database.transaction(call.who, origin="event") as tx:
             await forget_file(tx, key)
-        if problem.reason not in _LOST:
+        if problem.reason not in LOST:
             raise
         log.error("file %s of a lead could not be copied: %s", file.id, problem.reason)
         return

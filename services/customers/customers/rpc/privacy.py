@@ -4,7 +4,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +13,14 @@ from uuid import UUID, uuid5
 import orjson
 from google.protobuf.message import Message
 from kehu import contracts
+from kehu.attachments.v1 import attachments_pb2
 from kehu.customers.v1 import erasure_pb2 as pb
 from kehu.customers.v1 import privacy_service_pb2 as service_pb
 from kehu.exports.v1 import exports_pb2
 from kehu.privacy.v1 import privacy_pb2
 
+from chassis.attachments.attachment import Attachment
+from chassis.attachments.files import LOST, files_at
 from chassis.errors import IdempotencyKeyReused, NotFound, Problem, Unavailable
 from chassis.events.streams import MAX_AGE
 from chassis.exports.log import SUCCEEDED as SENT
@@ -50,6 +53,7 @@ _ASKED = 15.0
 _WORKS = 30.0
 _MOST_HOPS = 8
 _PIECE = 256 * 1024
+_STORED = "SELECT storage_key, size_bytes, sha256 FROM attachments WHERE id = $1"
 ERASURE = RowMapping(
     pb.Erasure, skip=["excluded_records", "records", "reports"], columns={"record_type": "of_type"}
 )
@@ -348,6 +352,8 @@ class _Parcel:
         self.person = person
         self.records = self.bytes = 0
         self.counts: dict[str, int] = {}
+        self.attached: list[tuple[str, UUID, str]] = []
+        """Files on the person's own records, whose bytes are not in it yet: service, id, name."""
         self._out = _Sink()
         self._zip = zipfile.ZipFile(self._out, "w", zipfile.ZIP_DEFLATED)
         self._name, self._file = "", None
@@ -365,6 +371,22 @@ class _Parcel:
             self._file.write(held.encode())
         self.counts[name] = self.counts.get(name, 0) + 1
         self.records += 1
+        if record_type == Attachment.record_type:
+            row = orjson.loads(held)
+            mine = (row["of_type"], UUID(row["record_id"])) in self.person.records
+            if mine and not row["deleted_at"]:
+                self.attached.append((service, UUID(row["id"]), row["filename"]))
+
+    def begin(self, name: str) -> None:
+        """Begins a file whose bytes come by `go_on`. It is not packed: documents and pictures are already."""
+        self._close()
+        packed = zipfile.ZipInfo(name, datetime.now(UTC).timetuple()[:6])
+        self._name, self._file = name, self._zip.open(packed, "w", force_zip64=True)
+
+    def go_on(self, content: bytes) -> None:
+        """Some more bytes of the file that was begun."""
+        if self._file is not None:
+            self._file.write(content)
 
     def end(self, manifest: Mapping[str, Any]) -> None:
         """Closes it; what is in it is said last, when it is known."""
@@ -385,7 +407,8 @@ class _Parcel:
 
     def _close(self) -> None:
         if self._file is not None:
-            self._file.write(b"\n]\n")
+            if self._name in self.counts:
+                self._file.write(b"\n]\n")
             self._file.close()
             self._file = None
 
@@ -431,12 +454,48 @@ async def _filled(call: Call, parcel: _Parcel, it: _Found, *, lenient: bool) -> 
                 if parcel.waits > _PIECE:
                     yield parcel.taken()
             token = answer.next_page_token
+    lost: dict[str, str] = {}
+    for service, id, filename in parcel.attached:
+        if service in missing:
+            continue
+        name = f"{service}/files/{id}/{filename}"
+        begun = False
+        try:
+            async with aclosing(_bytes_of(call, service, id)) as parts:
+                async for content in parts:
+                    if not begun:
+                        parcel.begin(name)
+                        begun = True
+                    parcel.go_on(content)
+                    if parcel.waits > _PIECE:
+                        yield parcel.taken()
+        except Problem as problem:
+            if problem.reason not in LOST and not lenient:
+                raise
+            lost[name] = problem.reason
     parcel.end({
-        "complete": not missing, "made_at": datetime.now(UTC).isoformat(), "missing_services": missing,
+        "complete": not missing and not lost, "made_at": datetime.now(UTC).isoformat(), "missing_services": missing,
         "person": {"records": [[kind, str(id)] for kind, id in sorted(it.person.records)]},
-        "files": parcel.counts,
+        "files": parcel.counts, "lost_files": lost,
     })  # fmt: skip
     yield parcel.taken()
+
+
+async def _bytes_of(call: Call, service: str, id: UUID) -> AsyncGenerator[bytes]:
+    """A file that is attached to a record. Raises NotFound, FileMissing, FileDamaged (behind all that came), Unavailable."""
+    if service == OWN:
+        rows = await call.database.read(call.who, _STORED, id)
+        if not rows:
+            raise NotFound(Attachment.record_type, id)
+        sent = files_at(call.settings.files_url).send(*rows[0])
+        async for content in sent:
+            yield content
+        return
+    method = f"kehu.{service}.v1.AttachmentService/DownloadAttachment"
+    request = attachments_pb2.DownloadAttachmentRequest(id=str(id))
+    async with aclosing(call.parts(method, request, attachments_pb2.AttachmentPart)) as parts:
+        async for part in parts:
+            yield part.content
 
 
 async def _handed_out(
