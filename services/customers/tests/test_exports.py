@@ -322,6 +322,16 @@ async def test_what_belongs_to_customers_goes_out_as_well(service: Harness, comp
         assert await rows("customer_relation", "type", "fromCustomer", "toCustomer", parent_id=parent) == [
             ["Supplier", "'=华为", "用友"]
         ]
+    await contact(service, who, customer_id=ids["customer"], display_name="张伟")
+    await contact(service, who, customer_id=ids["other"], display_name="王芳")
+    joining = contact_service_pb2.JoinCustomerRequest(
+        id=await contact(service, who, customer_id=ids["other"], display_name="李娜"),
+        affiliation=contact_pb2.Affiliation(customer_id=ids["customer"]),
+    )
+    await service.ask(who, "kehu.customers.v1.ContactService/JoinCustomer", joining, contact_pb2.Contact)
+    theirs: dict[str, Any] = {"parent_id": ids["customer"], "order_by": "displayName"}
+    assert sorted(await rows("member_contact", "displayName", **theirs)) == sorted([["张伟"], ["李娜"]])
+    assert await rows("member_contact", "displayName", filter='displayName = "李娜"', **theirs) == [["李娜"]]
     # Chosen ones, as far as the list has them: of a segment its customers, of a filter what passes it.
     both: dict[str, Any] = {"ids": [ids["customer"], ids["other"]]}
     assert await rows("customer", "displayName", ids=[ids["other"], str(new_id())]) == [["用友"]]
@@ -339,6 +349,7 @@ async def test_what_belongs_to_customers_goes_out_as_well(service: Harness, comp
         assert await rows(kind, as_=nosy) == [], kind
     parents = {
         "segment_customer": "segment", "points_transaction": "card", "points_lot": "card", "customer_relation": "customer",
+        "member_contact": "customer",
     }  # fmt: skip
     for kind, of in parents.items():
         parent = ids[of]

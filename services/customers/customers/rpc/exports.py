@@ -22,7 +22,7 @@ from chassis.exports.columns import (
     Reference,
     Style,
 )
-from chassis.exports.rpc import Exporter, Exports, chosen, only_whole, seen_names
+from chassis.exports.rpc import Exporter, Exports, chosen, only_whole, seen_names, under
 from chassis.imports.values import told
 from chassis.mapping import plain_decimal
 from chassis.money import digits
@@ -272,6 +272,29 @@ _IN_POOL = (
     Column("returnReason", "Reason of return", "退回原因", "return_reason"),
 )
 
+_CONTACT = (
+    Column("displayName", "Name", "姓名", "display_name"),
+    Reference("customer", "Customer", "客户", "customer_id", kind="customer"),
+    Column("title", "Title", "职位", "title"),
+    Column("department", "Department", "部门", "department"),
+    Choice("decisionRole", "Decision role", "决策角色", "decision_role", _ROLES),
+    Reference("reportsTo", "Reports to", "上级", "reports_to_id", kind="superior"),
+    _Affiliations("affiliations", "Further customers", "其他客户", "affiliations"),
+    Derived("phone", "Phone", "电话", "phones", _first("number")),
+    Derived("email", "E-mail", "邮箱", "emails", _first("address")),
+    Derived("imAccount", "Messaging account", "即时通讯账号", "im_account", _as_account),
+    *(Derived(name, en, zh, "addresses", _first_part(key)) for name, en, zh, key, _ in ADDRESS),
+    *columns("phones", "phones", _whole),
+    *columns("emails", "emails", _whole),
+    *columns("addresses", "addresses", _whole),
+    *columns("accounts", "other_accounts", _whole, "account_label"),
+    Column("birthday", "Birthday", "生日", "birthday"),
+    Column("primary", "Primary", "首要联系人", "primary"),
+    Column("externalKey", "External key", "编号", "external_key"),
+    Column("notes", "Notes", "备注", "notes"),
+    CREATE_TIME,
+    RECORD_ID,
+)
 EXPORTS = Exports(
     Exporter(
         CUSTOMERS,
@@ -287,32 +310,23 @@ EXPORTS = Exports(
         CONTACTS,
         "Contacts",
         "联系人",
-        (
-            Column("displayName", "Name", "姓名", "display_name"),
-            Reference("customer", "Customer", "客户", "customer_id", kind="customer"),
-            Column("title", "Title", "职位", "title"),
-            Column("department", "Department", "部门", "department"),
-            Choice("decisionRole", "Decision role", "决策角色", "decision_role", _ROLES),
-            Reference("reportsTo", "Reports to", "上级", "reports_to_id", kind="superior"),
-            _Affiliations("affiliations", "Further customers", "其他客户", "affiliations"),
-            Derived("phone", "Phone", "电话", "phones", _first("number")),
-            Derived("email", "E-mail", "邮箱", "emails", _first("address")),
-            Derived("imAccount", "Messaging account", "即时通讯账号", "im_account", _as_account),
-            *(Derived(name, en, zh, "addresses", _first_part(key)) for name, en, zh, key, _ in ADDRESS),
-            *columns("phones", "phones", _whole),
-            *columns("emails", "emails", _whole),
-            *columns("addresses", "addresses", _whole),
-            *columns("accounts", "other_accounts", _whole, "account_label"),
-            Column("birthday", "Birthday", "生日", "birthday"),
-            Column("primary", "Primary", "首要联系人", "primary"),
-            Column("externalKey", "External key", "编号", "external_key"),
-            Column("notes", "Notes", "备注", "notes"),
-            CREATE_TIME,
-            RECORD_ID,
-        ),
+        _CONTACT,
         names={"customer": _names, "superior": _superiors},
         importer=imports.CONTACTS,
         value_lists=VALUE_LISTS,
+        card=CONTACT_CARD,
+    ),
+    Exporter(
+        CONTACTS,
+        "Contacts of a customer",
+        "客户的联系人",
+        _CONTACT,
+        names={"customer": _names, "superior": _superiors},
+        importer=imports.CONTACTS,
+        value_lists=VALUE_LISTS,
+        kind="member_contact",
+        of="customer",
+        rows=under(CUSTOMERS, CONTACTS, "memberOf"),
         card=CONTACT_CARD,
     ),
     Exporter(
