@@ -10,7 +10,7 @@ from encodings.aliases import aliases
 
 _CODECS = (
     "utf_8", "utf_8_sig", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be",
-    "gb18030", "big5hkscs", "hz", "cp932", "shift_jis_2004", "euc_jp", "euc_jis_2004", "iso2022_jp", "iso2022_jp_1",
+    "gb18030", "big5hkscs", "cp950", "hz", "cp932", "shift_jis_2004", "euc_jp", "euc_jis_2004", "iso2022_jp", "iso2022_jp_1",
     "iso2022_jp_2", "iso2022_jp_3", "iso2022_jp_ext", "cp949", "johab", "iso2022_kr",
     "latin_1", *(f"iso8859_{part}" for part in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16)),
     *(f"cp{page}" for page in (437, 737, 775, 850, 852, 855, 857, 858, 860, 861, 862, 863, 864, 865, 866, 869, 874)),

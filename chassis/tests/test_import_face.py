@@ -230,6 +230,27 @@ async def test_a_repeat_of_the_same_request_makes_one_import(leads: Harness) -> 
     assert len(await leads.running.database.read(ANN, "SELECT id FROM guests")) == 1
 
 
+async def test_the_encoding_can_be_said_and_is_kept(leads: Harness) -> None:
+    """What the bytes do not tell is put right by sending the file again."""
+    content = "姓名\n陳怡君".encode("big5")
+    guessed = await ask(leads, ANN, "CreateImport", incoming(content))
+    assert (guessed.encoding, list(guessed.columns[0].samples)) == ("big5", ["陳怡君"])
+    content = "姓名,電話\n田中,090-1234-5678\n".encode("shift_jis")
+    guessed = await ask(leads, ANN, "CreateImport", incoming(content))
+    assert list(guessed.columns[0].samples) != ["田中"]
+    said = incoming(content, encoding="Shift_JIS", request_id="said")
+    made = await ask(leads, ANN, "CreateImport", said)
+    assert (made.encoding, list(made.columns[0].samples)) == ("Shift_JIS", ["田中"])
+    assert (await ask(leads, ANN, "CreateImport", said)).id == made.id
+    # Whoever says something else asks for something else.
+    said.encoding = "gb18030"
+    await refused(Code.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED", ask(leads, ANN, "CreateImport", said))
+    for wrong in ("utf-8", "punycode", "../utf-8"):
+        with pytest.raises(Problem) as no:
+            await ask(leads, ANN, "CreateImport", incoming(content, encoding=wrong))
+        assert (no.value.code, no.value.violations[0].field) == (Code.INVALID_ARGUMENT, "encoding"), wrong
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "reason"),
     [

@@ -6,6 +6,8 @@ import io
 import json
 import random
 import signal
+import subprocess
+import sys
 import threading
 import tracemalloc
 import zipfile
@@ -20,10 +22,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis import charsets
+from chassis.charsets import codec
 from chassis.errors import Invalid
-from chassis.imports import reading, runs
+from chassis.imports import encodings, runs
+from chassis.imports.encodings import encoding_of, text_of
 from chassis.imports.mapping import Target, checked, proposal
-from chassis.imports.reading import Sheet, kind, read_csv, unpack
+from chassis.imports.reading import MOST_BYTES, MOST_ROWS, Sheet, kind, read_csv, unpack
 from chassis.imports.refused import Problem, refused_csv, restored, safe
 from chassis.imports.values import Phone, Text
 from chassis.imports.vcards import read_vcards
@@ -135,6 +140,101 @@ def test_a_wrong_encoding_is_named() -> None:
     with pytest.raises(Invalid) as refused:
         read_csv("é,b\n1,2".encode("latin-1"), "utf-8")
     assert refused.value.violations[0].field == "encoding"
+
+
+SIMPLIFIED = "姓名,公司,地址\n王小明,上海远航贸易有限公司,浦东新区世纪大道100号\n李静,北京用友网络科技股份有限公司,海淀区中关村"
+TRADITIONAL = "姓名,公司,地址\n王小明,台灣積體電路製造股份有限公司,新竹市力行六路8號\n陳雅婷,鴻海精密工業,新北市土城區自由街"
+SHORT = ("姓名,電話\n陳怡君,1", "客戶,備註\n張,請於下午聯絡", "公司\n台積電", "name,city\nChen,臺北市")
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "told"),
+    [
+        (SIMPLIFIED, "gb18030", "gb18030"),
+        (TRADITIONAL, "big5", "big5"),
+        # As mainland programs save what came from Taiwan.
+        (TRADITIONAL, "gb18030", "gb18030"),
+        *((text, "big5", "big5") for text in SHORT),
+        *((text, "gb18030", "gb18030") for text in SHORT),
+        ("姓名\n" + "朱镕基,喆,囍\n" * 3, "gb18030", "gb18030"),
+    ],
+)
+def test_big5_is_told_from_gb18030(text: str, written: str, told: str) -> None:
+    sheet = read_csv(text.encode(written))
+    assert (sheet.encoding, [sheet.header, *rows(sheet)]) == (
+        told,
+        [line.split(",") for line in text.split("\n") if line],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "first", "said", "cell"),
+    [
+        # Which part of Big5 is meant, or that it is none, the bytes of a word or two do not tell.
+        ("a\n陳".encode("big5"), "陳".encode("big5").decode("gb18030"), "big5", "陳"),
+        ("a\n卡拉OK".encode("gb18030"), "卡拉OK", "big5", "卡拉OK".encode("gb18030").decode("big5hkscs")),
+        ("a\n田中".encode("shift_jis"), None, "Shift_JIS", "田中"),
+        ("a\n김철수".encode("euc-kr"), "김철수".encode("euc-kr").decode("gb18030"), "euc-kr", "김철수"),
+        ("a\nЖуков".encode("cp1251"), "refused", "windows-1251", "Жуков"),
+        ("a\nMüller".encode("cp1252"), "refused", "windows-1252", "Müller"),
+        ("a\nWałęsa".encode("cp1250"), "Wałęsa".encode("cp1250").decode("gb18030"), "cp1250", "Wałęsa"),
+        ("a\n1 €".encode("cp1252"), "refused", "iso-8859-1", "1 \x80"),
+        ("a\n名".encode("utf-16-le"), "名", "utf-16", "名"),
+        ("a\n名".encode("utf-16-be"), "名", "utf-16", "名"),
+        ("a\n名".encode("utf-16"), "名", "utf-16", "名"),
+        ("a\n名".encode("utf-32"), "名", "utf-32", "名"),
+        ("a\n名".encode("utf-8-sig"), "名", "gbk", "refused"),
+        ("一\n名".encode(), "名", "latin-1", "名".encode().decode("latin-1")),
+    ],
+)  # fmt: skip
+def test_an_encoding_that_is_said_changes_what_is_read(
+    content: bytes, first: str | None, said: str, cell: str
+) -> None:
+    for encoding, wanted in (("", first), (said, cell)):
+        if wanted is None:
+            continue
+        try:
+            sheet = read_csv(content, encoding)
+        except Invalid as refused:
+            assert wanted == "refused" and refused.reason == "FILE_NOT_READABLE"
+            if not encoding:
+                assert "say which it is" in refused.message
+        else:
+            assert rows(sheet) == [[wanted]] and sheet.encoding == (encoding or sheet.encoding)
+            # What is told can be said.
+            assert rows(read_csv(content, sheet.encoding)) == [[wanted]]
+
+
+def test_a_delimiter_that_is_said_changes_what_is_read() -> None:
+    content = b"a;b,c\n1;2,3\n4;5,6"
+    assert [read_csv(content, delimiter=said).header for said in (";", ",", "|")] == [
+        ["a", "b,c"], ["a;b", "c"], ["a;b,c"],
+    ]  # fmt: skip
+    said = b"sep=,\na;b,c\n1;2,3"
+    assert read_csv(said).header == ["a;b", "c"] and read_csv(said, delimiter=";").header == ["a", "b,c"]
+
+
+def test_whatever_can_be_said_reads_in_pieces_what_it_reads_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encodings, "_PIECE", 7)
+    chance = random.Random(20161020)
+    texts = (SIMPLIFIED, TRADITIONAL, "Müller, Жуков, 田中, 김철수 €\n" * 3, "plain\n" * 9)
+    for named in sorted({codec(name) for name in vars(charsets)["_NAMED"]}):
+        for text in texts:
+            content = text.encode(named, "ignore")
+            altered = bytearray(content)
+            for _ in range(3):  # a mark of the byte order stays
+                altered[chance.randrange(4, len(altered))] = chance.randrange(256)
+            for made in (content, bytes(altered), content[: chance.randrange(1, len(content))]):
+                try:
+                    made.decode(named)
+                except UnicodeDecodeError as error:
+                    with pytest.raises(Invalid) as refused:
+                        encoding_of(made, named)
+                    wrong = error.start + len(made) - len(error.object)  # which is without its mark
+                    assert f"byte {wrong + 1:,} " in refused.value.message, named
+                else:
+                    read, _ = encoding_of(made, named)
+                    assert text_of(made, read).read() == made.decode(named).removeprefix("\ufeff"), named
 
 
 @pytest.mark.parametrize("encoding", ["punycode", "undefined", "idna", "unicode_escape", "rot13", "klingon"])
@@ -310,6 +410,38 @@ async def test_broken_workbooks_are_refused() -> None:
             assert refused.reason in ("FILE_EMPTY", "FILE_NOT_READABLE")
 
 
+def largest_workbook() -> bytes:
+    """As many rows as are allowed, in nearly as many bytes: of words that do not pack well."""
+    words = random.Random(5).randbytes((MOST_ROWS + 1) * 120).hex()
+    lines = "".join(
+        f'<row r="{n + 1}"><c r="A{n + 1}" t="inlineStr"><is><t>{words[n * 240 : n * 240 + 240]}</t></is></c></row>'
+        for n in range(MOST_ROWS + 1)
+    )
+    sheet = (
+        '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+        f"{lines}</sheetData></worksheet>"
+    )
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(workbook())) as source,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for entry in source.infolist():
+            first = entry.filename == "xl/worksheets/sheet1.xml"
+            archive.writestr(entry.filename, sheet if first else source.read(entry))
+    return out.getvalue()
+
+
+@pytest.mark.timeout(300)
+async def test_the_largest_workbook_that_is_allowed_is_read() -> None:
+    content = largest_workbook()
+    assert 0.9 * MOST_BYTES < len(content) < MOST_BYTES and kind("a.xlsx", content) == "xlsx"
+    assert (await read_workbook(content)).total == MOST_ROWS
+    with pytest.raises(Invalid) as refused:
+        kind("a.xlsx", content.ljust(MOST_BYTES + 1))
+    assert refused.value.reason == "FILE_NOT_READABLE"
+
+
 @cache
 def large_workbook() -> bytes:
     out = io.BytesIO()
@@ -460,18 +592,58 @@ def test_the_file_of_refused_rows_can_be_read_again() -> None:
     ]
 
 
-def test_memory_stays_small() -> None:
-    import tracemalloc
+FORMS: dict[str, tuple[bytes, bytes]] = {
+    "rows": (b"name,phone,notes\n", f"张伟,13800001234,{'as all others have it ' * 9}\n".encode()),
+    "Big5": ("姓名,電話\n".encode("big5"), f"陳怡君,0912345678,{'台灣積體電路製造' * 12}\n".encode("big5")),
+    "delimiters": (b"a,b\n1,2\n", b"," * 1000),
+    "one line": (b"a,b\n1,2\n", b"some words of it " * 60),
+    "lines that never end": (b'a,b\n1,"', b'x","\n' * 200),
+    "cards": (b"", b"BEGIN:VCARD\r\nFN:Ann\r\nNOTE:" + b"some text " * 90 + b"\r\nEND:VCARD\r\n"),
+    "a card that never ends": (b"BEGIN:VCARD\r\nFN:Ann\r\n", b"TEL:1\r\n" * 200),
+    "a picture": (b"BEGIN:VCARD\r\nFN:Ann\r\nPHOTO:", b"QUJD" * 300),
+}
+_PEAKS = """
+import sys
+from pathlib import Path
+from chassis.errors import Invalid
+from chassis.imports.reading import kind, read_csv, unpack
+from chassis.imports.vcards import read_vcards
 
-    content = b"a,b,c\n" + b"some text,more text,1234567\n" * 60_000
-    tracemalloc.start()
+def told(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+def taken(form, size):
+    head, more = FORMS[form]
+    content = head + more * (size // len(more))
+    read = read_vcards if "card" in form or form == "a picture" else read_csv
+    Path("/proc/self/clear_refs").write_text("5")
+    before = told("VmRSS")
     try:
-        sheet = read_csv(content)
-        assert sum(1 for _ in unpack(sheet.packed)) == 60_000
-        assert tracemalloc.get_traced_memory()[1] < 8 * len(content)
-    finally:
-        tracemalloc.stop()
-    assert reading.MOST_ROWS >= 60_000
+        sheet = read(content)
+        many = sum(1 for _ in unpack(sheet.packed))
+        assert many == sheet.total
+    except Invalid as refused:
+        many = 0
+    return told("VmHWM") - before, many
+
+for form in FORMS:
+    taken(form, 100_000)
+    print(form, *taken(form, 900_000), *taken(form, 30_000_000 if form == "rows" else 9_000_000), sep="|", flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of a part")
+def test_memory_does_not_grow_with_the_file() -> None:
+    """Beside the file and its packed rows, which are few bytes here, a large one takes what a small one takes."""
+    program = f"FORMS = {FORMS!r}\n{_PEAKS}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    told = {line.split("|")[0]: [int(one) for one in line.split("|")[1:]] for line in ran.stdout.splitlines()}
+    assert told.keys() == FORMS.keys()
+    for form, (small, few, large, many) in told.items():
+        assert large < small + 3_000_000, (form, told)
+        assert form not in ("rows", "Big5", "cards") or 9 * few < many, (form, told)
 
 
 async def test_no_more_than_a_few_files_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ R16 = Row(
     "0 5xx, no hang, bounded memory; resume repeats no row",
 )
 MEMORY = 600 * 1024 * 1024
-"""Bytes that a service may come to hold. The largest file has 10 MB and is sent four times at once: 80 MB from the wire and in
-messages. A service reads two of them at a time, and each takes up to fourteen times its size meanwhile: 280 MB. A service at
-rest holds 100 to 140 MB. Workbooks are read by children with a limit of their own.
+"""Bytes that a service may come to hold. The largest file has 10 MB and is sent four times at once: 120 MB from the wire and in
+messages. Reading one takes a row more, and its rows packed. A service at rest holds 100 to 140 MB. Workbooks are read by
+children with a limit of their own.
 """
 _AT_ONCE = 4
 

@@ -1,6 +1,7 @@
 """Reading files of rows: CSV with whatever encoding and delimiter, and the first look at what a file is.
 
-A file is read once, when it comes in, into a `Sheet`: its header and its rows as texts, packed. Whatever is
+A file is read once, when it comes in, into a `Sheet`: its header and its rows as texts, packed. It is decoded and cut into rows
+as it is read, so that beside the file and its packed rows no more is held of it than a row. Whatever is
 wrong with the file as a whole is an `Invalid` naming "content" (or "filename", "encoding", "sheet") that says
 where it is.
 """
@@ -15,29 +16,29 @@ from dataclasses import dataclass
 import orjson
 
 from chassis import texts
-from chassis.charsets import codec
 from chassis.errors import Invalid
+from chassis.imports.encodings import encoding_of, text_of, unreadable
 
 MOST_BYTES = 30 * 1024 * 1024
 MOST_ROWS = 200_000
 MOST_COLUMNS = 500
 MOST_CELL = 32_767
 """Characters in a cell: what spreadsheets allow."""
+MOST_RECORD = 1_000_000
+"""Characters in a row, or in a card, as it stands in the file: what is read of a text file before it is known to be too long."""
 _LEAST_HEAD = 3
 """Cells that a head has below a title."""
 _PIECE = 65_536
 """Bytes that are unpacked at once."""
+_START = 200_000
+"""Characters from which the delimiter is found out."""
 MOST_CHARACTERS = 120_000_000
 """Characters of all cells: what one import may hold in memory at the most is a small part of it, see
 `Packer`."""
 
 _DELIMITERS = ",;\t|"
+_SAID = re.compile(r"sep=(.)\r?\n")
 _NUL = str.maketrans("", "", "\0")
-
-
-def unreadable(description: str, field: str = "content") -> Invalid:
-    """The refusal of a file that cannot be read."""
-    return Invalid(field, description, reason="FILE_NOT_READABLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,11 @@ class Packer:
                 value = texts.line(cell)[:100]
                 if len(sample) < 5 and value and value not in sample:
                     sample.append(value)
-        self._parts.append(self._zip.compress(orjson.dumps((self._number, cells)) + b"\n"))
+        self._keep(self._zip.compress(orjson.dumps((self._number, cells)) + b"\n"))
+
+    def _keep(self, packed: bytes) -> None:
+        if packed:  # most rows wait for others
+            self._parts.append(packed)
 
     def _is_title(self, cells: list[str]) -> bool:
         """Whether what was taken for the head stands above it."""
@@ -160,7 +165,7 @@ class Packer:
             raise Invalid("content", "the file is empty", reason="FILE_EMPTY")
         if not self.total:
             raise Invalid("content", "the file has a header and no row below it", reason="FILE_EMPTY")
-        self._parts.append(self._zip.flush())
+        self._keep(self._zip.flush())
         return Sheet(
             self.header, self.total, b"".join(self._parts), self.samples,
             encoding, delimiter, sheet, tuple(sheets),
@@ -192,29 +197,38 @@ def read_csv(content: bytes, encoding: str = "", delimiter: str = "") -> Sheet:
     rows that are shorter than the header. A quotation that is not closed is an error; nothing is swallowed
     in silence.
     """
-    text, encoding = decoded(content, encoding)
-    start = 0
-    said = re.match(r"sep=(.)\r?\n", text)
+    codec, encoding = encoding_of(content, encoding)
+    start = text_of(content, codec).read(_START)
+    said = _SAID.match(start)
     if said:
-        start = said.end()
+        start = start[said.end() :]
         delimiter = delimiter or said[1]
-    delimiter = delimiter or found_delimiter(text[start : start + 200_000])
+    delimiter = delimiter or found_delimiter(start)
+    source = text_of(content, codec)
+    if said:
+        source.readline()
     packer = Packer()
-    for cells in _records(io.StringIO(text[start:], newline=""), delimiter):
+    for cells in _records(source, delimiter):
         packer.take(cells)
     return packer.finish(encoding, delimiter)
 
 
-def _records(source: io.StringIO, delimiter: str) -> Iterator[list[str]]:
+def _records(source: io.TextIOWrapper, delimiter: str) -> Iterator[list[str]]:
     pending: list[str] = []
     last: list[str] = []
+    number = 1
 
     def lines() -> Iterator[str]:
-        for line in source:
+        length = 0
+        while line := source.readline(MOST_RECORD + 1):
+            length = length + len(line) if pending else len(line)
+            if length > MOST_RECORD:
+                raise unreadable(
+                    f"row {number} has more than {MOST_RECORD:,} characters. Is a quotation mark missing?"
+                )
             pending.append(line)
             yield line
 
-    number = 1
     csv.field_size_limit(MOST_CELL * 2)
     try:
         for cells in csv.reader(lines(), delimiter=delimiter):
@@ -236,50 +250,6 @@ def _open_ended(lines: list[str], delimiter: str) -> bool:
     except csv.Error as error:
         return "unexpected end" in str(error)
     return False
-
-
-def decoded(content: bytes, encoding: str = "") -> tuple[str, str]:
-    """The file's text and the name of its encoding.
-
-    Looks for byte order marks, then tries UTF-8, UTF-16 by its zero bytes, GB18030. Raises Invalid when none
-    fits.
-    """
-    if encoding:
-        named = codec(encoding)
-        if not named:
-            raise Invalid("encoding", f"'{encoding[:40]}' is no encoding that is known here")
-        try:
-            return content.decode(named).removeprefix("\ufeff"), encoding
-        except UnicodeDecodeError as error:
-            raise unreadable(
-                f"is not {encoding}: byte {error.start + 1:,} does not fit", "encoding"
-            ) from None
-    if content.startswith(b"\xef\xbb\xbf"):
-        candidates = ["utf-8-sig"]
-    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        candidates = ["utf-16"]
-    else:
-        candidates = _utf_16(content[:4000]) if b"\0" in content else ["utf-8", "gb18030"]
-    where = 0
-    for candidate in candidates:
-        try:
-            return content.decode(candidate), candidate
-        except UnicodeDecodeError as error:
-            where = max(where, error.start)
-    line = content[:where].count(b"\n") + 1
-    raise unreadable(f"is neither UTF-8 nor GB18030 (line {line:,}): save it as UTF-8")
-
-
-def _utf_16(start: bytes) -> list[str]:
-    """The kind of UTF-16 without a mark: zero bytes stand on one side only, and line ends are where they
-    belong."""
-    for name, zeros, others, line_end in (
-        ("utf-16-le", start[1::2], start[::2], b"\n\0"),
-        ("utf-16-be", start[::2], start[1::2], b"\0\n"),
-    ):
-        if 0 in zeros and 0 not in others and line_end in start:
-            return [name]
-    raise unreadable("is no text: it holds zero bytes")
 
 
 def found_delimiter(text: str) -> str:

@@ -103,7 +103,13 @@ def cut_behind(row: int) -> bytes:
 
 def kept_csv(rows: Iterable[tuple[int, UUID, str, str]]) -> Iterator[bytes]:
     """The file of what an undoing left as it is, in pieces; `rows` are row number, record, reason and message."""
-    yield from _csv(["Row", "Record", "Reason", "Message"], ([str(cell) for cell in row] for row in rows))
+    yield from _csv(["Row", "Record", "Reason", "Message"], ())
+    yield from more_kept(rows)
+
+
+def more_kept(rows: Iterable[tuple[int, UUID, str, str]]) -> Iterator[bytes]:
+    """Further lines of that file, in pieces."""
+    yield from _csv(None, ([str(cell) for cell in row] for row in rows))
 
 
 def _lines(

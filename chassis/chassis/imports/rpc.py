@@ -7,8 +7,9 @@ Service(faces=[..., import_face("kehu.leads.v1.ImportService", IMPORTS)], jobs={
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -28,7 +29,7 @@ from chassis.imports.importer import Importer, Options, at_home_in, with_currenc
 from chassis.imports.listed import with_value_lists
 from chassis.imports.mapping import Target, checked
 from chassis.imports.reading import unpack
-from chassis.imports.refused import cut_behind, kept_csv, more_refused, refused_csv
+from chassis.imports.refused import cut_behind, kept_csv, more_kept, more_refused, refused_csv
 from chassis.imports.remembered import recalled
 from chassis.imports.runs import (
     EXPIRY,
@@ -119,6 +120,10 @@ _WHOLE = Listing(
 )
 
 
+Lines = Sequence[tuple[int, bytes]]
+"""Lines of a file, each with the number of its row."""
+
+
 class Imports:
     """The importers of one service, by record type, each under a right of its own. `learn` sees to it that the lists of another
     service are known, where that service answers."""
@@ -172,20 +177,24 @@ class Imports:
             else new_id()
         )
         fields = {target.field for target in importer.targets}
+        content = request.content  # each look at it is a copy
         sheet = await read_file(
-            request.filename, request.content, request.encoding, request.delimiter, request.sheet, fields
+            request.filename, content, request.encoding, request.delimiter, request.sheet, fields
         )
         async with call.database.transaction(who) as tx:
             before = await recalled(tx, importer, sheet.header)
         # Looking through a large file takes its time: others are served meanwhile.
-        run = await asyncio.to_thread(prepared, importer, request.filename, request.content, sheet, before)
+        run = await asyncio.to_thread(prepared, importer, request.filename, content, sheet, before)
         run.id = id
         run.time_zone, run.currency_code = measures.time_zone, measures.currency
         async with call.database.transaction(who) as tx:
             known = await tx.session.get(ImportRun, (who.tenant_id, id)) if request.request_id else None
             if known is None:
                 await keep(tx, run, sheet.packed)
-            elif (known.file_hash, known.kind, known.filename) != (run.file_hash, run.kind, run.filename):
+            elif any(
+                getattr(known, name) != getattr(run, name)
+                for name in ("file_hash", "kind", "filename", *_said(request))
+            ):
                 raise IdempotencyKeyReused
         return await self._answer(call, id)
 
@@ -261,9 +270,15 @@ class Imports:
         run = await self._seen(call, id)
         if not run["undo_state"]:
             raise ImportNotUndone(f"The import is {run['state']}: nothing of it was undone.")
-        rows = await call.database.read(call.who, kept_records_sql(), id)
-        lines = ((row["row_number"], row["record_id"], row["reason"], row["message"]) for row in rows)
-        return HttpBody(content_type=_CSV, data=b"".join(kept_csv(lines)))
+        return await _as_far_as_fits(
+            b"".join(kept_csv(())), request.after_row, partial(self._kept_behind, call, id)
+        )
+
+    @staticmethod
+    async def _kept_behind(call: Call, id: UUID, row: int) -> Lines:
+        rows = await call.database.read(call.who, kept_records_sql(), id, row)
+        told = ((one["row_number"], one["record_id"], one["reason"], one["message"]) for one in rows)
+        return [(one[0], b"".join(more_kept([one]))) for one in told]
 
     async def get(self, request: pb.GetImportRequest, call: Call) -> pb.Import:
         """One import with everything about it."""
@@ -282,18 +297,13 @@ class Imports:
         id = parse_id(request.id, "id")
         run = await self._seen(call, id)
         header = [column["name"] for column in _plain_json(run["columns"])]
-        body = bytearray(b"".join(refused_csv(header, ())))
-        last = request.after_row
-        while rows := await call.database.read(call.who, refused_rows_sql(), id, last, _SOME_ROWS):
-            for row in map(noted_row, rows):
-                line = b"".join(more_refused([row]))
-                # One that is too long for any answer goes out alone.
-                if len(body) + len(line) > _MOST_ANSWER and last != request.after_row:
-                    body += cut_behind(last)
-                    return HttpBody(content_type=_CSV, data=bytes(body))
-                body += line
-                last = row[0]
-        return HttpBody(content_type=_CSV, data=bytes(body))
+        head = b"".join(refused_csv(header, ()))
+        return await _as_far_as_fits(head, request.after_row, partial(self._refused_behind, call, id))
+
+    @staticmethod
+    async def _refused_behind(call: Call, id: UUID, row: int) -> Lines:
+        rows = await call.database.read(call.who, refused_rows_sql(), id, row, _SOME_ROWS)
+        return [(one[0], b"".join(more_refused([one]))) for one in map(noted_row, rows)]
 
     async def _seen(self, call: Call, id: UUID) -> Any:
         run = await _WHOLE.get(call, id)
@@ -371,6 +381,26 @@ class Imports:
         if until is not None:
             message.undo_expire_time.FromDatetime(until)
         return message
+
+
+async def _as_far_as_fits(head: bytes, after: int, behind: Callable[[int], Awaitable[Lines]]) -> HttpBody:
+    """A CSV file of what stands behind a row; some lines at a time are asked for, and no more than an answer holds."""
+    body = bytearray(head)
+    last = after
+    while lines := await behind(last):
+        for number, line in lines:
+            # One that is too long for any answer goes out alone.
+            if len(body) + len(line) > _MOST_ANSWER and last != after:
+                body += cut_behind(last)
+                return HttpBody(content_type=_CSV, data=bytes(body))
+            body += line
+            last = number
+    return HttpBody(content_type=_CSV, data=bytes(body))
+
+
+def _said(request: pb.CreateImportRequest) -> Sequence[str]:
+    """What the person says of how the file is to be read: what is found out may differ from one version to the next."""
+    return [name for name in ("encoding", "delimiter", "sheet") if getattr(request, name)]
 
 
 def _measures(run: Any) -> Measures:

@@ -75,10 +75,10 @@ UNSTARTED_FOR = timedelta(days=7)
 MOST_UNSTARTED = 20
 """Files that one person may have waiting."""
 BATCH = 500
+BATCH_CHARACTERS = 2_000_000
+"""Rows with more than so many characters are no batch together."""
 READERS = 2
-"""Files read at once: while it is read, a file takes up to fourteen times its size (a line of commas does), or a child of its
-own when it is a workbook. The others wait for their turn.
-"""
+"""Files read at once: each takes a thread, or a child of its own when it is a workbook. The others wait for their turn."""
 _PREVIEW = 20
 
 
@@ -497,7 +497,14 @@ def _rows_by_record(rows: Sequence[ImportRow], outcomes: Sequence[Outcome]) -> d
 
 
 def _take(rows: Iterator[Row], reader: RowReader) -> list[Draft]:
-    return [reader.read(row) for row in islice(rows, BATCH)]
+    batch: list[Draft] = []
+    left = BATCH_CHARACTERS
+    for row in islice(rows, BATCH):
+        batch.append(reader.read(row))
+        left -= sum(map(len, row.cells))
+        if left < 0:
+            break
+    return batch
 
 
 def _reason(error: Failure) -> Problem:

@@ -357,8 +357,9 @@ _FORGET = text(
 
 
 def kept_records_sql() -> str:
-    """Reads what an undoing has left, in the order of the file."""
+    """Reads what an undoing of one import, $1, has left behind row $2, in the order of the file: no more than 20,000. A row
+    makes or changes one record, and a record stands with the first row that did."""
     return (
         "SELECT row_number, record_id, reason, message FROM import_effects"
-        " WHERE import_id = $1 AND state = 'KEPT' ORDER BY row_number, record_id"
+        " WHERE import_id = $1 AND state = 'KEPT' AND row_number > $2 ORDER BY row_number LIMIT 20000"
     )

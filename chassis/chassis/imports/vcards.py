@@ -9,10 +9,12 @@ import quopri
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from chassis.charsets import codec
 from chassis.imports.addresses import PARTS, address_told
-from chassis.imports.reading import MOST_CELL, Packer, Sheet, decoded, unreadable
+from chassis.imports.encodings import encoding_of, text_of, unreadable
+from chassis.imports.reading import MOST_CELL, MOST_RECORD, Packer, Sheet
 from chassis.imports.values import Country, Refused, marked, parted, told, words_told
 
 _LABELS = ("Phone label", "E-mail label", "Address label")
@@ -44,6 +46,9 @@ _CALLED: Mapping[str, Mapping[str, str]] = {
 _APPLES = re.compile(r"_\$!<(.*)>!\$_")
 """How macOS writes the labels that it has itself."""
 _LONGEST_LABEL = 30
+_MOST_PROPERTIES = 5_000
+_LONGEST_LINE = MOST_CELL * 12
+"""Characters of a line that are read: in quoted-printable a character has up to twelve."""
 _BETWEEN = ";；"
 
 
@@ -238,16 +243,16 @@ def _unescaped(text: str) -> str:
 def read_vcards(content: bytes, encoding: str = "", fields: Container[str] = ()) -> Sheet:
     """Reads a file of vCards for records with these fields: labels, and parts of addresses, are columns where there is a field
     for them. Raises Invalid for a file that holds none, or a card that does not end."""
-    text, encoding = decoded(content, encoding)
+    codec, encoding = encoding_of(content, encoding)
     left_out = _left_out(fields)
     used = [False] * len(HEADER)
-    for row in _rows(text):
+    for row in _rows(text_of(content, codec, newline=None)):
         for place, cell in enumerate(row):
             used[place] = used[place] or bool(cell)
     places = [place for place, filled in enumerate(used) if filled and HEADER[place] not in left_out]
     packer = Packer()
     packer.take([HEADER[place] for place in places])
-    for row in _rows(text):
+    for row in _rows(text_of(content, codec, newline=None)):
         packer.take([row[place] for place in places])
     return packer.finish(encoding)
 
@@ -259,22 +264,23 @@ def _left_out(fields: Container[str]) -> frozenset[str]:
     return frozenset(unlabelled | ({"Address"} if "street" in fields else {*_PARTED}))
 
 
-def _rows(text: str) -> Iterator[list[str]]:
-    for card in _cards(text):
+def _rows(source: TextIO) -> Iterator[list[str]]:
+    for card in _cards(source):
         row = card.row()
         if any(row):
             yield row
 
 
-def _cards(text: str) -> Iterator[_Card]:
+def _cards(source: TextIO) -> Iterator[_Card]:
     card: _Card | None = None
     inner = 0
     began = 0
-    for number, line in _lines(text):
+    length = 0
+    for number, line in _lines(source):
         told = line.strip().upper().replace(" ", "")
         if told == "BEGIN:VCARD":
             if card is None:
-                card, began = _Card(), number
+                card, began, length = _Card(), number, 0
             else:
                 inner += 1
         elif told == "END:VCARD":
@@ -287,28 +293,43 @@ def _cards(text: str) -> Iterator[_Card]:
             found = _property(line)
             if found is not None:
                 card.properties.append(found)
+                length += len(line)
+                if length > MOST_RECORD or len(card.properties) > _MOST_PROPERTIES:
+                    raise unreadable(
+                        f"the card that begins in line {began:,} has more than {MOST_RECORD:,} characters or"
+                        f" {_MOST_PROPERTIES:,} entries"
+                    )
     if card is not None:
         raise unreadable(f"the card that begins in line {began:,} does not end")
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
+def _lines(source: TextIO) -> Iterator[tuple[int, str]]:
     """Logical lines: what is folded, or goes on behind a quoted line end, is one."""
     pending, start = "", 0
     quoted = False
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+    for number, line in enumerate(_written(source), 1):
         if quoted:
             pending = pending[:-1] + line.lstrip(" \t")
         elif line[:1] in (" ", "\t") and pending:
-            if len(pending) <= MOST_CELL * 4:  # the rest of a picture
+            if len(pending) <= _LONGEST_LINE:  # the rest of a picture
                 pending += line[1:]
         else:
             if pending:
                 yield start, pending
             pending, start = line, number
         head = pending[:200].partition(":")[0].upper()
-        quoted = "QUOTED-PRINTABLE" in head and pending.endswith("=") and len(pending) <= MOST_CELL * 4
+        quoted = "QUOTED-PRINTABLE" in head and pending.endswith("=") and len(pending) <= _LONGEST_LINE
     if pending:
         yield start, pending
+
+
+def _written(source: TextIO) -> Iterator[str]:
+    """The lines as they stand in the file; of one that is longer than any that is read, as a picture may be, its beginning."""
+    while line := source.readline(_LONGEST_LINE):
+        rest = line
+        while not rest.endswith("\n") and (rest := source.readline(_LONGEST_LINE)):
+            pass
+        yield line.removesuffix("\n")
 
 
 def _property(line: str) -> _Property | None:

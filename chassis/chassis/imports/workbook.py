@@ -19,7 +19,8 @@ from decimal import Decimal
 
 import orjson
 
-from chassis.imports.reading import MOST_COLUMNS, MOST_ROWS, Packer, Sheet, unreadable
+from chassis.imports.encodings import unreadable
+from chassis.imports.reading import MOST_COLUMNS, MOST_ROWS, Packer, Sheet
 
 _log = logging.getLogger(__name__)
 

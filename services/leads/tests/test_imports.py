@@ -373,6 +373,9 @@ async def test_what_was_changed_since_stays_and_is_told(service: Harness) -> Non
         leads["Converted"].id: ("4", "LEAD_CONVERTED", kept[leads["Converted"].id][2]),
         updated.id: ("5", "CHANGED_SINCE", "somebody has changed notes since"),
     }
+    behind = pb.GetKeptRecordsRequest(id=run.id, after_row=3)
+    body = (await ask(service, boss, "GetKeptRecords", behind, HttpBody)).data.decode("utf-8-sig")
+    assert [line.split(",")[0] for line in body.splitlines()] == ["Row", "4", "5"]
     assert (await get(service, boss, updated.id)).notes == "by hand"
     elsewhere = await get(service, boss, looked_after.id)
     assert (elsewhere.notes, elsewhere.title) == ("before", "CEO")
