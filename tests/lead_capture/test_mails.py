@@ -3,18 +3,21 @@
 import asyncio
 import imaplib
 import shutil
+import smtplib
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from aiosmtpd.controller import Controller
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.history.v1 import history_pb2
@@ -74,11 +77,31 @@ class Post:
         return len(found.split())
 
 
-@pytest.fixture(scope="module")
-def post() -> Iterator[Post]:
+@dataclass
+class Delivery:
+    """What a mail server does with a mail that it has taken: it notes whence it came, and puts it into a folder."""
+
+    post: Post
+    folder: str
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        sender = envelope.mail_from.strip("<>")  # of nobody it is given with its brackets
+        noted = (
+            f"Return-Path: <{sender}>\r\nReceived: from {session.host_name} by mx.example; {formatdate()}\r\n"
+        )
+        await asyncio.to_thread(self.post.deliver, self.folder, noted.encode() + envelope.content)
+        return "250 Kept"
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def post() -> Iterator[Post]:
+    port = _free_port()
     program = shutil.which("pymap", path=str(Path(sys.executable).parent))
     assert program, "the development dependency pymap is missing"
     command = [program, "--host", "127.0.0.1", "--port", str(port), "--no-tls", "dict", "--demo-data"]
@@ -213,6 +236,40 @@ async def test_a_mail_becomes_a_lead(leads: Harness, post: Post) -> None:
     assert (after.mail_count, after.lead_count, after.failure_reason) == (1, 1, "")
     assert after.HasField("last_success_time") and after.next_poll_time.seconds > after.last_poll_time.seconds
     assert len(await leads_of(leads, boss)) == 1 and post.unseen(folder) == 1
+
+
+def _sent(port: int, *mails: tuple[str, bytes]) -> None:
+    """Sends them as a mail program does, each from the address of its envelope."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+        for sender, one in mails:
+            assert client.sendmail(sender, ["sales@kehu.example"], one.replace(b"\n", b"\r\n")) == {}
+
+
+async def test_a_mail_that_is_sent_becomes_a_lead(leads: Harness, post: Post) -> None:
+    boss = somebody("sent")
+    folder = post.folder("sent")
+    written = "您好，请发报价。\n.\n.. 电话 13900139000\n" + "很长的一行 " * 200
+    server = Controller(Delivery(post, folder), hostname="127.0.0.1", port=_free_port(), ready_timeout=60)
+    server.start()
+    try:
+        await asyncio.to_thread(
+            _sent, server.port,
+            ("zhao@example.com", mail(written, Subject="询价：" + "水泵" * 40, From="赵敏 <zhao@example.com>")),
+            # Whoever tells that a mail did not arrive gives no address to answer to.
+            ("", mail("Your mail could not be delivered", From="Post Office <post@mx.example>")),
+        )  # fmt: skip
+        source = await set_up(leads, boss, post, folder)
+
+        async def taken_in() -> bool:
+            return (await now(leads, boss, source.id)).mail_count == 2
+
+        await eventually(taken_in, 60)  # by its job
+    finally:
+        server.stop()
+    (lead,) = await leads_of(leads, boss)
+    assert (lead.name, lead.email, lead.phone) == ("赵敏", "zhao@example.com", "+8613900139000")
+    assert lead.notes == "询价：" + "水泵" * 40 + "\n" + written.strip()
+    assert sorted(await outcomes(leads, boss)) == ["BOUNCE", "LEAD"]
 
 
 async def test_what_makes_no_lead(leads: Harness, post: Post) -> None:
