@@ -1,6 +1,8 @@
-"""A conversion whose processes die between any two of its steps: what the steps are, and how to die at one."""
+"""A conversion whose processes die between any two of its steps: what the steps are, and how to die at one. And of what has more
+steps than there is time for, those at which to die."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -14,6 +16,23 @@ from proof.rig import Rig
 WANTED = {"name": "A pump"}
 REFUSED = {"name": "A pump", "productId": "01a20b6a-0000-7000-8000-000000000000"}
 """Sales has no such product: what was made before is taken back."""
+
+EVERY = os.environ.get("KEHU_EVERY_STEP") == "1"
+"""Whether all steps are wanted where tests choose some."""
+
+
+def chosen(steps: Sequence[str]) -> list[str]:
+    """The last step of each kind, on both sides: a kind is a step without its number, and any message is one. All of the steps,
+    when every one is wanted."""
+    if EVERY:
+        return list(steps)
+    last = {_kind(step): step.partition(" ")[2] for step in steps}
+    return [f"{side} {step}" for step in last.values() for side in ("before", "after")]
+
+
+def _kind(step: str) -> str:
+    what = step.partition(" ")[2]
+    return "sending" if what.startswith("sending") else what.rstrip("0123456789 ")
 
 
 def new_lead(boss: Any) -> str:
