@@ -21,6 +21,7 @@ KINDS = {
     "lead": "leads",
     "product": "sales",
     "opportunity": "sales",
+    "activity": "sales",
 }
 """Every kind of record that can be imported, and whose it is."""
 HANGS = 120.0

@@ -40,6 +40,7 @@ class Activity(Owned, Searchable, table=True):
     due_time: datetime
     duration_minutes: int = 0
     location: str = ""
+    external_key: str = ""
     customer_id: UUID | None = None
     customer_name: str = ""
     customer_by_lead: bool = False
@@ -128,7 +129,8 @@ _NEXT = text(
 )
 
 
-async def _keep_next(tx: Transaction, *opportunity_ids: UUID | None) -> None:
+async def keep_next(tx: Transaction, *opportunity_ids: UUID | None) -> None:
+    """Lets opportunities show when their next activity is due."""
     await tx.session.flush()
     for id in sorted({id for id in opportunity_ids if id is not None}):
         await tx.session.execute(_NEXT, {"id": id})
@@ -145,7 +147,7 @@ async def plan(
     activity.findable()
     tx.add(activity)
     tx.record(ActivityPlanned(**told(activity)), on=activity)
-    await _keep_next(tx, activity.opportunity_id)
+    await keep_next(tx, activity.opportunity_id)
     return activity
 
 
@@ -168,7 +170,7 @@ async def change_activity(
         await check_customer(tx, activity.opportunity_id, activity.customer_id, "activity.customerId")
     activity.findable()
     tx.record(ActivityUpdated(**told(activity), changed_fields=changed), on=activity)
-    await _keep_next(tx, before, activity.opportunity_id)
+    await keep_next(tx, before, activity.opportunity_id)
 
 
 def assign_activity(tx: Transaction, activity: Activity, owner: Owner) -> None:
@@ -192,7 +194,28 @@ async def complete(
     activity.result = result
     activity.duration_minutes = minutes or activity.duration_minutes
     tx.record(ActivityCompleted(**told(activity)), on=activity)
-    await _keep_next(tx, activity.opportunity_id)
+    await keep_next(tx, activity.opportunity_id)
+
+
+def bring_in(
+    tx: Transaction, columns: Mapping[str, Any], customer_name: str | None, owner: Owner
+) -> Activity:
+    """An activity of another system as it stands there: planned, completed or cancelled, which is all that is told of it. Without
+    a kind it is a task. Whoever calls sees to it that its opportunity shows its next one."""
+    values: dict[str, Any] = {
+        "kind": "TASK", **columns, "id": new_id(), "owner_id": owner.person_id, "team_id": owner.team_id,
+        "customer_name": customer_name or "",
+    }  # fmt: skip
+    activity = Activity(**values)
+    activity.findable()
+    tx.add(activity)
+    tx.record(_BROUGHT_IN[activity.status](**told(activity)), on=activity)
+    return activity
+
+
+_BROUGHT_IN: Mapping[str, type[ActivityEvent]] = {
+    PLANNED: ActivityPlanned, COMPLETED: ActivityCompleted, CANCELLED: ActivityCancelled,
+}  # fmt: skip
 
 
 async def cancel(tx: Transaction, activity: Activity, reason: str) -> None:
@@ -201,14 +224,14 @@ async def cancel(tx: Transaction, activity: Activity, reason: str) -> None:
     activity.status = CANCELLED
     activity.cancel_reason = reason
     tx.record(ActivityCancelled(**told(activity)), on=activity)
-    await _keep_next(tx, activity.opportunity_id)
+    await keep_next(tx, activity.opportunity_id)
 
 
 async def drop_activity(tx: Transaction, activity: Activity) -> None:
     """Deletes it."""
     tx.delete(activity)
     tx.record(ActivityDeleted(**told(activity)), on=activity)
-    await _keep_next(tx, activity.opportunity_id)
+    await keep_next(tx, activity.opportunity_id)
 
 
 async def follow_lead(tx: Transaction, lead_id: UUID, customer_id: UUID, customer_name: str) -> int:

@@ -21,6 +21,15 @@ class OpportunityOpen(Precondition):
         super().__init__("The opportunity is open already.")
 
 
+class ActivityTouched(Conflict):
+    reason = "ACTIVITY_TOUCHED"
+
+    def __init__(self, what: Sequence[str]) -> None:
+        super().__init__(
+            f"Somebody has worked with the activity since it was created: it has {', '.join(what)}."
+        )
+
+
 class OpportunityTouched(Conflict):
     reason = "OPPORTUNITY_TOUCHED"
 
@@ -165,11 +174,11 @@ def id_taken() -> AlreadyExists:
 
 
 class ImportMovedOn(Precondition):
-    """An import has moved an opportunity on: that is not undone."""
+    """An import has moved an opportunity on, or completed an activity: that is not undone."""
 
     reason = "MOVED_ON"
 
     def __init__(self) -> None:
         super().__init__(
-            "The import has moved the opportunity to another stage, its end or another owner: move it yourself."
+            "The import has moved the record to another stage, its end or another owner: move it yourself."
         )

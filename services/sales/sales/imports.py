@@ -36,6 +36,7 @@ from chassis.imports.tables import SKIP
 from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text
 from chassis.papers import papers_on
 from chassis.rpc import Call
+from sales.activity_imports import ACTIVITIES
 from sales.custom_fields import CUSTOM_FIELDS
 from sales.errors import ImportMovedOn, OpportunityClosed, OpportunityTouched
 from sales.opportunity import (
@@ -371,4 +372,4 @@ OPPORTUNITIES = Importer(
     undo=Undo(Opportunity, drop, _put_back, _dealt_with),
     progressed=ImportProgressed,
 )
-IMPORTS = Imports(PRODUCTS, OPPORTUNITIES)
+IMPORTS = Imports(PRODUCTS, OPPORTUNITIES, ACTIVITIES)

@@ -17,7 +17,7 @@ PRIVACY = Privacy(
     ),
     Holding(
         Activity, about={"customer_id": "customer", "contact_id": "contact", "lead_id": "lead"},
-        texts=("description", "result", "location", "cancel_reason"), swept=("subject", "customer_name"),
+        texts=("description", "result", "location", "cancel_reason", "external_key"), swept=("subject", "customer_name"),
         keeps="BUSINESS_RECORD",
     ),
     Holding(

@@ -138,6 +138,7 @@ SERVICE = Service(
     constraints={
         "products_name_once": errors.product_name_taken,
         "products_sku_once": errors.sku_taken,
+        "activities_external_key": errors.external_key_taken,
         "opportunities_external_key": errors.external_key_taken,
         "orders_external_key": errors.external_key_taken,
         "custom_fields_key": key_taken,

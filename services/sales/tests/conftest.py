@@ -71,10 +71,16 @@ class Names:
         return id
 
     def look_up_customers(self, asked: Any) -> customer_service_pb2.LookUpCustomersResponse:
-        """By id or name, as the customers service does."""
+        """By id, key or name, as the customers service does."""
         names = {name.casefold() for name in asked.names}
         return customer_service_pb2.LookUpCustomersResponse(
-            customers=[c for c in self.customers if c.id in asked.ids or c.display_name.casefold() in names]
+            customers=[
+                c
+                for c in self.customers
+                if c.id in asked.ids
+                or c.external_key in asked.external_keys
+                or c.display_name.casefold() in names
+            ]
         )
 
     def look_up_competitors(self, asked: Any) -> competitor_service_pb2.LookUpCompetitorsResponse:

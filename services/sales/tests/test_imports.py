@@ -414,3 +414,153 @@ async def test_opportunities_taken_back(sales: Any) -> None:
     assert (ended.undone_records, ended.kept_records) == (1, 1)
     # The other import has been at what this one had made: that somebody took it back makes no difference.
     assert (await undone(sales, first.id)).kept_records == 1
+
+
+async def activities_of(sales: Any, who: Principal, filter: str = "") -> dict[str, activity_pb2.Activity]:
+    """By subject."""
+    request = activity_service_pb2.ListActivitiesRequest(page_size=100, filter=filter)
+    answer = await sales.ask(
+        "ActivityService/ListActivities", request, activity_service_pb2.ListActivitiesResponse, who
+    )
+    return {one.subject: one for one in answer.activities}
+
+
+async def test_the_history_of_another_system_comes_in(sales: Any) -> None:
+    boss = somebody("history")
+    acme = sales.names.customer("Acme Pumps")
+    sales.names.customers[-1].external_key = "ACC-7"
+    sales.names.customer("Other Pumps")
+    moses = sales.names.person("Moses of old")
+    deal = await sales.opportunity("A big deal", boss, customer_id=acme, external_key="OPP-1")
+    await sales.opportunity("Twice", boss, customer_id=acme)
+    await sales.opportunity("Twice", boss, customer_id=acme)
+    head = [
+        "Name",
+        "Type",
+        "Status",
+        "Date Start",
+        "Date End",
+        "Parent Account",
+        "商机",
+        "Assigned User",
+        "Description",
+        "ID",
+    ]
+    rows = [
+        ["First call", "Call", "Held", "2019-03-01 09:30", "2019-03-01 09:45", "ACC-7", "", "Moses of old", "liked it", "C1"],
+        ["拜访", "拜访", "已完成", "2020年5月2日 14:00", "", "Acme Pumps", "OPP-1", "", "第一行\n第二行", "C2"],
+        ["Past, unsaid", "Meeting", "", "2021-01-01 10:00", "", "", "A big deal", "", "", "C3"],
+        ["To come", "", "Planned", "2099-01-01 10:00", "2099-01-01 11:00", "Acme Pumps", "OPP-1", "", "", "C4"],
+        ["Not held", "Call", "Not Held", "2019-04-01", "", "Acme Pumps", "", "", "", "C5"],
+        ["Only ended", "Email", "", "", "2018-01-01 08:00", "Acme Pumps", "", "", "", ""],
+        ["No time", "Call", "Held", "", "", "Acme Pumps", "", "", "", "C6"],
+        ["Done tomorrow", "Call", "Held", "2099-01-01", "", "Acme Pumps", "", "", "", "C7"],
+        ["Of whom", "Call", "Held", "2019-01-01", "", "Other Pumps", "OPP-1", "", "", "C8"],
+        ["Nobody", "Call", "Held", "2019-01-01", "", "ACC-8", "", "", "", "C9"],
+        ["Which", "Call", "Held", "2019-01-01", "", "", "Twice", "", "", "C10"],
+        ["Dance", "Dance", "Held", "2019-01-01", "", "", "", "", "", "C11"],
+        ["Again", "Call", "Held", "2019-01-01", "", "", "", "", "", "C1"],
+    ]  # fmt: skip
+    ready = await taken_in(sales, "activity", "calls.csv", text_file(head, *rows), boss)
+    assert [(one.column, one.field) for one in ready.proposed_mapping] == list(enumerate([
+        "subject", "kind", "status", "dueTime", "completeTime", "customer", "opportunity", "owner", "description", "externalKey",
+    ]))  # fmt: skip
+    run = await imported(sales, "activity", "calls.csv", text_file(head, *rows), boss)
+    assert (run.created_rows, run.refused_rows, run.repaired_rows) == (6, 7, 1)
+    why = await refused_rows(sales, run.id, boss)
+    words = {
+        5: "left out", 8: "needs a time", 9: "yet to come", 10: "one of Acme", 11: "ACC-8", 12: "fits 2", 13: "Dance",
+        14: "C1 is there",
+    }  # fmt: skip
+    assert why.keys() == words.keys() and not [row for row, word in words.items() if word not in why[row]], (
+        why
+    )
+    there = await activities_of(sales, boss)
+    assert set(there) == {row[0] for row in rows[:6]}
+    call, visit, unsaid, planned = (there[row[0]] for row in rows[:4])
+    assert (call.kind, call.status) == (
+        activity_pb2.ACTIVITY_KIND_CALL,
+        activity_pb2.ACTIVITY_STATUS_COMPLETED,
+    )
+    # 09:30 in China, where the company is.
+    assert (call.due_time.ToJsonString(), call.complete_time.ToJsonString()) == (
+        "2019-03-01T01:30:00Z",
+        "2019-03-01T01:45:00Z",
+    )
+    assert (call.customer_id, call.customer_name, call.owner_id) == (acme, "Acme Pumps", str(moses))
+    assert (call.description, call.external_key, visit.description) == ("liked it", "C1", "第一行\n第二行")
+    assert (visit.customer_id, visit.opportunity_id, visit.complete_time) == (acme, deal.id, visit.due_time)
+    assert (unsaid.status, unsaid.customer_id) == (activity_pb2.ACTIVITY_STATUS_COMPLETED, acme)
+    assert (planned.status, planned.kind, planned.HasField("complete_time")) == (
+        activity_pb2.ACTIVITY_STATUS_PLANNED, activity_pb2.ACTIVITY_KIND_TASK, False,
+    )  # fmt: skip
+    assert there["Not held"].status == activity_pb2.ACTIVITY_STATUS_CANCELLED
+    assert there["Only ended"].due_time == there["Only ended"].complete_time
+    # It is told once, as what it is, and the opportunity shows what is still to come.
+    told = await sales.harness.running.database.read(
+        boss, "SELECT record_id::text AS id, type FROM outbox WHERE type LIKE 'kehu.sales.v1.Activity%'"
+    )
+    kinds = sorted(
+        (row["id"], row["type"].rpartition(".")[2].removeprefix("Activity").upper()) for row in told
+    )
+    statuses = activity_pb2.ActivityStatus
+    assert kinds == sorted(
+        (one.id, statuses.Name(one.status).removeprefix("ACTIVITY_STATUS_")) for one in there.values()
+    )
+    assert (await sales.opportunity_now(deal.id, boss)).next_activity_time == planned.due_time
+    assert set(await activities_of(sales, boss, 'externalKey = "C1"')) == {"First call"}
+
+    # Once more: corrected where that can be, and nothing twice. What has ended keeps its times.
+    skipped = await imported(
+        sales, "activity", "calls.csv", text_file(head, *rows[:5]), boss, duplicates=pb.DUPLICATE_POLICY_SKIP
+    )
+    assert (skipped.created_rows, skipped.skipped_rows) == (0, 5)
+    anew = [
+        [
+            "First call",
+            "Call",
+            "Held",
+            "2019-03-01 09:30",
+            "2019-03-01 09:45",
+            "ACC-7",
+            "",
+            "",
+            "liked it much",
+            "C1",
+        ],
+        ["拜访 2", "拜访", "已完成", "2020-05-02 14:00", "", "Acme Pumps", "OPP-1", "", "", "C2"],
+        ["To come", "Meeting", "Planned", "2099-02-01 10:00", "", "Acme Pumps", "OPP-1", "", "", "C4"],
+    ]
+    upsert = await imported(
+        sales, "activity", "calls.csv", text_file(head, *anew), boss, mode=pb.IMPORT_MODE_UPSERT
+    )
+    assert (upsert.updated_rows, upsert.refused_rows) == (2, 1)
+    there = await activities_of(sales, boss)
+    assert there["First call"].description == "liked it much" and "拜访" in there
+    assert there["To come"].due_time.ToJsonString() == "2099-02-01T02:00:00Z"
+
+    # Taken back, the last first.
+    async def taken_back(id: str) -> pb.Import:
+        await sales.ask(I + "UndoImport", pb.UndoImportRequest(id=id), pb.Import, boss)
+        found = pb.Import()
+
+        async def over() -> bool:
+            nonlocal found
+            found = await sales.ask(I + "GetImport", pb.GetImportRequest(id=id), pb.Import, boss)
+            return found.state == pb.IMPORT_STATE_UNDONE
+
+        await eventually(over, 30)
+        return found
+
+    assert (await taken_back(upsert.id)).undone_records == 2
+    assert (await activities_of(sales, boss))["First call"].description == "liked it"
+    # What the second import has changed, though it was taken back, is no longer as the first left it.
+    ended = await taken_back(run.id)
+    assert (ended.undone_records, ended.kept_records) == (4, 2)
+    assert set(await activities_of(sales, boss)) == {"First call", "To come"}
+    # Who may not change opportunities brings in none, and others see nothing of it.
+    reader = replace(boss, rights={"opportunities": Rights(Reach.ALL)})
+    await sales.refused(
+        Code.PERMISSION_DENIED, "RIGHT_MISSING", I + "CreateImport",
+        pb.CreateImportRequest(record_type="activity", filename="a.csv", content=text_file(head, rows[0])), pb.Import, reader,
+    )  # fmt: skip

@@ -36,6 +36,7 @@ ACTIVITIES = Listing(
         "leadId": Field("lead_id", Kind.UUID, nullable=True),
         "opportunityId": Field("opportunity_id", Kind.UUID, nullable=True),
         "dueTime": Field("due_time", Kind.TIMESTAMP, sortable=True),
+        "externalKey": Field("external_key", Kind.TEXT),
         "completeTime": Field("complete_time", Kind.TIMESTAMP, sortable=True, nullable=True),
     },
     default_order="dueTime",

@@ -189,6 +189,7 @@ EXPORTS = Exports(
             Column("completeTime", "Completed", "完成时间", "complete_time"),
             Column("result", "Result", "结果", "result"),
             Column("cancelReason", "Reason of cancelling", "取消原因", "cancel_reason"),
+            Column("externalKey", "External key", "编号", "external_key"),
             Column("customerId", "Customer id", "客户标识", "customer_id"),
             Column("contactId", "Contact id", "联系人标识", "contact_id"),
             Column("leadId", "Lead id", "线索标识", "lead_id"),

@@ -58,5 +58,20 @@ async def customers_named(call: Call, names: Sequence[str]) -> list[tuple[str, U
     ]
 
 
+async def customers_named_or_keyed(call: Call, texts: Sequence[str]) -> list[tuple[str, str, UUID]]:
+    """Name, key in another system, and id of the customers with these names or keys that the person of the call may see."""
+    keys = [text for text in texts if len(text) <= _LONGEST_KEY]
+    asked = pb.LookUpCustomersRequest(names=texts, external_keys=keys)
+    answer = await call.ask(_LOOK_UP, asked, pb.LookUpCustomersResponse)
+    return [
+        (card.display_name, card.external_key, UUID(card.id))
+        for card in answer.customers
+        if covers(_holder(card), call.who, "customers", Act.READ)
+    ]
+
+
+_LONGEST_KEY = 100
+
+
 def _holder(card: pb.CustomerCard) -> Holder:
     return Holder.told(card.owner_id, card.team_id, shares_told(card.shares))
