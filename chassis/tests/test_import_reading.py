@@ -157,6 +157,15 @@ SHORT = ("姓名,電話\n陳怡君,1", "客戶,備註\n張,請於下午聯絡", 
         *((text, "big5", "big5") for text in SHORT),
         *((text, "gb18030", "gb18030") for text in SHORT),
         ("姓名\n" + "朱镕基,喆,囍\n" * 3, "gb18030", "gb18030"),
+        # What mainland programs write in other languages stands where Big5 has its characters.
+        ("Имя,Город\nЖуков Иван,Москва\nСергеева,Хабаровск", "gb18030", "gb18030"),
+        ("なまえ,カタカナ\nさくら,トヨタ\nスズキ,ホンダ", "gb18030", "gb18030"),
+        (
+            "Όνομα\nΓιώργος Παπαδόπουλος".replace("ώ", "ω").replace("ό", "ο").replace("Ό", "Ο"),
+            "gb18030",
+            "gb18030",
+        ),
+        ("name\nKöln\nZürich\nÅrhus", "gb18030", "gb18030"),
     ],
 )
 def test_big5_is_told_from_gb18030(text: str, written: str, told: str) -> None:
@@ -178,6 +187,11 @@ def test_big5_is_told_from_gb18030(text: str, written: str, told: str) -> None:
         ("a\nЖуков".encode("cp1251"), "refused", "windows-1251", "Жуков"),
         ("a\nMüller".encode("cp1252"), "refused", "windows-1252", "Müller"),
         ("a\nWałęsa".encode("cp1250"), "Wałęsa".encode("cp1250").decode("gb18030"), "cp1250", "Wałęsa"),
+        *(
+            (f"a\n{word}".encode("cp1252"), "refused", "windows-1252", word)
+            for word in ("20°C", "5 µm", "Kate´s", "BÄCKER", "VÄSTERÅS")
+        ),
+        ("名\na".encode("utf-16-be"), None, "utf-16", "a"),
         ("a\n1 €".encode("cp1252"), "refused", "iso-8859-1", "1 \x80"),
         ("a\n名".encode("utf-16-le"), "名", "utf-16", "名"),
         ("a\n名".encode("utf-16-be"), "名", "utf-16", "名"),

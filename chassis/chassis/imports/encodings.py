@@ -19,6 +19,8 @@ _SAMPLE = 1 << 16
 """Bytes, from the first on that is no ASCII, by which encodings that all fit are told apart."""
 _PAIRS = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
 _HIGH = re.compile(rb"[\x80-\xff]+")
+_FOURS = re.compile(rb"[\x81-\x84\x94\x95][0-9][\x81-\xfe][0-9]")
+"""Letters beyond the pairs of GB18030: those of other languages, and emoji."""
 
 
 def unreadable(description: str, field: str = "content") -> Invalid:
@@ -59,9 +61,11 @@ def encoding_of(content: bytes, encoding: str = "") -> tuple[str, str]:
         if wrong is None:
             return named, candidate
         where = max(where, wrong)
-    line = content.count(b"\n", 0, where) + 1
+    # Where letters take two bytes, half a letter may look like the end of a line.
+    lines, wide = content.count(b"\n", 0, where), b"\0" in content
+    place = f"byte {where + 1:,}" if wide else f"line {lines + 1:,}"
     raise unreadable(
-        f"is in no encoding that can be found out (line {line:,}): say which it is, as {SUGGESTED}, or save it as UTF-8"
+        f"is in no encoding that can be found out ({place}): say which it is, as {SUGGESTED}, or save it as UTF-8"
     )
 
 
@@ -74,12 +78,15 @@ def text_of(content: bytes, named: str, newline: str | None = "") -> io.TextIOWr
 
 
 def _in_its_order(named: str, content: bytes) -> str:
-    """UTF-16 and UTF-32 without a mark of their byte order begin with a letter: its zero bytes tell."""
+    """UTF-16 and UTF-32 without a mark of their byte order: on which side the zero bytes of letters, commas and line ends stand
+    tells."""
     if named not in ("utf_16", "utf_32") or content.startswith(
         (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
     ):
         return named
-    return named + ("_be" if content.startswith(b"\0") else "_le")
+    wide = 2 if named == "utf_16" else 4
+    start = content[:4000]
+    return named + ("_be" if start[::wide].count(0) > start[wide - 1 :: wide].count(0) else "_le")
 
 
 def _first_wrong(content: bytes, named: str) -> int | None:
@@ -114,7 +121,9 @@ def _by_its_bytes(content: bytes) -> list[str]:
 
     Western texts have their marked letters among plain ones, so that most bytes above ASCII stand alone. Chinese ones are made of
     pairs, and each standard has the characters that everybody uses in a part of its own: a text is nearly always of that part of
-    the standard in which it was written, and seldom of the other's.
+    the standard in which it was written, and seldom of the other's. Of Big5's part two fifths have an ASCII letter as their
+    second byte: GB 2312 has none of these, so that its Russian and Japanese letters are not taken for Big5, and Western texts
+    have little else.
     """
     first = _HIGH.search(content)
     if first is None:
@@ -122,8 +131,10 @@ def _by_its_bytes(content: bytes) -> list[str]:
     sample = content[first.start() : first.start() + _SAMPLE]
     pairs = [pair for pair in _PAIRS.findall(sample) if not 0xA1 <= pair[0] <= 0xA3]  # punctuation in both
     in_big5 = sum(0xA4 <= lead <= 0xC6 and (trail >= 0xA1 or trail <= 0x7E) for lead, trail in pairs)
-    in_gb = sum(0xB0 <= lead <= 0xD7 and trail >= 0xA1 for lead, trail in pairs)
-    if pairs and in_big5 >= 0.9 * len(pairs) and in_gb <= 0.6 * len(pairs):
+    low = sum(0xA4 <= lead <= 0xC6 and trail <= 0x7E for lead, trail in pairs)
+    mixed = 0.1 * in_big5 <= low <= 0.85 * in_big5
+    in_gb = sum(0xB0 <= lead <= 0xD7 and trail >= 0xA1 for lead, trail in pairs) + len(_FOURS.findall(sample))
+    if pairs and mixed and in_big5 >= 0.9 * len(pairs) and in_gb <= 0.6 * len(pairs):
         return ["big5"]
     runs = _HIGH.findall(sample)
     alone = sum(len(run) == 1 for run in runs)
