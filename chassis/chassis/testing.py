@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import Message
 from jwt.algorithms import OKPAlgorithm
+from kehu.attachments.v1 import attachments_pb2 as files_pb
+from kehu.notes.v1 import notes_pb2
 from pydantic import SecretStr
 
 from chassis.custom_fields.known import Known
@@ -188,6 +190,53 @@ class Harness:
 
 def _written(message: Message) -> bytes:
     return message.SerializeToString()
+
+
+@dataclass(frozen=True)
+class Papers:
+    """Notes and files on the records of a service under test: what is put on a record is both, of one text."""
+
+    service: Harness
+    package: str
+    """As kehu.leads.v1."""
+
+    async def put(self, who: Principal, record_type: str, record_id: str, text: str) -> None:
+        """A note and a file of that text. Raises the Problem the service answers with."""
+        note = notes_pb2.CreateNoteRequest(
+            note=notes_pb2.Note(record_type=record_type, record_id=record_id, text=text)
+        )
+        await self.service.ask(who, f"{self.package}.NoteService/CreateNote", note, notes_pb2.Note)
+        file = files_pb.CreateAttachmentRequest(
+            record_type=record_type, record_id=record_id, filename=f"{text}.txt", content=text.encode(), complete=True
+        )  # fmt: skip
+        method = f"{self.package}.AttachmentService/CreateAttachment"
+        await self.service.upload(who, method, [file], files_pb.Attachment)
+
+    async def on(self, who: Principal, record_type: str, record_id: str) -> list[str]:
+        """What is on that record: the texts of its notes, which are those of its files. Raises the Problem the service answers
+        with."""
+        asked: dict[str, Any] = {"record_type": record_type, "record_id": record_id}
+        notes = await self.service.ask(
+            who, f"{self.package}.NoteService/ListNotes", notes_pb2.ListNotesRequest(**asked), notes_pb2.ListNotesResponse
+        )  # fmt: skip
+        files = await self.service.ask(
+            who, f"{self.package}.AttachmentService/ListAttachments", files_pb.ListAttachmentsRequest(**asked),
+            files_pb.ListAttachmentsResponse,
+        )  # fmt: skip
+        texts = sorted(note.text for note in notes.notes)
+        assert texts == sorted(file.filename.removesuffix(".txt") for file in files.attachments)
+        assert notes.total_count == files.total_count == len(texts)
+        return texts
+
+    async def rows(self, who: Principal) -> int:
+        """How many notes and files the tenant has, deleted ones among them."""
+        counted = "SELECT (SELECT count(*) FROM notes) + (SELECT count(*) FROM attachments) AS n"
+        return int((await self.service.running.database.read(who, counted))[0]["n"])
+
+    def kept(self, who: Principal) -> list[Path]:
+        """The bytes that are kept of the tenant's files."""
+        running = self.service.running
+        return list((Path(running.settings.files_url) / running.service.name / str(who.tenant_id)).glob("*"))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select, text
 from sqlmodel import col
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.owners import Owner
-from chassis.records import Owned
+from chassis.papers import drop_papers
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from sales.errors import ActivityNotPlanned
 from sales.opportunity import check_customer
@@ -23,10 +25,10 @@ from sales.opportunity import check_customer
 PLANNED, COMPLETED, CANCELLED = "PLANNED", "COMPLETED", "CANCELLED"
 STATUSES = (PLANNED, COMPLETED, CANCELLED)
 KINDS = ("VISIT", "CALL", "EMAIL", "SMS", "MEETING", "TASK")
-_CHANGEABLE_WHEN_ENDED = frozenset({"description", "location"})
+_CHANGEABLE_WHEN_ENDED = frozenset({"description", "location", "custom_fields"})
 
 
-class Activity(Owned, Searchable, table=True):
+class Activity(Owned, Searchable, Customized, table=True):
     """A visit, call, message, meeting or task, planned or done."""
 
     __tablename__ = "activities"  # pyright: ignore[reportAssignmentType]
@@ -75,6 +77,7 @@ class ActivitySnapshot:
     opportunity_id: UUID | None
     create_time: datetime
     duration_minutes: int
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,7 @@ def told(activity: Activity) -> dict[str, Any]:
         "activity": ActivitySnapshot(
             kind=it.kind, subject=it.subject, status=it.status, due_time=it.due_time, complete_time=it.complete_time,
             customer_id=it.customer_id, contact_id=it.contact_id, lead_id=it.lead_id, opportunity_id=it.opportunity_id,
-            create_time=it.created_at, duration_minutes=it.duration_minutes,
+            create_time=it.created_at, duration_minutes=it.duration_minutes, custom_fields=dict(it.custom_fields),
         ),
     }  # fmt: skip
 
@@ -139,9 +142,10 @@ async def keep_next(tx: Transaction, *opportunity_ids: UUID | None) -> None:
 async def plan(
     tx: Transaction, values: Mapping[str, Any], customer_name: str, owner: Owner, id: UUID | None
 ) -> Activity:
-    """A new planned activity of that owner."""
+    """A new planned activity of that owner. Raises Invalid for custom fields that are wrong."""
     columns: dict[str, Any] = {
-        **values, "id": id or new_id(), "owner_id": owner.person_id, "team_id": owner.team_id, "customer_name": customer_name,
+        **await taken(tx, Activity.record_type, values), "id": id or new_id(), "owner_id": owner.person_id,
+        "team_id": owner.team_id, "customer_name": customer_name,
     }  # fmt: skip
     activity = Activity(**columns)
     activity.findable()
@@ -154,7 +158,8 @@ async def plan(
 async def change_activity(
     tx: Transaction, activity: Activity, values: Mapping[str, Any], customer_name: str | None
 ) -> None:
-    """Changes fields. Raises ActivityNotPlanned."""
+    """Changes fields. Raises ActivityNotPlanned; Invalid for custom fields that are wrong."""
+    values = await taken(tx, activity.record_type, values, activity.custom_fields)
     columns = {name: value for name, value in values.items() if getattr(activity, name) != value}
     if activity.status != PLANNED and columns.keys() - _CHANGEABLE_WHEN_ENDED:
         raise ActivityNotPlanned(activity.status)
@@ -228,7 +233,8 @@ async def cancel(tx: Transaction, activity: Activity, reason: str) -> None:
 
 
 async def drop_activity(tx: Transaction, activity: Activity) -> None:
-    """Deletes it."""
+    """Deletes it with what is on it."""
+    await drop_papers(tx, activity.record_type, [activity.id])
     tx.delete(activity)
     tx.record(ActivityDeleted(**told(activity)), on=activity)
     await keep_next(tx, activity.opportunity_id)

@@ -39,6 +39,15 @@ class OpportunityTouched(Conflict):
         )
 
 
+class ProductTouched(Conflict):
+    reason = "PRODUCT_TOUCHED"
+
+    def __init__(self, what: Sequence[str]) -> None:
+        super().__init__(
+            f"Somebody has worked with the product since it was created: it has {', '.join(what)}."
+        )
+
+
 class OpportunityHasOrders(Precondition):
     reason = "OPPORTUNITY_HAS_ORDERS"
 

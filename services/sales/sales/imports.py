@@ -38,7 +38,7 @@ from chassis.papers import papers_on
 from chassis.rpc import Call
 from sales.activity_imports import ACTIVITIES
 from sales.custom_fields import CUSTOM_FIELDS
-from sales.errors import ImportMovedOn, OpportunityClosed, OpportunityTouched
+from sales.errors import ImportMovedOn, OpportunityClosed, OpportunityTouched, ProductTouched
 from sales.opportunity import (
     LOST,
     OPEN,
@@ -278,6 +278,12 @@ async def _dealt_with(tx: Transaction, ids: Sequence[UUID]) -> Mapping[UUID, Pro
     return {id: OpportunityTouched(what) for id, what in found.items()}
 
 
+async def _described(tx: Transaction, ids: Sequence[UUID]) -> Mapping[UUID, Problem]:
+    """Why those of the products are kept that somebody has put something on."""
+    found = await papers_on(tx, Product.record_type, ids)
+    return {id: ProductTouched(what) for id, what in found.items()}
+
+
 async def _put_product_back(tx: Transaction, product: Product, columns: dict[str, Any]) -> None:
     await change_product(tx, product, columns)
 
@@ -338,7 +344,7 @@ PRODUCTS = Importer(
     save=save_products,
     custom_fields=CUSTOM_FIELDS,
     keys=("sku", "name"),
-    undo=Undo(Product, withdraw, _put_product_back),
+    undo=Undo(Product, withdraw, _put_product_back, _described),
     progressed=ProductImportProgressed,
 )
 OPPORTUNITIES = Importer(

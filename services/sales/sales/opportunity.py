@@ -17,6 +17,7 @@ from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.money import Money
 from chassis.owners import Owner
+from chassis.papers import drop_papers
 from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from sales.competition import Known, check_lost_to, check_named, name_competitors, with_winner
@@ -365,8 +366,9 @@ async def reopen(tx: Transaction, opportunity: Opportunity, stage_id: UUID | Non
 
 
 async def drop(tx: Transaction, opportunity: Opportunity) -> None:
-    """Deletes it. Raises OpportunityHasOrders."""
+    """Deletes it with what is on it. Raises OpportunityHasOrders."""
     await _need_no_orders(tx, opportunity)
+    await drop_papers(tx, opportunity.record_type, [opportunity.id])
     tx.delete(opportunity)
     tx.record(OpportunityDeleted(**told(opportunity)), on=opportunity)
 

@@ -19,6 +19,7 @@ from sqlalchemy import BigInteger, Date, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
@@ -26,7 +27,8 @@ from chassis.ids import new_id
 from chassis.mapping import change, plain_decimal
 from chassis.money import Money
 from chassis.owners import Owner
-from chassis.records import Owned
+from chassis.papers import drop_papers
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from sales.errors import (
     DeliveryExceedsOrder,
@@ -61,12 +63,12 @@ DRAFT, PLACED, PARTLY_DELIVERED = "DRAFT", "PLACED", "PARTLY_DELIVERED"
 DELIVERED, CANCELLED = "DELIVERED", "CANCELLED"
 STATUSES = (DRAFT, PLACED, PARTLY_DELIVERED, DELIVERED, CANCELLED)
 _CHANGEABLE_WHEN_PLACED = frozenset(
-    {"contact_id", "delivery_address", "requested_delivery_date", "notes", "external_key"}
+    {"contact_id", "delivery_address", "requested_delivery_date", "notes", "external_key", "custom_fields"}
 )
 _LARGEST = 2**63 - 1
 
 
-class Order(Owned, Searchable, table=True):
+class Order(Owned, Searchable, Customized, table=True):
     """An order with its lines and deliveries; sums in minor units of `currency_code`."""
 
     __tablename__ = "orders"  # pyright: ignore[reportAssignmentType]
@@ -137,6 +139,7 @@ class OrderSnapshot:
     received_total: Money | None
     cost_total: Money | None
     costed_subtotal: Money | None
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +207,7 @@ def told(order: Order) -> dict[str, Any]:
             deliver_time=it.deliver_time, delivery_address=it.delivery_address,
             requested_delivery_date=it.requested_delivery_date, external_key=it.external_key, create_time=it.created_at,
             received_total=money(it.received_total), cost_total=money(costs and costs.cost),
-            costed_subtotal=money(costs and costs.sold),
+            costed_subtotal=money(costs and costs.sold), custom_fields=dict(it.custom_fields),
         ),
     }  # fmt: skip
 
@@ -279,9 +282,11 @@ async def write_order(
     id: UUID | None = None,
     place: bool = False,
 ) -> Order:
-    """A new draft, or an order placed at once. Raises Invalid for lines that cannot be, OrderWithoutLines."""
+    """A new draft, or an order placed at once. Raises Invalid for lines that cannot be and custom fields that are wrong,
+    OrderWithoutLines."""
     columns: dict[str, Any] = {
-        **values, "id": id or new_id(), "owner_id": owner.person_id, "team_id": owner.team_id, "number": "",
+        **await taken(tx, Order.record_type, values), "id": id or new_id(), "owner_id": owner.person_id,
+        "team_id": owner.team_id, "number": "",
         "customer_name": customer_name, "order_date": values.get("order_date") or tx.now.date(),
     }  # fmt: skip
     order = Order(**columns)
@@ -324,7 +329,9 @@ async def change_order(
     lines: Sequence[Line] | None,
     customer_name: str | None,
 ) -> None:
-    """Changes fields; `lines` replace the present ones. Raises OrderNotDraft; Invalid for lines that cannot be."""
+    """Changes fields; `lines` replace the present ones. Raises OrderNotDraft; Invalid for lines that cannot be and custom
+    fields that are wrong."""
+    values = await taken(tx, order.record_type, values, order.custom_fields)
     columns = {name: value for name, value in values.items() if getattr(order, name) != value}
     if order.status != DRAFT and (lines is not None or columns.keys() - _CHANGEABLE_WHEN_PLACED):
         raise OrderNotDraft(order.status)
@@ -356,9 +363,10 @@ def cancel_order(tx: Transaction, order: Order, reason: str) -> None:
     tx.record(OrderCancelled(**told(order), reason=reason), on=order)
 
 
-def drop_order(tx: Transaction, order: Order) -> None:
-    """Deletes a draft. Raises OrderNotDraft."""
+async def drop_order(tx: Transaction, order: Order) -> None:
+    """Deletes a draft with what is on it. Raises OrderNotDraft."""
     order.need_draft()
+    await drop_papers(tx, order.record_type, [order.id])
     tx.delete(order)
     tx.record(OrderDeleted(**told(order)), on=order)
 

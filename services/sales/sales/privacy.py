@@ -27,7 +27,7 @@ PRIVACY = Privacy(
         withheld=("line_costs",),
         notices={"OPEN_ORDER": lambda row: row.status in (orders.DRAFT, orders.PLACED, orders.PARTLY_DELIVERED)},
     ),
-    *papers_with("opportunity", "order"),
+    *papers_with("opportunity", "order", "activity"),
     others={
         "saved_views": "names of lists", "products": "names of things", "pipelines": "names of stages",
         "counters": "what is counted", "competitor_names": "names of companies",

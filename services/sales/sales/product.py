@@ -16,6 +16,7 @@ from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.money import Money
+from chassis.papers import drop_papers
 from chassis.records import Customized, Record
 from chassis.search import Searchable
 from sales.errors import ProductInUse, product_not_found
@@ -144,10 +145,11 @@ _USED = text(
 
 
 async def withdraw(tx: Transaction, product: Product) -> None:
-    """Deletes a product. Raises ProductInUse."""
+    """Deletes a product with what is on it. Raises ProductInUse."""
     line = f'[{{"product_id": "{product.id}"}}]'
     if (await tx.session.execute(_USED, {"id": product.id, "line": line})).scalar_one():
         raise ProductInUse
+    await drop_papers(tx, product.record_type, [product.id])
     tx.delete(product)
     tx.record(ProductDeleted(**told(product)), on=product)
 

@@ -1,22 +1,35 @@
-"""Custom fields of products and opportunities, open and closed, and in files where rows need more of what they refer to."""
+"""Custom fields of products, opportunities, activities and orders, open and closed, and in files where rows need more of what
+they refer to."""
 
 from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customfields.v1 import custom_fields_pb2 as fields
+from kehu.exports.v1 import exports_pb2
 from kehu.imports.v1 import imports_pb2
-from kehu.sales.v1 import opportunity_pb2, opportunity_service_pb2, product_pb2, product_service_pb2
+from kehu.sales.v1 import (
+    activity_pb2,
+    activity_service_pb2,
+    customer_facet_pb2,
+    opportunity_pb2,
+    opportunity_service_pb2,
+    order_pb2,
+    order_service_pb2,
+    product_pb2,
+    product_service_pb2,
+)
+from kehu.savedviews.v1 import saved_views_pb2
 
 from chassis.errors import Code
-from chassis.testing import eventually
+from chassis.testing import eventually, somebody
 from chassis.wire import from_dict, to_dict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OPPORTUNITIES = "OpportunityService/"
 
 
-async def add(sales: Any, record_type: str, key: str, kind: str, **said: Any) -> None:
+async def add(sales: Any, record_type: str, key: str, kind: str, **said: Any) -> fields.CustomField:
     field = {
         "recordType": record_type,
         "key": key,
@@ -25,7 +38,7 @@ async def add(sales: Any, record_type: str, key: str, kind: str, **said: Any) ->
         **said,
     }
     request = fields.CreateCustomFieldRequest(custom_field=from_dict(fields.CustomField, field))
-    await sales.ask("CustomFieldService/CreateCustomField", request, fields.CustomField)
+    return await sales.ask("CustomFieldService/CreateCustomField", request, fields.CustomField)
 
 
 def values(message: Any) -> dict[str, Any]:
@@ -106,3 +119,136 @@ async def test_files(sales: Any) -> None:
     found = values(deal)
     assert (found["chance"], found["partner"]) == ("3.5", sales.customer_id)
     assert found["helper"] == sales.names.people[-1].id and found["spare"]
+
+
+def activity(**custom: Any) -> activity_service_pb2.CreateActivityRequest:
+    said = {
+        "kind": "ACTIVITY_KIND_VISIT",
+        "subject": "Visit",
+        "dueTime": "2026-12-01T09:00:00Z",
+        "customFields": custom,
+    }
+    return activity_service_pb2.CreateActivityRequest(activity=from_dict(activity_pb2.Activity, said))
+
+
+async def wrong(sales: Any, method: str, request: Any, answer: Any, who: Any = None) -> set[str]:
+    """The fields that are refused."""
+    problem = await sales.refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", method, request, answer, who)
+    return {violation.field for violation in problem.violations}
+
+
+async def test_activities_have_them_and_learn_them_when_they_are_done(sales: Any) -> None:
+    moods = [{"key": "good", "labelEn": "Good"}, {"key": "bad", "labelEn": "Bad"}]
+    mood = await add(sales, "activity", "mood", "CHOICE", choices=moods, filterable=True)
+    await add(sales, "activity", "car", "TEXT", required=True)
+    create = "ActivityService/CreateActivity"
+    asked = activity(mood="furious", colour="red")
+    refusals = await wrong(sales, create, asked, activity_pb2.Activity)
+    assert refusals == {"customFields.mood", "customFields.colour", "customFields.car"}
+    rival = somebody("rival")
+    theirs = await wrong(sales, create, activity(car="B 7"), activity_pb2.Activity, rival)
+    assert theirs == {"customFields.car"}
+    made = await sales.ask(create, activity(mood="good", car="B 7"), activity_pb2.Activity)
+    assert values(made) == {"mood": "good", "car": "B 7"}
+    done = activity_service_pb2.CompleteActivityRequest(id=made.id, result="signed")
+    await sales.ask("ActivityService/CompleteActivity", done, activity_pb2.Activity)
+    learned = from_dict(activity_pb2.Activity, {"id": made.id, "customFields": {"mood": "bad"}})
+    change = activity_service_pb2.UpdateActivityRequest(
+        activity=learned, update_mask=FieldMask(paths=["custom_fields.mood"])
+    )
+    changed = await sales.ask("ActivityService/UpdateActivity", change, activity_pb2.Activity)
+    assert values(changed) == {"mood": "bad", "car": "B 7"}
+    told = (await sales.told(made.id))[-1]
+    assert told["changedFields"] == ["customFields.mood"]
+    assert told["activity"]["customFields"] == {"mood": "bad", "car": "B 7"}
+    listed = activity_service_pb2.ListActivitiesRequest(
+        filter="customFields.mood = bad", order_by="customFields.mood"
+    )
+    answer = activity_service_pb2.ListActivitiesResponse
+    page = await sales.ask("ActivityService/ListActivities", listed, answer)
+    assert [one.id for one in page.activities] == [made.id]
+    listed.order_by = ""
+    await sales.refused(
+        Code.INVALID_ARGUMENT, "FILTER_INVALID", "ActivityService/ListActivities", listed, answer, rival
+    )
+    # What is archived is kept and takes nothing new.
+    gone = from_dict(fields.CustomField, {"id": mood.id, "archived": True})
+    request = fields.UpdateCustomFieldRequest(custom_field=gone)
+    clerk = somebody(
+        "acme", rights={right: both for right, both in sales.boss.rights.items() if right != "settings"}
+    )
+    await sales.refused(
+        Code.PERMISSION_DENIED, "RIGHT_MISSING", "CustomFieldService/UpdateCustomField", request, fields.CustomField, clerk
+    )  # fmt: skip
+    await sales.ask("CustomFieldService/UpdateCustomField", request, fields.CustomField)
+    late = activity(mood="good", car="B 7")
+    assert await wrong(sales, create, late, activity_pb2.Activity) == {"customFields.mood"}
+    get = activity_service_pb2.GetActivityRequest(id=made.id)
+    assert values(await sales.ask("ActivityService/GetActivity", get, activity_pb2.Activity))["mood"] == "bad"
+
+
+async def test_orders_have_them_and_change_them_when_they_are_placed(sales: Any) -> None:
+    await add(sales, "order", "cost_centre", "TEXT", filterable=True)
+    await add(sales, "order", "follows", "REFERENCE", referenceType="order")
+    product = await sales.product("Pump", 7)
+    line = order_pb2.OrderLine(product_id=product.id, quantity="1")
+    draft = await sales.order(line, place=False, **_custom(cost_centre="C-1"))
+    placed = await sales.order(line, **_custom(cost_centre="C-2", follows=draft.id))
+    assert values(placed) == {"cost_centre": "C-2", "follows": draft.id}
+    said = (await sales.told(placed.id))[-1]["order"]
+    assert said["customFields"] == {"cost_centre": "C-2", "follows": draft.id}
+    update = "OrderService/UpdateOrder"
+
+    def changing(id: str, **custom: Any) -> order_service_pb2.UpdateOrderRequest:
+        paths = [f"custom_fields.{key}" for key in custom]
+        order = from_dict(order_pb2.Order, {"id": id, "customFields": custom})
+        return order_service_pb2.UpdateOrderRequest(order=order, update_mask=FieldMask(paths=paths))
+
+    later = await sales.ask(update, changing(placed.id, cost_centre="C-3"), order_pb2.Order)
+    assert values(later) == {"cost_centre": "C-3", "follows": draft.id}
+    assert (await sales.told(placed.id))[-1]["changedFields"] == ["customFields.cost_centre"]
+    bad = changing(placed.id, follows=sales.customer_id, cost_centre=7)
+    assert await wrong(sales, update, bad, order_pb2.Order) == {
+        "customFields.follows",
+        "customFields.cost_centre",
+    }
+    both = changing(placed.id, cost_centre="C-4")
+    both.order.currency_code = "USD"
+    both.update_mask.paths.append("currency_code")
+    await sales.refused(Code.FAILED_PRECONDITION, "ORDER_NOT_DRAFT", update, both, order_pb2.Order)
+    # Placing says what the draft has.
+    place = order_service_pb2.PlaceOrderRequest(id=draft.id)
+    await sales.ask("OrderService/PlaceOrder", place, order_pb2.Order)
+    assert (await sales.told(draft.id))[-1]["order"]["customFields"] == {"cost_centre": "C-1"}
+    asked = order_service_pb2.ListOrdersRequest(
+        filter="customFields.cost_centre = *", order_by="customFields.cost_centre desc"
+    )
+    page = await sales.ask("OrderService/ListOrders", asked, order_service_pb2.ListOrdersResponse)
+    assert [one.id for one in page.orders] == [placed.id, draft.id]
+    facet = await sales.ask(
+        "CustomerFacetService/GetCustomerFacet",
+        customer_facet_pb2.GetCustomerFacetRequest(customer_id=sales.customer_id),
+        customer_facet_pb2.CustomerFacet,
+    )
+    assert {values(one)["cost_centre"] for one in facet.orders} == {"C-1", "C-3"}
+    columns = ["number", "customFields.cost_centre"]
+    export = exports_pb2.CreateExportRequest(
+        record_type="order", format=exports_pb2.EXPORT_FORMAT_CSV, columns=columns, language_code="en",
+        time_zone="Asia/Shanghai",
+    )  # fmt: skip
+    method = "kehu.sales.v1.ExportService/CreateExport"
+    parts = await sales.harness.parts(sales.boss, method, export, exports_pb2.ExportPart)
+    rows = b"".join(part.content for part in parts).decode("utf-8-sig").split()
+    assert set(rows) == {"Number,cost_centre", f"{draft.number},C-1", f"{placed.number},C-3"}
+    view = saved_views_pb2.SavedView(
+        record_type="order", display_name="C-3", filter="customFields.cost_centre = C-3", columns=columns[1:]
+    )
+    request = saved_views_pb2.CreateSavedViewRequest(saved_view=view)
+    kept = await sales.ask("SavedViewService/CreateSavedView", request, saved_views_pb2.SavedView)
+    count = saved_views_pb2.CountSavedViewRequest(id=kept.id)
+    answer = saved_views_pb2.CountSavedViewResponse
+    assert (await sales.ask("SavedViewService/CountSavedView", count, answer)).count == 1
+
+
+def _custom(**custom: Any) -> dict[str, Any]:
+    return {"custom_fields": from_dict(order_pb2.Order, {"customFields": custom}).custom_fields}

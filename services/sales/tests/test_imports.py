@@ -369,6 +369,13 @@ async def test_products_that_are_there_and_products_taken_back(sales: Any) -> No
         product_service_pb2.ListProductsResponse,
     )  # fmt: skip
     await sales.opportunity("With a product", product_id=listed.products[0].id)
+    described = await imported(sales, "product", "a.csv", text_file(["name"], ["Described"], ["Bare"]))
+    asked = product_service_pb2.ListProductsRequest(filter='name = "Described"')
+    page = await sales.ask("ProductService/ListProducts", asked, product_service_pb2.ListProductsResponse)
+    note = notes_pb2.Note(record_type="product", record_id=page.products[0].id, text="sells well")
+    await sales.ask("NoteService/CreateNote", notes_pb2.CreateNoteRequest(note=note), notes_pb2.Note)
+    ended = await undone(sales, described.id)
+    assert (ended.undone_records, ended.kept_records) == (1, 1)
     ended = await undone(sales, skipping.id)
     assert (ended.undone_records, ended.kept_records) == (1, 1)
     assert (await undone(sales, filling.id)).undone_records == 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from kehu.history.v1 import history_pb2
@@ -23,7 +24,7 @@ from kehu.sales.v1 import (
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import EVERYTHING, somebody
+from chassis.testing import EVERYTHING, Papers, eventually, somebody
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = activity_pb2.ACTIVITY_KIND_CALL
@@ -70,6 +71,9 @@ class Type:
             "Update", **{self.record: values, "update_mask": FieldMask(paths=[self.field])}
         )
         return await sales.ask(self.service + "Update" + self.name, request, self.message, who)
+
+    async def drop(self, sales: Any, id: str) -> None:
+        await sales.ask(self.service + "Delete" + self.name, self._request("Delete", id=id), Empty)
 
     async def listed(self, sales: Any, who: Principal, **asked: Any) -> list[Any]:
         name = self.plural.capitalize()
@@ -178,6 +182,39 @@ async def test_another_tenant_finds_nothing(sales: Any) -> None:
     with pytest.raises(Problem) as caught:
         await sales.opportunity("theirs", rival, product_id=product.id)
     assert caught.value.reason == "PRODUCT_NOT_FOUND"
+
+
+_PUT_ON = (
+    "SELECT split_part(subject, '.sales.', 2) AS told FROM outbox"
+    " WHERE convert_from(data, 'UTF8')::jsonb ->> 'recordId' = $1 ORDER BY seq"
+)
+
+
+async def test_notes_and_files_follow_their_record(sales: Any) -> None:
+    """Who reads it reads them, who writes it adds to them, others hear of them by its right, and they are deleted with it."""
+    boss, papers = sales.boss, Papers(sales.harness, "kehu.sales.v1")
+    made: list[tuple[Type, str]] = []
+    for type in (*OWNED, PRODUCT):
+        fields = {"name": "With papers"} if type is PRODUCT else {}
+        id = (await type.create(sales, boss, **fields)).id
+        made.append((type, id))
+        reads = Rights(Reach.ALL, Reach.NONE if type is PRODUCT else Reach.OWN)
+        reader = somebody("acme", rights={type.right: reads})
+        others = {right: both for right, both in EVERYTHING.items() if right != type.right}
+        await papers.put(boss, type.record, id, type.record)
+        assert await papers.on(reader, type.record, id) == [type.record]
+        for who in (reader, somebody("acme", rights=others), somebody("rival")):
+            assert await outcome(papers.put(who, type.record, id, "no")) != "yes", type.record
+            assert await outcome(papers.on(who, type.record, id)) == ("yes" if who is reader else "NOT_FOUND")
+        told = {"orders": "order_", "products": "product_"}.get(type.right, "")
+        rows = await sales.harness.running.database.read(boss, _PUT_ON, id)
+        assert [row["told"] for row in rows] == [f"{told}note.created", f"{told}attachment.created"]
+    assert await papers.rows(boss) == 2 * len(made) and len(papers.kept(boss)) == len(made)
+    for type, id in made:
+        await type.drop(sales, id)
+        assert await outcome(papers.on(boss, type.record, id)) == "NOT_FOUND"
+    assert await papers.rows(boss) == 0
+    await eventually(lambda: papers.kept(boss) == [])
 
 
 async def test_every_type_keeps_its_history(sales: Any) -> None:

@@ -15,12 +15,13 @@ from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
 from sales import activity as use
 from sales.activity import KINDS, STATUSES, Activity
+from sales.custom_fields import CUSTOM_FIELDS
 from sales.errors import customer_mismatch
 from sales.rpc.links import opportunity_seen
 from sales.rpc.messages import ACTIVITY, activity_message
 from sales.rpc.peers import customer_name
 
-face = Face("kehu.sales.v1.ActivityService")
+face = Face("kehu.sales.v1.ActivityService", custom_fields=CUSTOM_FIELDS)
 RIGHT = "opportunities"
 ACTIVITIES = Listing(
     Activity,
@@ -41,6 +42,7 @@ ACTIVITIES = Listing(
     },
     default_order="dueTime",
     search=True,
+    custom_fields=True,
 )
 
 

@@ -14,13 +14,14 @@ from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.owners import Owner, owner_for
 from chassis.rpc import Call, Face
 from sales import order as use
+from sales.custom_fields import CUSTOM_FIELDS
 from sales.errors import customer_mismatch
 from sales.order import STATUSES, Order
 from sales.rpc.links import opportunity_seen
 from sales.rpc.messages import delivery_asked, order_message, order_values, receipt_asked
 from sales.rpc.peers import customer_name
 
-face = Face("kehu.sales.v1.OrderService")
+face = Face("kehu.sales.v1.OrderService", custom_fields=CUSTOM_FIELDS)
 RIGHT = "orders"
 ORDERS = Listing(
     Order,
@@ -41,6 +42,7 @@ ORDERS = Listing(
     },
     default_order="orderDate desc",
     search=True,
+    custom_fields=True,
 )
 
 
@@ -122,7 +124,7 @@ async def update(request: service_pb.UpdateOrderRequest, tx: Transaction, custom
 
 @face.write("DeleteOrder")
 async def delete(request: service_pb.DeleteOrderRequest, tx: Transaction) -> Empty:
-    use.drop_order(tx, await _order(tx, request.id, request.etag))
+    await use.drop_order(tx, await _order(tx, request.id, request.etag))
     return Empty()
 
 
