@@ -48,7 +48,8 @@ _BY_PREFIX = {
     "/v1/campaigns/": "campaign_id", "/v1/campaignAudiences/": "campaign_audience_id",
     "/v1/contacts/": "contact_id", "/v1/conversions/": "conversion_id",
     "/v1/customers/customFields/": "customer_custom_field_id", "/v1/leads/customFields/": "lead_custom_field_id",
-    "/v1/sales/customFields/": "product_custom_field_id",
+    "/v1/sales/customFields/": "product_custom_field_id", "/v1/marketing/customFields/": "campaign_custom_field_id",
+    "/v1/servicedesk/customFields/": "ticket_custom_field_id",
     "/v1/customers/valueLists/": "customer_value_list_id", "/v1/leads/valueLists/": "lead_value_list_id",
     "/v1/customers/bulkEdits/": "customer_bulk_edit_id", "/v1/leads/bulkEdits/": "lead_bulk_edit_id",
     "/v1/sales/bulkEdits/": "product_bulk_edit_id",
@@ -61,7 +62,7 @@ _BY_PREFIX = {
     "/v1/sales/savedViews/": "order_saved_view_id", "/v1/servicedesk/savedViews/": "ticket_saved_view_id",
     **{
         f"/v1/{domain}/{papers}s/": f"{domain}_{papers}_id"
-        for domain in ("customers", "leads", "sales", "servicedesk") for papers in ("note", "attachment")
+        for domain in ("customers", "leads", "sales", "marketing", "servicedesk") for papers in ("note", "attachment")
     },
     "/v1/customers/": "customer_id", "/v1/customers/imports/": "customer_import_id", "/v1/forms/": "form_id",
     "/v1/membershipCards/": "card_id", "/v1/customerRelations/": "customer_relation_id",
@@ -91,6 +92,7 @@ _BY_SERVICE = {
 }  # fmt: skip
 _CHANGING = {"identity": "person", "sales": "order", "servicedesk": "ticket", "marketing": "campaign"}
 _IMPORTED = {"customers": "customer", "leads": "lead", "sales": "product"}
+_CUSTOMIZED = {**_IMPORTED, "marketing": "campaign", "servicedesk": "ticket"}
 
 
 def changing(domain: str) -> str:
@@ -115,7 +117,7 @@ def record_for(world: World, service: str, domain: str) -> str:
     if name == "ImportService":
         return world.ids[f"{'sales' if domain == 'sales' else imported(domain)}_import_id"]
     if name == "CustomFieldService":
-        return world.ids[f"{imported(domain)}_custom_field_id"]
+        return world.ids[f"{_CUSTOMIZED[domain]}_custom_field_id"]
     if name == "ValueListService":
         return world.ids[f"{imported(domain)}_value_list_id"]
     if name == "BulkEditService":
@@ -159,7 +161,7 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     make("person_id", "/v1/people", person, "person")
     make("api_key_id", "/v1/apiKeys", {"name": mark}, "apiKey")
     ids["session_id"] = claims["sid"]
-    for domain, kind in _IMPORTED.items():
+    for domain, kind in _CUSTOMIZED.items():
         text = {"kind": "CUSTOM_FIELD_KIND_TEXT", "filterable": True}
         own = {"recordType": kind, "key": "own", "labelEn": f"{mark} own", **text}
         make(f"{kind}_custom_field_id", f"/v1/{domain}/customFields", own)
@@ -172,8 +174,8 @@ def furnished(owner: Any, mark: str = MARK) -> World:
         make(f"{changing(domain)}_saved_view_id", f"/v1/{domain}/savedViews", shared)
     for kind in ("customer", "lead"):
         ids[f"{kind}_value_list_id"] = owner.get(f"/v1/{kind}s/valueLists")["valueLists"][0]["id"]
-    known = {"displayName": f"{mark} customer", "customFields": {"own": f"{mark} value"}}
-    make("customer_id", "/v1/customers", known)
+    own = {"customFields": {"own": f"{mark} value"}}
+    make("customer_id", "/v1/customers", {"displayName": f"{mark} customer", **own})
     customer = {"customerId": ids["customer_id"]}
     ids["from_customer_id"] = ids["customer_id"]
     make("to_customer_id", "/v1/customers", {"displayName": f"{mark} partner"})
@@ -209,9 +211,10 @@ def furnished(owner: Any, mark: str = MARK) -> World:
     )
     lines = [{"productId": ids["product_id"], "quantity": "1"}]
     make("order_id", "/v1/orders", {**customer, "notes": mark, "lines": lines})
-    make("ticket_id", "/v1/tickets", {**customer, "subject": f"{mark} ticket"})
+    make("ticket_id", "/v1/tickets", {**customer, "subject": f"{mark} ticket", **own})
     owner.post(f"/v1/tickets/{ids['ticket_id']}:reply", {"body": f"{mark} reply"})
-    make("campaign_id", "/v1/campaigns", {"name": f"{mark} campaign", "channel": "CAMPAIGN_CHANNEL_EMAIL"})
+    mailing = {"name": f"{mark} campaign", "channel": "CAMPAIGN_CHANNEL_EMAIL", **own}
+    make("campaign_id", "/v1/campaigns", mailing)
     member = {"campaignId": ids["campaign_id"], "customerId": ids["customer_id"]}
     make("campaign_member_id", "/v1/campaignMembers", member)
     audience = {"campaignId": ids["campaign_id"], "segmentId": ids["segment_id"]}
@@ -241,7 +244,7 @@ def furnished(owner: Any, mark: str = MARK) -> World:
         apart = {"recordType": kind, "recordIds": pair_of(world, domain)}
         make(f"{domain}_duplicate_pair_id", f"/v1/{domain}/duplicatePairs:setAside", apart)
         make(f"{domain}_duplicate_sweep_id", f"/v1/{domain}/duplicateSweeps", {"recordType": kind})
-    for domain in ("customers", "leads", "sales", "servicedesk"):
+    for domain in _CUSTOMIZED:
         _furnish_papers(world, domain, mark)
     for domain, kind in _IMPORTED.items():
         # Too long a text: the one record is refused, and stands in the file of those that were.
@@ -251,7 +254,7 @@ def furnished(owner: Any, mark: str = MARK) -> World:
         file = {"file": ("a.csv", f"Name,{mark}\n{mark} imported,\n".encode(), "text/csv")}
         made = owner.ask("POST", f"/v1/{domain}/imports", data={"recordType": kind}, files=file)
         ids[f"{'sales' if domain == 'sales' else kind}_import_id"] = made["id"]
-    for domain, kind in {**_IMPORTED, "marketing": "campaign", "servicedesk": "ticket"}.items():
+    for domain, kind in _CUSTOMIZED.items():
         field = "name" if kind == "product" else "externalKey"
         sent = {"recordType": kind, "format": "EXPORT_FORMAT_CSV", "filter": f'{field} != "{mark}"'}
         file = owner.http.post(f"/v1/{domain}/exports", json=sent, headers=owner.headers)

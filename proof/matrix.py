@@ -220,7 +220,8 @@ SIGNED_IN: Mapping[str, Callable[[Actor], Outcome]] = {
     "kehu.identity.v1.TenantService.GetTenant": _anybody,
     **{
         f"kehu.{domain}.v1.CustomFieldService.{name}": _anybody
-        for domain in ("customers", "leads", "sales") for name in ("GetCustomField", "ListCustomFields")
+        for domain in ("customers", "leads", "sales", "marketing", "servicedesk")
+        for name in ("GetCustomField", "ListCustomFields")
     },
     **{
         f"kehu.{domain}.v1.SavedViewService.{name}": _with_view(domain, name)

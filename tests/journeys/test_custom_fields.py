@@ -107,3 +107,68 @@ def test_fields_of_a_companys_own(
     conversion = boss.post(f"{path}:convert", key="convert")
     assert conversion["state"] == "CONVERSION_STATE_SUCCEEDED", conversion
     boss.post("/v1/customers", {"displayName": "By hand"}, expect=400)
+
+
+def test_what_is_done_sold_planned_and_complained_of_has_them_too(
+    founded: Callable[[str], Any], eventually: Callable[..., Any]
+) -> None:
+    boss = founded("eigenes")
+    customer = boss.post("/v1/customers", {"displayName": "华为"})["id"]
+    product = boss.post("/v1/products", {"name": "Pump", "listPrice": {"currencyCode": "CNY", "units": "7"}})[
+        "id"
+    ]
+    due = "2026-12-01T09:00:00Z"
+    lines = [{"productId": product, "quantity": "1"}]
+    kinds: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "activity": (
+            "sales", "/v1/activities", {"kind": "ACTIVITY_KIND_VISIT", "subject": "拜访", "dueTime": due, "customerId": customer},
+        ),
+        "order": ("sales", "/v1/orders?place=true", {"customerId": customer, "lines": lines}),
+        "ticket": ("servicedesk", "/v1/tickets", {"subject": "漏水", "customerId": customer}),
+        "campaign": ("marketing", "/v1/campaigns", {"name": "展会", "channel": "CAMPAIGN_CHANNEL_CONFERENCE"}),
+    }  # fmt: skip
+    colleague = {"email": "mei@eigenes.example", "displayName": "韩梅梅"}
+    mei = boss.post("/v1/people", colleague)["person"]["id"]
+    for kind, (domain, path, body) in kinds.items():
+        field = {"recordType": kind, "key": "region", "labelZh": "大区", "kind": TEXT, "filterable": True}
+        boss.post(f"/v1/{domain}/customFields", field)
+        made = boss.post(path, {**body, "customFields": {"region": "华东"}})
+        plain = path.partition("?")[0]
+        changed = boss.ask("PATCH", f"{plain}/{made['id']}", json={"customFields": {"region": "华南"}})
+        assert changed["customFields"] == {"region": "华南"}, kind
+        wrong = boss.ask(
+            "PATCH", f"{plain}/{made['id']}", json={"customFields": {"regoin": "华南"}}, expect=400
+        )
+        assert [v["field"] for v in wrong["violations"]] == ["customFields.regoin"]
+        plural = plain.rpartition("/")[2]
+        found = boss.get(plain, params={"filter": 'customFields.region = "华南"'})[plural]
+        assert [one["id"] for one in found] == [made["id"]]
+        asked = {
+            "recordType": kind,
+            "format": "EXPORT_FORMAT_CSV",
+            "columns": ["customFields.region"],
+            "languageCode": "zh",
+        }
+        file = boss.http.post(f"/v1/{domain}/exports", json=asked, headers=boss.headers)
+        assert file.content.decode("utf-8-sig").split() == ["大区", "华南"], file.text
+        changes = boss.get(f"/v1/{domain}/changes", params={"recordType": kind, "recordId": made["id"]})
+        assert [f["field"] for f in changes["changes"][0]["fields"]] == ["customFields.region"]
+        on = {"recordType": kind, "recordId": made["id"]}
+        boss.post(f"/v1/{domain}/notes", {**on, "text": f"@韩梅梅 {kind}", "mentionedIds": [mei]})
+        sent = {"file": ("平面图.txt", kind.encode(), "text/plain")}
+        kept = boss.ask("POST", f"/v1/{domain}/attachments", data=on, files=sent)
+        back = boss.http.get(f"/v1/{domain}/attachments/{kept['id']}:download", headers=boss.headers)
+        assert back.content == kind.encode()
+    described = {"recordType": "product", "recordId": product, "text": "@韩梅梅", "mentionedIds": [mei]}
+    boss.post("/v1/sales/notes", described)
+    # Whoever is mentioned hears of it, whatever it is on.
+    secret = boss.post("/v1/apiKeys", {"name": "mei", "personId": mei})["secret"]
+
+    def told() -> set[str]:
+        answer = boss.http.get("/v1/notifications", headers={"x-api-key": secret}).json()
+        return {one["recordType"] for one in answer.get("notifications", [])}
+
+    eventually(lambda: told() == {*kinds, "product"})
+    view = boss.get(f"/v1/customers/{customer}:view360")["sections"]
+    for section, name in (("sales", "activities"), ("sales", "orders"), ("servicedesk", "tickets")):
+        assert [one["customFields"] for one in view[section][name]] == [{"region": "华南"}]

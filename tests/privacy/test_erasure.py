@@ -59,6 +59,16 @@ class Somebody:
         ]  # fmt: skip
 
 
+async def _own_fields(house: House) -> None:
+    """The company keeps more of its own on records about persons, and on some that only mention them."""
+    text = {"key": "own", "labelEn": "Own", "kind": "CUSTOM_FIELD_KIND_TEXT", "filterable": True}
+    for domain, kind in (
+        ("sales", "activity"), ("sales", "order"), ("servicedesk", "ticket"), ("marketing", "campaign")
+    ):  # fmt: skip
+        field = {"customField": {"recordType": kind, **text}}
+        await house.ask(f"{domain}.CustomFieldService/CreateCustomField", field)
+
+
 async def _known(house: House, it: Somebody) -> dict[str, str]:
     """Everything that a company may know of a person, in every service; the ids."""
     ids: dict[str, str] = {}
@@ -76,7 +86,8 @@ async def _known(house: House, it: Somebody) -> dict[str, str]:
     for note in (it.told[0], "no answer"):
         reported = {"id": ids["lead"], "outcome": "CADENCE_OUTCOME_REACHED", "note": note}
         await house.ask("leads.LeadService/ReportCadenceStep", reported)
-    campaign = {"campaign": {"name": "Spring", "channel": "CAMPAIGN_CHANNEL_EMAIL"}}
+    own = {"customFields": {"own": f"speaks: {it.name}, {it.phone}"}}
+    campaign = {"campaign": {"name": "Spring", "channel": "CAMPAIGN_CHANNEL_EMAIL", **own}}
     ids["campaign"] = (await house.ask("marketing.CampaignService/CreateCampaign", campaign))["id"]
     member = {"campaignId": ids["campaign"], "leadId": ids["lead"], "note": f"{it.name} wants to know more"}
     await house.ask("marketing.CampaignMemberService/CreateCampaignMember", {"campaignMember": member})
@@ -109,7 +120,7 @@ async def _known(house: House, it: Somebody) -> dict[str, str]:
     due = "2026-12-01T09:00:00Z"
     activity = {
         "subject": f"Call {it.name}", "kind": "ACTIVITY_KIND_CALL", "dueTime": due, "customerId": ids["customer"],
-        "contactId": ids["contact"], "description": f"ask for {it.notes} at {it.phone}",
+        "contactId": ids["contact"], "description": f"ask for {it.notes} at {it.phone}", "customFields": {"own": it.title},
     }  # fmt: skip
     ids["activity"] = (await house.ask("sales.ActivityService/CreateActivity", {"activity": activity}))["id"]
     product = {"product": {"name": f"Pump {uuid4()}", "listPrice": {"currencyCode": "CNY", "units": "7"}}}
@@ -118,12 +129,12 @@ async def _known(house: House, it: Somebody) -> dict[str, str]:
     spelled = f"{digits[:3]}-{digits[3:7]}-{digits[7:]}"
     order = {
         "customerId": ids["customer"], "contactId": ids["contact"], "lines": [{"productId": ids["product"], "quantity": "2"}],
-        "deliveryAddress": f"{it.street}, {it.name} {spelled}",
+        "deliveryAddress": f"{it.street}, {it.name} {spelled}", "customFields": {"own": it.notes},
     }  # fmt: skip
     ids["order"] = (await house.ask("sales.OrderService/CreateOrder", {"order": order, "place": True}))["id"]
     ticket = {
         "subject": f"{it.name}: it leaks", "description": it.notes, "customerId": ids["customer"], "contactId": ids["contact"],
-        "requesterName": it.name, "requesterPhone": it.phone, "requesterEmail": it.email,
+        "requesterName": it.name, "requesterPhone": it.phone, "requesterEmail": it.email, "customFields": {"own": it.wechat},
     }  # fmt: skip
     ids["ticket"] = (await house.ask("servicedesk.TicketService/CreateTicket", {"ticket": ticket}))["id"]
     comment = {
@@ -132,6 +143,12 @@ async def _known(house: House, it: Somebody) -> dict[str, str]:
         "body": f"Call me, {it.phone}",
     }
     await house.ask("servicedesk.TicketService/AddTicketComment", comment)
+    for domain, kind, said in (
+        ("sales", "activity", f"{it.name} was kind"), ("sales", "product", f"{it.email} asks for it"),
+        ("marketing", "campaign", f"{it.name} speaks, {it.phone}"),
+    ):  # fmt: skip
+        note = {"recordType": kind, "recordId": ids[kind], "text": said}
+        await house.ask(f"{domain}.NoteService/CreateNote", {"note": note})
     consumer = {
         "kind": "CUSTOMER_KIND_PERSON", "displayName": it.name, "phone": it.phone, "notes": it.notes, "tags": ["legal_hold"],
         "address": {"street": it.street},
@@ -215,6 +232,7 @@ async def _exported(house: House, said: dict[str, Any], who: Principal | None = 
 
 async def test_nothing_of_a_person_is_found_after_their_erasure(house: House) -> None:
     it, other = Somebody(), Somebody()
+    await _own_fields(house)
     ids = await _known(house, it)
     others = await _known(house, other)
     await house.at_rest()
@@ -236,6 +254,9 @@ async def test_nothing_of_a_person_is_found_after_their_erasure(house: House) ->
         and len(files["servicedesk/ticket_comments.json"]) == 1
     )
     assert {"sales/opportunity.json", "sales/activity.json", "marketing/campaign_member.json"} <= set(files)
+    (ticket,), (call,) = files["servicedesk/ticket.json"], files["sales/activity.json"]
+    assert ticket["custom_fields"] == {"own": it.wechat} and call["custom_fields"] == {"own": it.title}
+    assert [note["text"] for note in files["sales/note.json"]] == [f"{it.name} was kind"]
     told = json.dumps(files, ensure_ascii=False)
     assert all(word in told for word in (it.name, it.phone, it.email, it.wechat, it.street, it.notes))
     assert not any(word in told for word in other.words)

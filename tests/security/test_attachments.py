@@ -71,6 +71,7 @@ def test_a_name_leads_nowhere(name: str, keeper: Program, customer: str, suite: 
             "customers",
             "leads",
             "sales",
+            "marketing",
             "servicedesk",
         ), path
     assert on_disk(suite, "customers", tenant)
@@ -184,7 +185,9 @@ def test_files_and_notes_of_another_company_are_not_there(
     look = rows_of(world.tenant_id)
     look.settled()
     before = len(on_disk(suite, "customers", world.tenant_id))
-    kind = {"customers": "customer", "leads": "lead", "sales": "order", "servicedesk": "ticket"}
+    kind = {
+        "customers": "customer", "leads": "lead", "sales": "order", "marketing": "campaign", "servicedesk": "ticket",
+    }  # fmt: skip
     for domain, record in kind.items():
         for papers in ("attachment", "note"):
             id = world.ids[f"{domain}_{papers}_id"]

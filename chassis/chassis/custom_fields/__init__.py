@@ -1,8 +1,8 @@
 """Fields that a tenant adds to a kind of record: typed, filterable, in history, events and imports.
 
 A service switches them on in a few lines. The record's class is `Customized` and its table has the column
-(`install_custom_fields("leads")` in a migration, once a database; `add_custom_fields("contacts")` for further tables);
-its message has `map<string, google.protobuf.Value> custom_fields`, which `chassis.mapping.Mapping` reads and writes;
+(`install_custom_fields("leads", ordered=True)` in a migration, once a database; `add_custom_fields("contacts")` for further
+tables); its message has `map<string, google.protobuf.Value> custom_fields`, which `chassis.mapping.Mapping` reads and writes;
 and::
 
     # leads/custom_fields.py
@@ -11,6 +11,7 @@ and::
     # service.py
     faces=[..., custom_fields_face("kehu.leads.v1.CustomFieldService", CUSTOM_FIELDS)], jobs={**CUSTOM_FIELDS.jobs, ...},
     publishes={..., CustomFieldCreated: events.CustomFieldCreated, CustomFieldUpdated: …, CustomFieldDeleted: …},
+    constraints={..., "custom_fields_key": key_taken}, history: {"custom_field": Kept(CustomField, None)}
 
     # rpc: references in requests are looked up before the transaction begins
     face = Face("kehu.leads.v1.LeadService", custom_fields=CUSTOM_FIELDS)

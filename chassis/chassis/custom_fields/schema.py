@@ -10,9 +10,10 @@ from sqlalchemy import text
 from chassis.schema import TENANT, build_index, owner_role, protect
 
 
-def install_custom_fields(*tables: str) -> None:
-    """Makes the tables of definitions and of the index, and lets records of `tables` have custom fields."""
-    for statement in _TABLES:
+def install_custom_fields(*tables: str, ordered: bool = False) -> None:
+    """Makes the tables of definitions and of the index, and lets records of `tables` have custom fields. `ordered`: values know
+    from the beginning when their records were made; where they were there before they knew, `order_values` tells them."""
+    for statement in (*_TABLES, *(_ORDERED if ordered else ())):
         op.execute(statement)
     for table in ("custom_fields", "custom_field_sets", "custom_values"):
         protect(table)
@@ -150,4 +151,8 @@ _TABLES = (
             PERFORM pg_advisory_xact_lock_shared(custom_fields_lock($1));
             RETURN (SELECT s.version FROM custom_field_sets s WHERE s.of_type = $1);
         END $$""",
+)
+_ORDERED = (
+    "ALTER TABLE custom_values ADD COLUMN created_at timestamptz",
+    "CREATE INDEX custom_values_made ON custom_values (tenant_id, field_id, value, created_at, record_id)",
 )

@@ -9,14 +9,17 @@ from uuid import UUID
 from sqlalchemy import BigInteger, text
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.errors import Denied, Invalid, NotFound
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.mapping import change
 from chassis.money import Money
 from chassis.owners import Owner
+from chassis.papers import drop_papers
 from chassis.principal import Act
-from chassis.records import Owned
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from marketing import errors
 
@@ -28,7 +31,7 @@ PLANNED, RUNNING, COMPLETED, CANCELLED = "PLANNED", "RUNNING", "COMPLETED", "CAN
 STATUSES = (PLANNED, RUNNING, COMPLETED, CANCELLED)
 
 
-class Campaign(Owned, Searchable, table=True):
+class Campaign(Owned, Searchable, Customized, table=True):
     """A campaign. How many members and leads it has is counted when it is read, see `results`."""
 
     __tablename__ = "campaigns"  # pyright: ignore[reportAssignmentType]
@@ -96,6 +99,7 @@ class CampaignSnapshot:
     start_date: date | None
     end_date: date | None
     create_time: datetime
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +153,18 @@ def told(campaign: Campaign) -> dict[str, Any]:
             actual_cost=_money(campaign.actual_cost, campaign.actual_cost_currency),
             expected_revenue=_money(campaign.expected_revenue, campaign.expected_revenue_currency),
             start_date=campaign.start_date, end_date=campaign.end_date, create_time=campaign.created_at,
+            custom_fields=dict(campaign.custom_fields),
         ),
     }  # fmt: skip
 
 
-def plan_campaign(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None) -> Campaign:
-    """A new campaign of that owner. Raises EndBeforeStart."""
+async def plan_campaign(
+    tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None
+) -> Campaign:
+    """A new campaign of that owner. Raises EndBeforeStart; Invalid for custom fields that are wrong."""
     columns: dict[str, Any] = {
-        **values, "owner_id": owner.person_id, "team_id": owner.team_id, "id": id or new_id(),
+        **await taken(tx, Campaign.record_type, values), "owner_id": owner.person_id, "team_id": owner.team_id,
+        "id": id or new_id(),
     }  # fmt: skip
     campaign = Campaign(**columns)
     campaign.check()
@@ -166,13 +174,11 @@ def plan_campaign(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: 
     return campaign
 
 
-def change_campaign(tx: Transaction, campaign: Campaign, values: Mapping[str, Any]) -> None:
-    """Changes fields, in any status. Raises EndBeforeStart."""
-    changed = [name for name, value in values.items() if getattr(campaign, name) != value]
+async def change_campaign(tx: Transaction, campaign: Campaign, values: Mapping[str, Any]) -> None:
+    """Changes fields, in any status. Raises EndBeforeStart; Invalid for custom fields that are wrong."""
+    changed = change(campaign, await taken(tx, campaign.record_type, values, campaign.custom_fields))
     if not changed:
         return
-    for name in changed:
-        setattr(campaign, name, values[name])
     campaign.check()
     campaign.findable()
     tx.record(CampaignUpdated(**told(campaign), changed_fields=changed), on=campaign)
@@ -208,12 +214,13 @@ _MEMBERS_GO = (
 
 
 async def drop_campaign(tx: Transaction, campaign: Campaign) -> None:
-    """Deletes the campaign, which is locked, with its members and audiences. Raises CampaignHasOpenForms."""
+    """Deletes the campaign, which is locked, with its members, its audiences and what is on it. Raises CampaignHasOpenForms."""
     found = await tx.session.execute(text(_OPEN_FORM), {"id": campaign.id})
     if found.first() is not None:
         raise errors.CampaignHasOpenForms
     for gone in (_MEMBERS_GO, _AUDIENCES_GO):
         await tx.session.execute(text(gone), {"id": campaign.id, "now": tx.now, "by": tx.who.person_id})
+    await drop_papers(tx, campaign.record_type, [campaign.id])
     tx.delete(campaign)
     tx.record(CampaignDeleted(**told(campaign)), on=campaign)
 

@@ -20,6 +20,7 @@ from kehu.customers.v1 import (
     segment_pb2,
     segment_service_pb2,
 )
+from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.exports.v1 import exports_pb2 as exports
 from kehu.history.v1 import history_pb2
 from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2
@@ -35,7 +36,8 @@ from chassis import giving_up
 from chassis.errors import Code, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import eventually, refused, somebody
+from chassis.testing import Papers, eventually, refused, somebody
+from chassis.wire import from_dict, to_dict
 from marketing.rpc import audiences as audiences_rpc
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -628,3 +630,94 @@ async def test_campaigns_and_members_go_out_as_files(suite: Any) -> None:
     for who in (nosy, somebody("marketing-exports-elsewhere")):
         assert len(await rows("campaign", who, columns=columns)) == 1
         assert len(await rows("campaign_member", who, columns=["displayName"])) == 1
+
+
+async def test_campaigns_have_fields_of_the_companys_own(suite: Any) -> None:
+    boss, elsewhere = somebody("own-fields"), somebody("own-fields-elsewhere")
+
+    async def field(who: Principal = boss, **said: Any) -> fields.CustomField:
+        custom = from_dict(fields.CustomField, {"recordType": "campaign", "labelEn": said["key"], **said})
+        request = fields.CreateCustomFieldRequest(custom_field=custom)
+        return await suite.ask(who, "CustomFieldService/CreateCustomField", request, fields.CustomField)
+
+    def own(**custom: Any) -> dict[str, Any]:
+        return {"custom_fields": from_dict(pb.Campaign, {"customFields": custom}).custom_fields}
+
+    async def wrong(who: Principal = boss, **custom: Any) -> set[str]:
+        refusal = await refused(
+            Code.INVALID_ARGUMENT, "INVALID_FIELD", plan(suite, "No", who, **own(**custom))
+        )
+        return {violation.field.removeprefix("customFields.") for violation in refusal.violations}
+
+    agency: dict[str, Any] = {"key": "agency", "kind": "CUSTOM_FIELD_KIND_TEXT", "filterable": True}
+    clerk = somebody("own-fields", rights={"campaigns": Rights(Reach.ALL, Reach.ALL)})
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", field(clerk, **agency))
+    made = await field(**agency)
+    await field(key="hall", kind="CUSTOM_FIELD_KIND_NUMBER", required=True)
+    await field(key="sponsor", kind="CUSTOM_FIELD_KIND_REFERENCE", referenceType="customer")
+    customer, theirs = await suite.customer(boss, "Sponsor"), await suite.customer(elsewhere, "Theirs")
+    fair = await plan(suite, "Fair", boss, **own(agency="Ogilvy", hall=7, sponsor=customer.id))
+    assert await wrong(agency=7, hall="big", stand="A") == {"agency", "hall", "stand"}
+    assert await wrong(sponsor=theirs.id) == {"sponsor", "hall"}
+    assert await wrong(elsewhere, agency="Ogilvy") == {"agency"}
+    assert await found(
+        suite, boss, filter="customFields.agency = Ogilvy", order_by="customFields.agency"
+    ) == ["Fair"]
+    request = campaigns.UpdateCampaignRequest(
+        campaign=pb.Campaign(id=fair.id, **own(agency="BBDO")),
+        update_mask=FieldMask(paths=["custom_fields.agency"]),
+    )
+    changed = await verb(suite, "UpdateCampaign", request, boss)
+    kept = {"agency": "BBDO", "hall": "7", "sponsor": customer.id}
+    assert {key: to_dict(value) for key, value in changed.custom_fields.items()} == kept
+    rows = await suite.marketing.running.database.read(
+        boss,
+        "SELECT convert_from(data, 'UTF8')::jsonb AS data FROM outbox WHERE record_id = $1 ORDER BY seq DESC LIMIT 1",
+        UUID(fair.id),
+    )
+    assert rows[0]["data"]["changedFields"] == ["customFields.agency"]
+    assert rows[0]["data"]["campaign"]["customFields"] == kept
+    export = exports.CreateExportRequest(
+        record_type="campaign", format=exports.EXPORT_FORMAT_CSV, language_code="en", columns=["name", "customFields.agency"],
+    )  # fmt: skip
+    method = "kehu.marketing.v1.ExportService/CreateExport"
+    parts = await suite.marketing.parts(boss, method, export, exports.ExportPart)
+    text = b"".join(part.content for part in parts).decode("utf-8-sig")
+    assert text.split() == ["Name,agency", "Fair,BBDO"]
+    changes = await suite.ask(
+        boss, "HistoryService/ListChanges",
+        history_pb2.ListChangesRequest(record_type="campaign", record_id=fair.id), history_pb2.ListChangesResponse,
+    )  # fmt: skip
+    assert [f.field for f in changes.changes[0].fields] == ["customFields.agency"]
+    gone = from_dict(fields.CustomField, {"id": made.id, "archived": True})
+    archive = fields.UpdateCustomFieldRequest(custom_field=gone)
+    await suite.ask(boss, "CustomFieldService/UpdateCustomField", archive, fields.CustomField)
+    assert await wrong(agency="Ogilvy", hall=1) == {"agency"}
+
+
+async def test_notes_and_files_follow_their_campaign(suite: Any) -> None:
+    boss, papers = somebody("papers"), Papers(suite.marketing, "kehu.marketing.v1")
+    campaign = await plan(suite, "Fair", boss)
+    await papers.put(boss, "campaign", campaign.id, "floor plan")
+    reader = somebody("papers", rights={"campaigns": Rights(Reach.ALL, Reach.OWN)})
+    assert await papers.on(reader, "campaign", campaign.id) == ["floor plan"]
+    denied = papers.put(reader, "campaign", campaign.id, "no")
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", denied)
+    own = somebody("papers", rights={"campaigns": Rights(Reach.OWN, Reach.OWN)})
+    for who in (own, somebody("papers-elsewhere")):
+        await refused(Code.NOT_FOUND, "NOT_FOUND", papers.on(who, "campaign", campaign.id))
+        await refused(Code.NOT_FOUND, "NOT_FOUND", papers.put(who, "campaign", campaign.id, "no"))
+    without = somebody("papers", rights={"leads": Rights(Reach.ALL, Reach.ALL)})
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", papers.on(without, "campaign", campaign.id))
+    rows = await suite.marketing.running.database.read(
+        boss,
+        "SELECT split_part(subject, '.marketing.', 2) AS told FROM outbox"
+        " WHERE convert_from(data, 'UTF8')::jsonb ->> 'recordId' = $1 ORDER BY seq",
+        campaign.id,
+    )
+    assert [row["told"] for row in rows] == ["note.created", "attachment.created"]
+    await suite.ask(
+        boss, "CampaignService/DeleteCampaign", campaigns.DeleteCampaignRequest(id=campaign.id), Empty
+    )
+    assert await papers.rows(boss) == 0
+    await eventually(lambda: papers.kept(boss) == [])

@@ -15,6 +15,7 @@ from kehu.customers.v1 import events_pb2 as customers
 from kehu.identity.v1 import events_pb2 as identity
 from kehu.leads.v1 import events_pb2 as leads
 from kehu.leads.v1 import lead_pb2
+from kehu.marketing.v1 import events_pb2 as marketing
 from kehu.sales.v1 import activity_pb2
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.servicedesk.v1 import events_pb2 as servicedesk
@@ -145,7 +146,9 @@ async def unshared(event: customers.CustomerUnshared, tx: Transaction, envelope:
 
 _GONE: Mapping[type[Message], str] = {
     leads.LeadDeleted: "lead", customers.CustomerDeleted: "customer", customers.ContactDeleted: "contact",
-    sales.OpportunityDeleted: "opportunity", sales.OrderDeleted: "order", servicedesk.TicketDeleted: "ticket",
+    customers.CompetitorDeleted: "competitor", customers.SegmentDeleted: "segment", sales.OpportunityDeleted: "opportunity",
+    sales.OrderDeleted: "order", sales.ProductDeleted: "product", marketing.CampaignDeleted: "campaign",
+    servicedesk.TicketDeleted: "ticket",
 }  # fmt: skip
 _BACK: Mapping[type[Message], str] = {
     customers.CustomerRestored: "customer", customers.ContactRestored: "contact",

@@ -4,13 +4,14 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from kehu.customers.v1 import events_pb2 as customers
 from kehu.identity.v1 import events_pb2 as identity
 from kehu.leads.v1 import events_pb2 as leads
 from kehu.leads.v1 import lead_pb2
+from kehu.marketing.v1 import events_pb2 as marketing
 from kehu.notifications.v1 import notification_pb2 as pb
 from kehu.notifications.v1 import notification_service_pb2 as service_pb
 from kehu.sales.v1 import events_pb2 as sales
@@ -240,15 +241,22 @@ async def test_whom_a_note_mentions_is_told_whatever_it_is_on(office: Office) ->
         customers.NoteCreated(record_type="customer", record_id=record, mentioned_ids=both),
         sales.NoteUpdated(record_type="opportunity", record_id=record, mentioned_ids=both),
         servicedesk.NoteCreated(record_type="ticket", record_id=record, mentioned_ids=both),
+        sales.ProductNoteCreated(record_type="product", record_id=record, mentioned_ids=both),
+        marketing.NoteCreated(record_type="campaign", record_id=record, mentioned_ids=both),
         servicedesk.NoteUpdated(record_type="ticket", record_id=record),
     ):
         event_id = await office.hear(event)
         await office.hear(event, event_id=event_id)
     found = await office.inbox(office.ann, order_by="createTime")
-    assert [one.title for one in found] == ["王经理在备注中提到了你"] * 4
-    assert [one.record_type for one in found] == ["lead", "customer", "opportunity", "ticket"]
+    assert [one.title for one in found] == ["王经理在备注中提到了你"] * 6
+    kinds = ["lead", "customer", "opportunity", "ticket", "product", "campaign"]
+    assert [one.record_type for one in found] == kinds
     assert {one.kind for one in found} == {pb.NOTIFICATION_KIND_MENTIONED} and found[0].record_id == record
     assert await office.inbox(office.boss) == []  # who wrote it
+    await office.hear(sales.ProductDeleted(product_id=record), UUID(record))
+    await office.hear(marketing.CampaignDeleted(campaign_id=record), UUID(record))
+    left = await office.inbox(office.ann, order_by="createTime")
+    assert [one.record_type for one in left] == kinds[:4]
 
 
 async def test_read_unread_archive_and_all(office: Office) -> None:

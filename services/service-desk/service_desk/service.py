@@ -7,6 +7,14 @@ from kehu.servicedesk.v1 import events_pb2 as events
 from chassis.attachments.attachment import AttachmentCreated, AttachmentDeleted
 from chassis.attachments.rpc import attachment_face, attachments_kept
 from chassis.attachments.upkeep import ATTACHMENT_COMMANDS, ATTACHMENT_JOBS
+from chassis.custom_fields.field import (
+    CustomField,
+    CustomFieldCreated,
+    CustomFieldDeleted,
+    CustomFieldUpdated,
+    key_taken,
+)
+from chassis.custom_fields.rpc import custom_fields_face
 from chassis.exports.rpc import export_face
 from chassis.history_face import Kept, history_face
 from chassis.notes.note import NoteCreated, NoteDeleted, NoteUpdated
@@ -22,6 +30,7 @@ from chassis.saved_views.view import (
 )
 from chassis.service import Service
 from service_desk import errors, facet, listens, merged, ticket
+from service_desk.custom_fields import CUSTOM_FIELDS
 from service_desk.privacy import PRIVACY
 from service_desk.rpc import searches, tickets
 from service_desk.rpc.exports import EXPORTS
@@ -45,8 +54,10 @@ SERVICE = Service(
                 "saved_view": Kept(SavedView, None, seen=SAVED_VIEWS.check_history),
                 "note": notes_kept(SUBJECTS),
                 "attachment": attachments_kept(SUBJECTS),
+                "custom_field": Kept(CustomField, None),
             },
         ),
+        custom_fields_face("kehu.servicedesk.v1.CustomFieldService", CUSTOM_FIELDS),
         privacy_face("kehu.servicedesk.v1.PrivacyService", PRIVACY),
     ],
     migrations=Path(__file__).parent / "migrations",
@@ -61,6 +72,9 @@ SERVICE = Service(
         ticket.TicketHasClosed: events.TicketClosed,
         ticket.TicketRated: events.TicketRated,
         ticket.TicketDeleted: events.TicketDeleted,
+        CustomFieldCreated: events.CustomFieldCreated,
+        CustomFieldUpdated: events.CustomFieldUpdated,
+        CustomFieldDeleted: events.CustomFieldDeleted,
         SavedViewCreated: events.SavedViewCreated,
         SavedViewUpdated: events.SavedViewUpdated,
         SavedViewDeleted: events.SavedViewDeleted,
@@ -71,11 +85,12 @@ SERVICE = Service(
         AttachmentDeleted: events.AttachmentDeleted,
     },
     subscriptions=listens.SUBSCRIPTIONS,
-    jobs={**merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs, **ATTACHMENT_JOBS},
+    jobs={**CUSTOM_FIELDS.jobs, **merged.CUSTOMERS.jobs, **merged.CONTACTS.jobs, **ATTACHMENT_JOBS},
     commands={**ATTACHMENT_COMMANDS},
     constraints={
         "tickets_external_key": errors.external_key_taken,
         "tickets_pkey": errors.id_taken,
+        "custom_fields_key": key_taken,
         "saved_views_name": name_taken,
     },
 )

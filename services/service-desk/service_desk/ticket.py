@@ -18,14 +18,16 @@ from uuid import UUID
 from sqlalchemy import ARRAY, SmallInteger, Text, text
 from sqlmodel import Field
 
+from chassis.custom_fields.definitions import taken
 from chassis.database import Transaction
 from chassis.errors import Invalid
 from chassis.events.event import Event
 from chassis.ids import new_id
 from chassis.mapping import change
 from chassis.owners import Owner
+from chassis.papers import drop_papers
 from chassis.phones import normalised_phone
-from chassis.records import Owned
+from chassis.records import Customized, Owned
 from chassis.search import Searchable
 from service_desk.errors import (
     RatingFixed,
@@ -46,7 +48,7 @@ CHANGEABLE = timedelta(days=30)
 """How long a customer may think better of a rating."""
 
 
-class Ticket(Owned, Searchable, table=True):
+class Ticket(Owned, Searchable, Customized, table=True):
     """A request of a customer. Its owner is the person who works on it."""
 
     __tablename__ = "tickets"  # pyright: ignore[reportAssignmentType]
@@ -123,6 +125,7 @@ class TicketSnapshot:
     product_id: UUID | None
     rating: int | None
     rate_time: datetime | None
+    custom_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +194,7 @@ def told(ticket: Ticket) -> dict[str, Any]:
             priority=it.priority, status=it.status, category=it.category, create_time=it.created_at,
             first_response_time=it.first_response_time, resolve_time=it.resolve_time, close_time=it.close_time,
             reopen_count=it.reopen_count, order_id=it.order_id, product_id=it.product_id, rating=it.rating,
-            rate_time=it.rate_time,
+            rate_time=it.rate_time, custom_fields=dict(it.custom_fields),
         ),
     }  # fmt: skip
 
@@ -228,11 +231,11 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
 async def open_ticket(
     tx: Transaction, values: Mapping[str, Any], asker: Asker, owner: Owner, id: UUID | None
 ) -> Ticket:
-    """A new ticket of that owner."""
+    """A new ticket of that owner. Raises Invalid for custom fields that are wrong."""
     year = tx.now.year
     columns: dict[str, Any] = {
-        **_tidy(values), "id": id or new_id(), "owner_id": owner.person_id, "team_id": owner.team_id,
-        "customer_name": asker.customer_name, "contact_name": asker.contact_name, "number": "",
+        **_tidy(await taken(tx, Ticket.record_type, values)), "id": id or new_id(), "owner_id": owner.person_id,
+        "team_id": owner.team_id, "customer_name": asker.customer_name, "contact_name": asker.contact_name, "number": "",
     }  # fmt: skip
     ticket = Ticket(**columns)
     # The counter's row is held until the end, so it is asked last.
@@ -244,10 +247,11 @@ async def open_ticket(
     return ticket
 
 
-def change_ticket(tx: Transaction, ticket: Ticket, values: Mapping[str, Any], asker: Asker) -> None:
-    """Changes fields; `asker` counts as far as `values` name a customer or contact. Raises TicketClosed."""
+async def change_ticket(tx: Transaction, ticket: Ticket, values: Mapping[str, Any], asker: Asker) -> None:
+    """Changes fields; `asker` counts as far as `values` name a customer or contact. Raises TicketClosed; Invalid for custom
+    fields that are wrong."""
     ticket.need_unclosed()
-    columns = _tidy(values)
+    columns = _tidy(await taken(tx, ticket.record_type, values, ticket.custom_fields))
     if "customer_id" in columns:
         columns["customer_name"] = asker.customer_name
         if columns["customer_id"] != ticket.customer_id:
@@ -346,7 +350,8 @@ def rate(tx: Transaction, ticket: Ticket, rating: int, comment: str) -> None:
     tx.record(TicketRated(**told(ticket), previous_rating=previous), on=ticket)
 
 
-def drop_ticket(tx: Transaction, ticket: Ticket) -> None:
-    """Deletes it."""
+async def drop_ticket(tx: Transaction, ticket: Ticket) -> None:
+    """Deletes it with what is on it."""
+    await drop_papers(tx, ticket.record_type, [ticket.id])
     tx.delete(ticket)
     tx.record(TicketDeleted(**told(ticket)), on=ticket)

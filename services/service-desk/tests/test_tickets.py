@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
+from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.exports.v1 import exports_pb2 as exports
 from kehu.history.v1 import history_pb2
 from kehu.savedviews.v1 import saved_views_pb2 as views
@@ -25,7 +26,17 @@ from sqlalchemy import text
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import DatabaseUrls, Harness, Keys, refused, running_service, somebody
+from chassis.testing import (
+    DatabaseUrls,
+    Harness,
+    Keys,
+    Papers,
+    eventually,
+    refused,
+    running_service,
+    somebody,
+)
+from chassis.wire import from_dict, to_dict
 from service_desk.service import SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -436,7 +447,9 @@ async def test_tickets_and_what_was_said_go_out_as_files(desk: Desk) -> None:
 
 
 async def test_a_deleted_ticket_is_gone(desk: Desk) -> None:
+    papers = Papers(desk.harness, "kehu.servicedesk.v1")
     made = await desk.open(subject="mistake")
+    await papers.put(BOSS, "ticket", made.id, "mistaken, too")
     stale = pb.DeleteTicketRequest(id=made.id, etag="stale")
     await refused(Code.ABORTED, "ETAG_MISMATCH", desk.verb("DeleteTicket", stale, Empty))
     await desk.verb("DeleteTicket", pb.DeleteTicketRequest(id=made.id, etag=made.etag), Empty)
@@ -445,6 +458,8 @@ async def test_a_deleted_ticket_is_gone(desk: Desk) -> None:
     assert caught.value.code is Code.NOT_FOUND
     assert await desk.found(query="mistake") == []
     assert await desk.events(made.id) == ["ticket.opened", "ticket.deleted"]
+    assert await papers.rows(BOSS) == 0
+    await eventually(lambda: papers.kept(BOSS) == [])
 
 
 async def test_views_of_tickets_are_saved(desk: Desk) -> None:
@@ -465,3 +480,95 @@ async def test_views_of_tickets_are_saved(desk: Desk) -> None:
         Code.INVALID_ARGUMENT, "FILTER_INVALID",
         desk.harness.ask(BOSS, VIEWS + "CreateSavedView", request, views.SavedView),
     )  # fmt: skip
+
+
+async def test_tickets_have_fields_of_the_companys_own(desk: Desk) -> None:
+    boss, elsewhere = somebody("own-fields"), somebody("own-fields-elsewhere")
+    create, update = "CustomFieldService/CreateCustomField", "CustomFieldService/UpdateCustomField"
+
+    async def field(method: str, who: Principal = boss, **said: Any) -> fields.CustomField:
+        kind = fields.CreateCustomFieldRequest if method == create else fields.UpdateCustomFieldRequest
+        request = kind(custom_field=from_dict(fields.CustomField, said))
+        return await desk.harness.ask(who, "kehu.servicedesk.v1." + method, request, fields.CustomField)
+
+    machine: dict[str, Any] = {"recordType": "ticket", "key": "machine", "labelEn": "Machine"}
+    kind: dict[str, Any] = {"kind": "CUSTOM_FIELD_KIND_TEXT", "filterable": True}
+    clerk = somebody("own-fields", rights={"tickets": Rights(Reach.ALL, Reach.ALL)})
+    await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", field(create, clerk, **machine, **kind))
+    made = await field(create, **machine, **kind)
+    await refused(Code.ALREADY_EXISTS, "CUSTOM_FIELD_KEY_TAKEN", field(create, **machine, **kind))
+    hours: dict[str, Any] = {"key": "hours", "kind": "CUSTOM_FIELD_KIND_NUMBER", "required": True}
+    await field(create, **{**machine, **hours})
+    parent: dict[str, Any] = {
+        "key": "parent",
+        "kind": "CUSTOM_FIELD_KIND_REFERENCE",
+        "referenceType": "ticket",
+    }
+    await field(create, **{**machine, **parent})
+
+    def own(**custom: Any) -> dict[str, Any]:
+        return {"custom_fields": from_dict(t.Ticket, {"customFields": custom}).custom_fields}
+
+    def values(ticket: t.Ticket) -> dict[str, Any]:
+        return {key: to_dict(value) for key, value in ticket.custom_fields.items()}
+
+    async def wrong(who: Principal = boss, **custom: Any) -> set[str]:
+        refusal = await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", desk.open(who, **own(**custom)))
+        return {violation.field.removeprefix("customFields.") for violation in refusal.violations}
+
+    first = await desk.open(boss, **own(machine="GTX-7", hours=12.5))
+    assert values(first) == {"machine": "GTX-7", "hours": "12.5"}
+    theirs = await desk.open(elsewhere)
+    assert await wrong(machine=7, hours="many", colour="red") == {"machine", "hours", "colour"}
+    assert await wrong(parent=theirs.id) == {"parent", "hours"}
+    assert await wrong(elsewhere, machine="GTX-7") == {"machine"}
+    second = await desk.open(boss, **own(machine="GTX-8", hours="1", parent=first.id))
+    machines = "customFields.machine"
+    assert await desk.found(boss, filter=f'{machines} = "GTX-7"') == ["Printer on fire"]
+    page = pb.ListTicketsRequest(order_by=f"{machines} desc")
+    listed = await desk.verb("ListTickets", page, pb.ListTicketsResponse, boss)
+    assert [ticket.id for ticket in listed.tickets] == [second.id, first.id]
+    await refused(Code.INVALID_ARGUMENT, "FILTER_INVALID", desk.found(elsewhere, filter=f"{machines} = 1"))
+    changed = t.Ticket(id=first.id, **own(machine="GTX-9"))
+    mask = FieldMask(paths=["custom_fields.machine", "custom_fields.hours"])
+    asked = pb.UpdateTicketRequest(ticket=changed, update_mask=mask)
+    await refused(Code.INVALID_ARGUMENT, "INVALID_FIELD", desk.verb("UpdateTicket", asked, who=boss))
+    asked.update_mask.paths.pop()
+    await desk.verb("UpdateTicket", asked, who=boss)
+    rows = await desk.harness.running.database.read(
+        boss,
+        "SELECT convert_from(data, 'UTF8')::jsonb AS data FROM outbox WHERE record_id = $1 ORDER BY seq DESC LIMIT 1",
+        UUID(first.id),
+    )
+    assert rows[0]["data"]["changedFields"] == ["customFields.machine"]
+    assert rows[0]["data"]["ticket"]["customFields"] == {"machine": "GTX-9", "hours": "12.5"}
+    export = exports.CreateExportRequest(
+        record_type="ticket", format=exports.EXPORT_FORMAT_CSV, language_code="en", columns=["status", machines],
+        filter=f"{machines} = GTX-9",
+    )  # fmt: skip
+    parts = await desk.harness.parts(
+        boss, "kehu.servicedesk.v1.ExportService/CreateExport", export, exports.ExportPart
+    )
+    text = b"".join(part.content for part in parts).decode("utf-8-sig")
+    assert text.split() == ["Status,Machine", "New,GTX-9"]
+    changes = await desk.harness.ask(
+        boss, "kehu.servicedesk.v1.HistoryService/ListChanges",
+        history_pb2.ListChangesRequest(record_type="ticket", record_id=first.id), history_pb2.ListChangesResponse,
+    )  # fmt: skip
+    assert [f.field for f in changes.changes[0].fields] == [machines]
+    view = views.SavedView(record_type="ticket", display_name="GTX-9", filter=f"{machines} = GTX-9")
+    kept = await desk.harness.ask(
+        boss, VIEWS + "CreateSavedView", views.CreateSavedViewRequest(saved_view=view), views.SavedView
+    )
+    counted = await desk.harness.ask(
+        boss, VIEWS + "CountSavedView", views.CountSavedViewRequest(id=kept.id), views.CountSavedViewResponse
+    )
+    assert counted.count == 1
+    # What is archived stays with those that have it; what is closed changes no more.
+    await field(update, id=made.id, archived=True)
+    assert await wrong(machine="GTX-1", hours="1") == {"machine"}
+    assert values(await desk.get(first.id, boss))["machine"] == "GTX-9"
+    await desk.verb("ResolveTicket", pb.ResolveTicketRequest(id=second.id, resolution="done"), who=boss)
+    await desk.verb("CloseTicket", pb.CloseTicketRequest(id=second.id), who=boss)
+    late = pb.UpdateTicketRequest(ticket=t.Ticket(id=second.id, **own(hours="2")))
+    await precondition("TICKET_CLOSED", desk.verb("UpdateTicket", late, who=boss))

@@ -29,9 +29,10 @@ from marketing.campaign import (
     plan_campaign,
     told,
 )
+from marketing.custom_fields import CUSTOM_FIELDS
 from marketing.rpc.messages import CAMPAIGN, campaign_message
 
-face = Face("kehu.marketing.v1.CampaignService")
+face = Face("kehu.marketing.v1.CampaignService", custom_fields=CUSTOM_FIELDS)
 
 CAMPAIGNS = Listing(
     Campaign,
@@ -47,6 +48,7 @@ CAMPAIGNS = Listing(
         "externalKey": Field("external_key", Kind.TEXT),
     },
     search=True,
+    custom_fields=True,
 )
 _RESULTS = RESULTS.replace("{ids}", "$1::uuid[]")
 
@@ -101,13 +103,13 @@ async def _owner_of_new(request: service_pb.CreateCampaignRequest, call: Call) -
 @face.write("CreateCampaign", prepare=_owner_of_new)
 async def create(request: service_pb.CreateCampaignRequest, tx: Transaction, owner: Owner) -> pb.Campaign:
     id = parse_id(request.campaign_id, "campaignId") if request.campaign_id else None
-    return await _answer(tx, plan_campaign(tx, CAMPAIGN.values(request.campaign), owner, id))
+    return await _answer(tx, await plan_campaign(tx, CAMPAIGN.values(request.campaign), owner, id))
 
 
 @face.write("UpdateCampaign")
 async def update(request: service_pb.UpdateCampaignRequest, tx: Transaction) -> pb.Campaign:
     campaign = await locked(tx, request.campaign.id, request.campaign.etag, "campaign.id")
-    change_campaign(tx, campaign, CAMPAIGN.values(request.campaign, request.update_mask))
+    await change_campaign(tx, campaign, CAMPAIGN.values(request.campaign, request.update_mask))
     return await _answer(tx, campaign)
 
 

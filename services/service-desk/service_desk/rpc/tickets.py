@@ -15,12 +15,13 @@ from chassis.rpc import Call, Face
 from service_desk import comment as comments
 from service_desk import ticket as use
 from service_desk.comment import TicketComment
+from service_desk.custom_fields import CUSTOM_FIELDS
 from service_desk.errors import use_reply
 from service_desk.rpc.messages import COMMENT, TICKET
 from service_desk.rpc.peers import asker_of
 from service_desk.ticket import CHANNELS, PRIORITIES, STATUSES, Asker, Ticket
 
-face = Face("kehu.servicedesk.v1.TicketService")
+face = Face("kehu.servicedesk.v1.TicketService", custom_fields=CUSTOM_FIELDS)
 RIGHT = "tickets"
 TICKETS = Listing(
     Ticket,
@@ -45,6 +46,7 @@ TICKETS = Listing(
         "rateTime": Field("rate_time", Kind.TIMESTAMP, sortable=True, nullable=True),
     },
     search=True,
+    custom_fields=True,
 )
 # Whoever sees the ticket sees what was said about it; the ticket is looked up first.
 COMMENTS = Listing(
@@ -110,13 +112,13 @@ async def _asker(request: pb.UpdateTicketRequest, call: Call) -> Asker:
 @face.write("UpdateTicket", prepare=_asker)
 async def update(request: pb.UpdateTicketRequest, tx: Transaction, asker: Asker) -> ticket_pb2.Ticket:
     ticket = await _ticket(tx, request.ticket.id, request.ticket.etag, "ticket.id")
-    use.change_ticket(tx, ticket, TICKET.values(request.ticket, request.update_mask), asker)
+    await use.change_ticket(tx, ticket, TICKET.values(request.ticket, request.update_mask), asker)
     return await _answer(tx, ticket)
 
 
 @face.write("DeleteTicket")
 async def delete(request: pb.DeleteTicketRequest, tx: Transaction) -> Empty:
-    use.drop_ticket(tx, await _ticket(tx, request.id, request.etag))
+    await use.drop_ticket(tx, await _ticket(tx, request.id, request.etag))
     return Empty()
 
 
