@@ -16,6 +16,7 @@ from chassis.kept import put_back
 from chassis.mapping import change
 from chassis.money import Money
 from chassis.owners import Owner
+from chassis.papers import drop_papers
 from chassis.principal import Act
 from chassis.records import Owned
 from chassis.search import Searchable
@@ -172,8 +173,9 @@ async def change_competitor(
         tx.record(CompetitorUpdated(**told(competitor), changed_fields=changed), on=competitor)
 
 
-def drop_competitor(tx: Transaction, competitor: Competitor) -> None:
-    """Deletes a competitor."""
+async def drop_competitor(tx: Transaction, competitor: Competitor) -> None:
+    """Deletes a competitor with what is on it."""
+    await drop_papers(tx, competitor.record_type, [competitor.id])
     tx.delete(competitor)
     tx.record(CompetitorDeleted(**told(competitor)), on=competitor)
 

@@ -8,13 +8,16 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
-from kehu.attachments.v1 import attachments_pb2 as files_pb
 from kehu.customers.v1 import (
+    competitor_pb2,
+    competitor_service_pb2,
     contact_pb2,
     contact_service_pb2,
     customer_service_pb2,
     merge_pb2,
     merge_service_pb2,
+    segment_pb2,
+    segment_service_pb2,
     trash_pb2,
     trash_service_pb2,
 )
@@ -22,7 +25,8 @@ from kehu.notes.v1 import notes_pb2
 from sqlalchemy import text
 
 from chassis.errors import Code
-from chassis.testing import Harness, eventually, refused
+from chassis.principal import Reach, Rights
+from chassis.testing import Harness, Papers, eventually, refused, somebody
 from customers.testing import Company
 from customers.trash import PURGE
 
@@ -42,37 +46,21 @@ class Desk(Company):
         request = contact_service_pb2.CreateContactRequest(contact=contact)
         return (await self.ask("ContactService/CreateContact", request, contact_pb2.Contact)).id
 
+    @property
+    def papers(self) -> Papers:
+        return Papers(self.service, "kehu.customers.v1")
+
     async def put(self, kind: str, record: str, text: str) -> None:
-        """A note and a file of that text."""
-        note = notes_pb2.Note(record_type=kind, record_id=record, text=text)
-        await self.ask("NoteService/CreateNote", notes_pb2.CreateNoteRequest(note=note), notes_pb2.Note)
-        first = files_pb.CreateAttachmentRequest(
-            record_type=kind, record_id=record, filename=f"{text}.txt", content=text.encode(), complete=True
-        )
-        path = API + "AttachmentService/CreateAttachment"
-        await self.service.upload(self.who, path, [first], files_pb.Attachment)
+        await self.papers.put(self.who, kind, record, text)
 
     async def on(self, kind: str, record: str) -> list[str]:
-        """What is on that record: the texts of its notes, which are those of its files."""
-        asked: dict[str, Any] = {"record_type": kind, "record_id": record}
-        notes = await self.ask(
-            "NoteService/ListNotes", notes_pb2.ListNotesRequest(**asked), notes_pb2.ListNotesResponse
-        )
-        files = await self.ask(
-            "AttachmentService/ListAttachments", files_pb.ListAttachmentsRequest(**asked), files_pb.ListAttachmentsResponse
-        )  # fmt: skip
-        texts = sorted(note.text for note in notes.notes)
-        assert texts == sorted(file.filename.removesuffix(".txt") for file in files.attachments)
-        assert notes.total_count == files.total_count == len(texts)
-        return texts
+        return await self.papers.on(self.who, kind, record)
 
     async def rows(self) -> int:
-        counted = "SELECT (SELECT count(*) FROM notes) + (SELECT count(*) FROM attachments) AS n"
-        return int((await self.service.running.database.read(self.who, counted))[0]["n"])
+        return await self.papers.rows(self.who)
 
     def kept(self) -> list[Path]:
-        folder = Path(self.service.running.settings.files_url) / "customers" / str(self.who.tenant_id)
-        return list(folder.glob("*"))
+        return self.papers.kept(self.who)
 
     async def empty_trash(self) -> None:
         rule = trash_service_pb2.UpdateTrashRuleRequest(rule=trash_pb2.TrashRule(keep_days=1))
@@ -146,3 +134,32 @@ async def test_a_customer_with_a_note_is_not_as_it_was_made(desk: Desk) -> None:
     leads = desk.who.acting_as("leads")
     asked = desk.service.ask(leads, API + "CustomerService/DeleteCustomer", request, Empty)
     await refused(Code.ABORTED, "CUSTOMER_TOUCHED", asked)
+
+
+async def test_competitors_and_segments_have_them_and_take_them_along(desk: Desk) -> None:
+    """Nothing brings these back when they are deleted, and nobody would find what was on them."""
+    rival = competitor_pb2.Competitor(display_name=f"r {uuid4()}")
+    request = competitor_service_pb2.CreateCompetitorRequest(competitor=rival)
+    competitor = await desk.ask("CompetitorService/CreateCompetitor", request, competitor_pb2.Competitor)
+    group = segment_service_pb2.CreateSegmentRequest(segment=segment_pb2.Segment(display_name=f"s {uuid4()}"))
+    segment = await desk.ask("SegmentService/CreateSegment", group, segment_pb2.Segment)
+    own = somebody(desk.who.tenant, rights={"customers": Rights(Reach.OWN, Reach.OWN)})
+    reader = somebody(desk.who.tenant, rights={"customers": Rights(Reach.ALL, Reach.OWN)})
+    for kind, id in (("competitor", competitor.id), ("segment", segment.id)):
+        await desk.put(kind, id, kind)
+        assert await desk.papers.on(reader, kind, id) == [kind]
+        for who in (own, somebody("elsewhere")):
+            await refused(Code.NOT_FOUND, "NOT_FOUND", desk.papers.on(who, kind, id))
+            await refused(Code.NOT_FOUND, "NOT_FOUND", desk.papers.put(who, kind, id, "no"))
+        await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", desk.papers.put(reader, kind, id, "no"))
+    drop = competitor_service_pb2.DeleteCompetitorRequest(id=competitor.id)
+    await desk.ask("CompetitorService/DeleteCompetitor", drop, Empty)
+    await desk.ask(
+        "SegmentService/DeleteSegment", segment_service_pb2.DeleteSegmentRequest(id=segment.id), Empty
+    )
+    assert await desk.rows() == 0
+    await eventually(lambda: desk.kept() == [])
+    # A partner's are those of its customer.
+    partner = notes_pb2.Note(record_type="partner", record_id=competitor.id, text="no")
+    asked = desk.ask("NoteService/CreateNote", notes_pb2.CreateNoteRequest(note=partner), notes_pb2.Note)
+    await refused(Code.INVALID_ARGUMENT, "RECORD_TYPE_UNKNOWN", asked)

@@ -123,7 +123,7 @@ async def update(request: service_pb.UpdateCompetitorRequest, tx: Transaction) -
 
 @face.write("DeleteCompetitor")
 async def delete(request: service_pb.DeleteCompetitorRequest, tx: Transaction) -> Empty:
-    drop_competitor(tx, await _competitor(tx, request.id, request.etag))
+    await drop_competitor(tx, await _competitor(tx, request.id, request.etag))
     return Empty()
 
 

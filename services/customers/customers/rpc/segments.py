@@ -14,6 +14,7 @@ from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import Mapping
 from chassis.owners import Owner, owner_for
+from chassis.papers import drop_papers
 from chassis.rpc import Call, Face
 from customers.customer import Customer
 from customers.errors import SegmentRuleBroken
@@ -101,6 +102,7 @@ async def update(request: service_pb.UpdateSegmentRequest, tx: Transaction, chec
 @face.write("DeleteSegment")
 async def delete(request: service_pb.DeleteSegmentRequest, tx: Transaction) -> Empty:
     segment = await _segment(tx, request.id, request.etag)
+    await drop_papers(tx, Segment.record_type, [segment.id])
     tx.delete(segment)
     tx.record(SegmentDeleted(**told(segment)), on=segment)
     return Empty()
