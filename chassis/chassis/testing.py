@@ -193,7 +193,7 @@ def _written(message: Message) -> bytes:
 
 
 @dataclass(frozen=True)
-class Papers:
+class NotesAndFiles:
     """Notes and files on the records of a service under test: what is put on a record is both, of one text."""
 
     service: Harness

@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from chassis.errors import Code
 from chassis.principal import Reach, Rights
-from chassis.testing import Harness, Papers, eventually, refused, somebody
+from chassis.testing import Harness, NotesAndFiles, eventually, refused, somebody
 from customers.testing import Company
 from customers.trash import PURGE
 
@@ -47,8 +47,8 @@ class Desk(Company):
         return (await self.ask("ContactService/CreateContact", request, contact_pb2.Contact)).id
 
     @property
-    def papers(self) -> Papers:
-        return Papers(self.service, "kehu.customers.v1")
+    def papers(self) -> NotesAndFiles:
+        return NotesAndFiles(self.service, "kehu.customers.v1")
 
     async def put(self, kind: str, record: str, text: str) -> None:
         await self.papers.put(self.who, kind, record, text)

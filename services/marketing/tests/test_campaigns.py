@@ -36,7 +36,7 @@ from chassis import giving_up
 from chassis.errors import Code, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import Papers, eventually, refused, somebody
+from chassis.testing import NotesAndFiles, eventually, refused, somebody
 from chassis.wire import from_dict, to_dict
 from marketing.rpc import audiences as audiences_rpc
 
@@ -696,7 +696,7 @@ async def test_campaigns_have_fields_of_the_companys_own(suite: Any) -> None:
 
 
 async def test_notes_and_files_follow_their_campaign(suite: Any) -> None:
-    boss, papers = somebody("papers"), Papers(suite.marketing, "kehu.marketing.v1")
+    boss, papers = somebody("papers"), NotesAndFiles(suite.marketing, "kehu.marketing.v1")
     campaign = await plan(suite, "Fair", boss)
     await papers.put(boss, "campaign", campaign.id, "floor plan")
     reader = somebody("papers", rights={"campaigns": Rights(Reach.ALL, Reach.OWN)})

@@ -24,7 +24,7 @@ from kehu.sales.v1 import (
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import EVERYTHING, Papers, eventually, somebody
+from chassis.testing import EVERYTHING, NotesAndFiles, eventually, somebody
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = activity_pb2.ACTIVITY_KIND_CALL
@@ -192,7 +192,7 @@ _PUT_ON = (
 
 async def test_notes_and_files_follow_their_record(sales: Any) -> None:
     """Who reads it reads them, who writes it adds to them, others hear of them by its right, and they are deleted with it."""
-    boss, papers = sales.boss, Papers(sales.harness, "kehu.sales.v1")
+    boss, papers = sales.boss, NotesAndFiles(sales.harness, "kehu.sales.v1")
     made: list[tuple[Type, str]] = []
     for type in (*OWNED, PRODUCT):
         fields = {"name": "With papers"} if type is PRODUCT else {}

@@ -30,7 +30,7 @@ from chassis.testing import (
     DatabaseUrls,
     Harness,
     Keys,
-    Papers,
+    NotesAndFiles,
     eventually,
     refused,
     running_service,
@@ -447,7 +447,7 @@ async def test_tickets_and_what_was_said_go_out_as_files(desk: Desk) -> None:
 
 
 async def test_a_deleted_ticket_is_gone(desk: Desk) -> None:
-    papers = Papers(desk.harness, "kehu.servicedesk.v1")
+    papers = NotesAndFiles(desk.harness, "kehu.servicedesk.v1")
     made = await desk.open(subject="mistake")
     await papers.put(BOSS, "ticket", made.id, "mistaken, too")
     stale = pb.DeleteTicketRequest(id=made.id, etag="stale")
