@@ -20,20 +20,29 @@ Papers = dict[str, dict[str, list[str]]]
 _MOVE = (
     "UPDATE {table} n SET record_id = :to, version = n.version + 1, updated_at = :now FROM {table} before"
     " WHERE before.tenant_id = n.tenant_id AND before.id = n.id AND n.of_type = :type AND n.record_id = ANY(:ids)"
-    " RETURNING n.id, before.record_id AS former"
+    " AND n.deleted_at IS {not} NULL RETURNING n.id, before.record_id AS former"
 )
 _BACK = (
     "UPDATE {table} SET record_id = :former, version = version + 1, updated_at = :now"
     " WHERE id = ANY(:ids) AND of_type = :type AND record_id = :survivor"
 )
-_MOVES: Mapping[str, TextClause] = {
-    table: text(_MOVE.replace("{table}", table)) for table in ("notes", "attachments")
+_DROP_NOTES = "DELETE FROM notes WHERE of_type = :type AND record_id = ANY(:ids) AND deleted_at IS {not} NULL"
+_DROP_FILES = (
+    "DELETE FROM attachments WHERE of_type = :type AND record_id = ANY(:ids) AND deleted_at IS {not} NULL"
+    " RETURNING storage_key"
+)
+
+
+def _both(statement: str) -> list[TextClause]:
+    """The statement for what is there, and for what was deleted before: each has an index of its own, and none has both."""
+    return [text(statement.replace("{not} ", word)) for word in ("", "NOT ")]
+
+
+_MOVES: Mapping[str, list[TextClause]] = {
+    table: _both(_MOVE.replace("{table}", table)) for table in ("notes", "attachments")
 }
 _BACKS: Mapping[str, TextClause] = {table: text(_BACK.replace("{table}", table)) for table in _MOVES}
-_DROP_NOTES = text("DELETE FROM notes WHERE of_type = :type AND record_id = ANY(:ids)")
-_DROP_FILES = text(
-    "DELETE FROM attachments WHERE of_type = :type AND record_id = ANY(:ids) RETURNING storage_key"
-)
+_NOTES_DROPPED, _FILES_DROPPED = _both(_DROP_NOTES), _both(_DROP_FILES)
 
 
 async def move_papers(
@@ -42,9 +51,10 @@ async def move_papers(
     """Takes what is on records that went into another to that one; says what, for `papers_back`."""
     moved: Papers = {}
     such = {"to": survivor_id, "now": tx.now, "type": record_type, "ids": list(from_ids)}
-    for table, statement in _MOVES.items():
-        for row in (await tx.session.execute(statement, such)).all():
-            moved.setdefault(table, {}).setdefault(str(row.former), []).append(str(row.id))
+    for table, statements in _MOVES.items():
+        for statement in statements:
+            for row in (await tx.session.execute(statement, such)).all():
+                moved.setdefault(table, {}).setdefault(str(row.former), []).append(str(row.id))
     return moved
 
 
@@ -62,9 +72,11 @@ async def papers_back(tx: Transaction, record_type: str, moved: Papers, survivor
 async def drop_papers(tx: Transaction, record_type: str, ids: Sequence[UUID]) -> None:
     """Leaves nothing of what is on those records: rows now, the bytes of files soon."""
     such = {"type": record_type, "ids": list(ids)}
-    await tx.session.execute(_DROP_NOTES, such)
-    for row in (await tx.session.execute(_DROP_FILES, such)).all():
-        await forget_file(tx, row.storage_key)
+    for statement in _NOTES_DROPPED:
+        await tx.session.execute(statement, such)
+    for statement in _FILES_DROPPED:
+        for row in (await tx.session.execute(statement, such)).all():
+            await forget_file(tx, row.storage_key)
 
 
 _ON = {

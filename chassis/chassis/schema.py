@@ -97,6 +97,16 @@ def build_index(index: str, on: str, *, unique: bool = False) -> None:
     op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY IF NOT EXISTS {index} ON {on}")
 
 
+def index_deleted_papers() -> None:
+    """Indexes by which notes and files that were deleted before their record are found when that is merged or goes. Outside of a
+    transaction; it may be repeated."""
+    for table in ("notes", "attachments"):
+        build_index(
+            f"{table}_deleted_of_record",
+            f"{table} (tenant_id, of_type, record_id) WHERE deleted_at IS NOT NULL",
+        )
+
+
 _FILLED_AT_ONCE = 1000
 """Rows that are locked together, for less than writers wait."""
 

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from jwt.algorithms import OKPAlgorithm
 from kehu.attachments.v1 import attachments_pb2 as files_pb
@@ -227,6 +228,20 @@ class NotesAndFiles:
         assert texts == sorted(file.filename.removesuffix(".txt") for file in files.attachments)
         assert notes.total_count == files.total_count == len(texts)
         return texts
+
+    async def delete(self, who: Principal, record_type: str, record_id: str, text: str) -> None:
+        """The note and the file of that text."""
+        found = await self.service.running.database.read(
+            who, "SELECT 'Note' AS kind, id FROM notes WHERE of_type = $1 AND record_id = $2 AND text = $3 UNION ALL"
+            " SELECT 'Attachment', id FROM attachments WHERE of_type = $1 AND record_id = $2 AND filename = $3 || '.txt'",
+            record_type, UUID(record_id), text,
+        )  # fmt: skip
+        for row in found:
+            request = (
+                notes_pb2.DeleteNoteRequest if row["kind"] == "Note" else files_pb.DeleteAttachmentRequest
+            )
+            method = f"{self.package}.{row['kind']}Service/Delete{row['kind']}"
+            await self.service.ask(who, method, request(id=str(row["id"])), Empty)
 
     async def rows(self, who: Principal) -> int:
         """How many notes and files the tenant has, deleted ones among them."""

@@ -1,8 +1,10 @@
 """Whose records of sales are read and changed by whom: reach own, team and all, for reading and writing, and other tenants."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import asyncpg
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -21,10 +23,11 @@ from kehu.sales.v1 import (
     product_service_pb2,
 )
 
+from chassis import papers
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import EVERYTHING, NotesAndFiles, eventually, somebody
+from chassis.testing import EVERYTHING, NotesAndFiles, eventually, parts_of, somebody
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CALL = activity_pb2.ACTIVITY_KIND_CALL
@@ -184,6 +187,27 @@ async def test_another_tenant_finds_nothing(sales: Any) -> None:
     assert caught.value.reason == "PRODUCT_NOT_FOUND"
 
 
+_COMMON = (
+    "tenant_id, id, version, created_at, created_by, updated_at, updated_by, deleted_at, of_type, record_id"
+)
+_MADE = (
+    " SELECT current_setting('kehu.tenant')::uuid, gen_random_uuid(), 1, now(), gen_random_uuid(), now(), gen_random_uuid(),"
+    " CASE WHEN n % 2 = 0 THEN now() END, 'order', gen_random_uuid(), "
+)
+_MANY_NOTES = (
+    f"INSERT INTO notes ({_COMMON}, text, pinned, mentioned_ids, author_name)" + _MADE
+    + "'x', false, '{}', '' FROM generate_series(1, 4000) n"
+)  # fmt: skip
+_MANY_FILES = (
+    f"INSERT INTO attachments ({_COMMON}, filename, content_type, size_bytes, sha256, storage_key, author_name)" + _MADE
+    + "'x', '', 1, repeat('0', 64), n::text, '' FROM generate_series(1, 4000) n"
+)  # fmt: skip
+
+
+class _Enough(Exception):
+    """What was written for a look is not to stay."""
+
+
 _PUT_ON = (
     "SELECT split_part(subject, '.sales.', 2) AS told FROM outbox"
     " WHERE convert_from(data, 'UTF8')::jsonb ->> 'recordId' = $1 ORDER BY seq"
@@ -209,12 +233,40 @@ async def test_notes_and_files_follow_their_record(sales: Any) -> None:
         told = {"orders": "order_", "products": "product_"}.get(type.right, "")
         rows = await sales.harness.running.database.read(boss, _PUT_ON, id)
         assert [row["told"] for row in rows] == [f"{told}note.created", f"{told}attachment.created"]
-    assert await papers.rows(boss) == 2 * len(made) and len(papers.kept(boss)) == len(made)
+        # What somebody has deleted before goes with it, too.
+        await papers.put(boss, type.record, id, "slip")
+        await papers.delete(boss, type.record, id, "slip")
+    assert await papers.rows(boss) >= 3 * len(made)  # the row of a file goes with its bytes
+    await eventually(lambda: len(papers.kept(boss)) == len(made))
     for type, id in made:
         await type.drop(sales, id)
         assert await outcome(papers.on(boss, type.record, id)) == "NOT_FOUND"
     assert await papers.rows(boss) == 0
     await eventually(lambda: papers.kept(boss) == [])
+
+
+async def test_what_is_on_a_record_is_found_by_it(sales: Any) -> None:
+    """However many notes and files there are, deleted ones or not: deleting, merging and undoing an import ask so."""
+    statements: Any = vars(papers)
+    database: Any = await asyncpg.connect(sales.harness.running.settings.database_url.get_secret_value())
+    try:
+        await database.execute(f"SET kehu.tenant = '{sales.boss.tenant_id}'")
+        async with database.transaction():
+            await database.execute(_MANY_NOTES)
+            await database.execute(_MANY_FILES)
+            await database.execute("SET LOCAL enable_seqscan = off")  # what nobody has counted yet
+            for statement in (*statements["_NOTES_DROPPED"], *statements["_FILES_DROPPED"]):
+                sql = statement.text.replace(":type", "'order'").replace(":ids", f"'{{{new_id()}}}'::uuid[]")
+                found = await database.fetchval(f"EXPLAIN (FORMAT JSON) {sql}")
+                nodes = parts_of(json.loads(found)[0]["Plan"])
+                assert [node["Index Name"] for node in nodes if "Index Name" in node] == [
+                    f"{nodes[0]['Relation Name']}_{'deleted_' if 'NOT NULL' in sql else ''}of_record"
+                ]
+            raise _Enough
+    except _Enough:
+        pass
+    finally:
+        await database.close()
 
 
 async def test_every_type_keeps_its_history(sales: Any) -> None:
