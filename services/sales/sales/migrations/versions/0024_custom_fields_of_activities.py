@@ -1,16 +1,15 @@
-"""Activities and orders have fields of the tenant's own, too."""
+"""Activities have fields of the tenant's own, too."""
 
 from chassis.custom_fields.schema import add_custom_fields
 
-revision = "0023"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     add_custom_fields("activities")
-    add_custom_fields("orders")
 
 
 def downgrade() -> None:
