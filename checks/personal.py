@@ -25,6 +25,7 @@ OF_THE_CHASSIS = {
     "exports": "who took a list, of our own people",
     "import_runs": "who began it, and a file's name; samples of the file are swept",
     "custom_fields": "names of fields",
+    "custom_references": "which field of which table names which record",
     "value_lists": "names of lists",
     "bulk_edits": "what was wanted of records, with its reason and note, and why one failed: all of it is swept",
     "bulk_edit_records": "why a record was left, in our own words, which are swept",

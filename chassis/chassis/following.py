@@ -7,6 +7,9 @@ for it, so that everything comes to the same end when events come late, twice, o
     hear_merges(SUBSCRIPTIONS, CUSTOMERS, CONTACTS)              # in listens.py
     jobs={**CUSTOMERS.jobs, **CONTACTS.jobs}                     # in the composition; install_following_tables() in a migration
 
+Custom fields that refer to such records follow, too, once they are named: `Following("customer", …, custom=CustomReferences(
+CUSTOM_FIELDS, tell))`, and `install_custom_references("orders", …)` in a migration.
+
 A record that is written while the merge is heard of, by somebody who had asked before whether the other one is there, is found by
 a look some time later; a handler that takes a reference out of an event calls `follow` after it.
 """
@@ -21,6 +24,7 @@ from kehu.customers.v1 import events_pb2 as events
 from sqlalchemy import select, text
 from sqlmodel import col
 
+from chassis.custom_fields.references import PREFIX, CustomReferences, locked
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
@@ -74,6 +78,10 @@ _MOVED = text(
 _TAKE_BACK = text(
     "DELETE FROM moved_references WHERE merge_id = :merge AND reference = :reference RETURNING row_id, former_id, aside"
 )
+_TAKE_CUSTOM_BACK = text(
+    "DELETE FROM moved_references WHERE merge_id = :merge AND starts_with(reference, :prefix)"
+    " RETURNING reference, row_id, former_id"
+)
 # The row has moved on since: when that is undone, it goes back to where it came from in the first place.
 _CAME_FROM = text(
     "UPDATE moved_references SET former_id = :former WHERE reference = :reference AND row_id = :row AND former_id = :survivor"
@@ -86,9 +94,12 @@ _RENAMED = text(
 class Following:
     """The references of one service to one kind of records."""
 
-    def __init__(self, kind: str, *references: Reference) -> None:
+    def __init__(self, kind: str, *references: Reference, custom: CustomReferences | None = None) -> None:
+        """`kind` is also what custom fields call what they refer to."""
+        self._of = kind
         self._kind = f"follow {kind}"
         self._references = references
+        self._custom = custom
         self.jobs: Mapping[str, Any] = {self._kind: self._look_again}
 
     async def merged(
@@ -123,6 +134,8 @@ class Following:
                         "survivor": survivor.id,
                     }  # fmt: skip
                     await tx.session.execute(_CAME_FROM, came)
+        if self._custom is not None:
+            await self._custom_back(tx, self._custom, merge_id, survivor.id)
         await self.follow(tx, [one.id for one in restored])
 
     async def follow(self, tx: Transaction, ids: Iterable[UUID]) -> None:
@@ -139,6 +152,8 @@ class Following:
             survivor = Target(UUID(str(went.survivor_id)), went.survivor_name)
             for reference in self._references:
                 await self._move(tx, reference, UUID(str(went.merge_id)), id, survivor)
+            if self._custom is not None:
+                await self._move_custom(tx, self._custom, UUID(str(went.merge_id)), id, survivor.id)
             waiting.append(survivor.id)
 
     async def renamed(self, tx: Transaction, id: UUID, name: str) -> None:
@@ -162,6 +177,40 @@ class Following:
                 "former": former, "aside": aside,
             }  # fmt: skip
             await tx.session.execute(_MOVED, kept)
+
+    async def _move_custom(
+        self, tx: Transaction, custom: CustomReferences, merge_id: UUID, former: UUID, to: UUID
+    ) -> None:
+        for naming in await custom.naming(tx, self._of, former):
+            for row in await locked(tx, naming.record, naming.ids):
+                if row.custom_fields.get(naming.field.key) != str(former):
+                    continue  # somebody has changed it while it was waited for
+                custom.refer(tx, row, naming.field, to)
+                kept = {
+                    "tenant": tx.who.tenant_id, "merge": merge_id, "reference": naming.name, "row": row.id,
+                    "former": former, "aside": False,
+                }  # fmt: skip
+                await tx.session.execute(_MOVED, kept)
+
+    async def _custom_back(
+        self, tx: Transaction, custom: CustomReferences, merge_id: UUID, survivor: UUID
+    ) -> None:
+        of = {"merge": merge_id, "prefix": PREFIX}
+        for moved in sorted(
+            (await tx.session.execute(_TAKE_CUSTOM_BACK, of)).all(), key=lambda one: one.row_id
+        ):
+            naming = await custom.named(tx, self._of, moved.reference)
+            if naming is None:
+                continue  # the field refers to nothing any more, or is gone
+            await tx.session.flush()
+            there = await locked(tx, naming.record, [moved.row_id])
+            if there and there[0].custom_fields.get(naming.field.key) == str(survivor):
+                custom.refer(tx, there[0], naming.field, UUID(str(moved.former_id)))
+            else:
+                came = {
+                    "former": moved.former_id, "reference": moved.reference, "row": moved.row_id, "survivor": survivor,
+                }  # fmt: skip
+                await tx.session.execute(_CAME_FROM, came)
 
     async def _note(
         self, tx: Transaction, merge_id: UUID, record: UUID, survivor: Target, *, undone: bool

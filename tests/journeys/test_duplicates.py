@@ -10,6 +10,30 @@ def _references(boss: Any, made: dict[str, str]) -> dict[str, str]:
     return {path: boss.get(f"/v1/{path}/{id}")["customerId"] for path, id in made.items()}
 
 
+def _own_fields(boss: Any, mark: str, one: str) -> dict[str, str]:
+    """Records with a field of the company's own that names that customer, by what they are."""
+    key = f"through_{mark}"
+    field = {"key": key, "labelEn": key, "kind": "CUSTOM_FIELD_KIND_REFERENCE", "referenceType": "customer"}
+    for service, kind in (
+        ("leads", "lead"), ("sales", "opportunity"), ("sales", "product"), ("customers", "customer"), ("customers", "contact"),
+    ):  # fmt: skip
+        boss.post(f"/v1/{service}/customFields", {**field, "recordType": kind})
+    named = {"customFields": {key: one}}
+    other = boss.post("/v1/customers", {"displayName": f"{mark}贸易有限公司", **named})["id"]
+    price = {"currencyCode": "CNY", "units": "7"}
+    bodies: dict[str, Any] = {
+        "leads": {"name": "王芳"}, "opportunities": {"name": "deal", "customerId": other},
+        "products": {"name": f"{mark} own", "listPrice": price}, "contacts": {"displayName": "王芳", "customerId": other},
+    }  # fmt: skip
+    made = {path: boss.post(f"/v1/{path}", {**body, **named})["id"] for path, body in bodies.items()}
+    return {**made, "customers": other}
+
+
+def _named(boss: Any, mark: str, made: dict[str, str]) -> set[str]:
+    """Whom those fields name."""
+    return {boss.get(f"/v1/{path}/{id}")["customFields"][f"through_{mark}"] for path, id in made.items()}
+
+
 def _pairs(boss: Any, one: str, state: str = "OPEN") -> list[dict[str, Any]]:
     asked = {"recordId": one, "state": f"DUPLICATE_PAIR_STATE_{state}"}
     return boss.get("/v1/customers/duplicatePairs", params=asked).get("duplicatePairs", [])
@@ -70,6 +94,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
         "opportunities": converted["opportunityId"],
         "campaignMembers": boss.post("/v1/campaignMembers", {"campaignId": campaign, "customerId": two})["id"],
     }  # fmt: skip
+    own = _own_fields(boss, mark, two)
     boss.post(f"/v1/orders/{made['orders']}:place")
     eventually(lambda: boss.get(f"/v1/customers/{two}/value").get("orderCount") == 1)
 
@@ -78,6 +103,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
     )
     assert _pairs(boss, one) == [] and _pairs(boss, one, "MERGED")[0]["mergeId"] == merge["id"]
     eventually(lambda: set(_references(boss, made).values()) == {one})
+    eventually(lambda: _named(boss, mark, own) == {one})
     gone = boss.ask("GET", f"/v1/customers/{two}:view360", expect=404)
     assert (gone["reason"], gone["metadata"]["survivorId"]) == ("CUSTOMER_MERGED", one)
     view = eventually(lambda: _whole(boss.get(f"/v1/customers/{one}:view360")))
@@ -87,6 +113,7 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
     boss.post(f"/v1/merges/{merge['id']}:undo")
     assert len(_pairs(boss, one)) == 1 and _pairs(boss, one, "MERGED") == []
     eventually(lambda: set(_references(boss, made).values()) == {two})
+    eventually(lambda: _named(boss, mark, own) == {two})
     assert boss.get(f"/v1/customers/{two}")["displayName"] == f"{mark}软件"
     eventually(lambda: boss.get(f"/v1/customers/{two}/value").get("orderCount") == 1)
     assert boss.get(f"/v1/customers/{one}/value").get("orderCount", 0) == 0

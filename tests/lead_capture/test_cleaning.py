@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.struct_pb2 import Value
 from google.type.money_pb2 import Money
 from kehu.bulkedits.v1 import bulk_edits_pb2
+from kehu.customfields.v1 import custom_fields_pb2
 from kehu.duplicates.v1 import duplicates_pb2 as pairs_pb2
 from kehu.history.v1 import history_pb2
 from kehu.imports.v1 import imports_pb2
@@ -317,6 +318,32 @@ async def test_merges_are_undone_in_any_order_though_somebody_works_with_the_lea
     assert list((await suite.now(boss, one.id)).tags) == ["A", "D"]
     back = await suite.now(boss, other.id)
     assert (list(back.tags), back.contact_count, back.notes) == (["B"], 1, "theirs")
+
+
+async def test_fields_of_ones_own_follow_the_lead(suite: Any) -> None:
+    boss = somebody("fields")
+    field = custom_fields_pb2.CustomField(
+        record_type="lead", key="brought_by", label_en="Brought by", reference_type="lead",
+        kind=custom_fields_pb2.CUSTOM_FIELD_KIND_REFERENCE,
+    )  # fmt: skip
+    made = custom_fields_pb2.CreateCustomFieldRequest(custom_field=field)
+    create = "kehu.leads.v1.CustomFieldService/CreateCustomField"
+    await suite.leads.ask(boss, create, made, custom_fields_pb2.CustomField)
+    one, two, three = [await suite.lead(boss, name=name) for name in ("One", "Two", "Three")]
+    named = {"brought_by": Value(string_value=two.id)}
+    other = await suite.lead(boss, name="Other", custom_fields=named)
+
+    async def now() -> str:
+        return (await suite.now(boss, other.id)).custom_fields["brought_by"].string_value
+
+    first = await merge(suite, boss, one.id, two.id)
+    assert await now() == one.id
+    assert (await told(suite, boss, other.id))[-1] == "lead.updated"
+    second = await merge(suite, boss, three.id, one.id)
+    assert await now() == three.id
+    await undo(suite, boss, second.id)
+    await undo(suite, boss, first.id)
+    assert await now() == two.id
 
 
 async def test_merges_that_may_not_be(suite: Any) -> None:

@@ -347,6 +347,13 @@ class Undoing(Running):
         former = {person for row in rows if (person := self._former_owner(row, plan)) is not None}
         as_them = replace(self._call, who=self._who)
         self._owners = await active_owners(as_them, former - {self._who.person_id}) if former else {}
+        custom = self._editor.custom_fields
+        if custom is not None:
+            # So is where those went to whom the records referred.
+            changes, self._seen = await custom.former(
+                as_them, self._editor.record_type, [row.changes for row in rows]
+            )
+            rows = [replace(row, changes=one) for row, one in zip(rows, changes, strict=True)]
         await super()._take(rows, plan, refused)
 
     def _former_owner(self, row: Row, plan: Plan) -> UUID | None:

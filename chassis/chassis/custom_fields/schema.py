@@ -7,7 +7,7 @@ from uuid import UUID
 from alembic import op
 from sqlalchemy import text
 
-from chassis.schema import TENANT, build_index, owner_role, protect
+from chassis.schema import TENANT, build_index, fill, owner_role, protect
 
 
 def install_custom_fields(*tables: str, ordered: bool = False) -> None:
@@ -65,6 +65,63 @@ def order_values(*tables: str) -> None:
         build_index("custom_values_made", "custom_values (tenant_id, field_id, value, created_at, record_id)")
 
 
+def install_custom_references(*tables: str) -> None:
+    """Makes what says which records' custom fields name a record, and keeps it for records of these tables."""
+    op.execute(
+        "CREATE TABLE custom_references (tenant_id uuid NOT NULL, referred_id uuid NOT NULL, of_table text NOT NULL,"
+        " record_id uuid NOT NULL, key text NOT NULL,"
+        " PRIMARY KEY (tenant_id, referred_id, of_table, record_id, key))"
+    )
+    op.execute("CREATE INDEX custom_references_record ON custom_references (tenant_id, record_id)")
+    protect("custom_references")
+    # By what the values look like, and not by definitions, which may change: whoever reads it asks those. So replicas of the
+    # version before keep it as well.
+    op.execute(
+        f"""CREATE FUNCTION custom_references_kept() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN
+                IF TG_OP = 'UPDATE' THEN
+                    DELETE FROM custom_references WHERE tenant_id = NEW.tenant_id AND record_id = NEW.id;
+                END IF;
+                INSERT INTO custom_references (tenant_id, referred_id, of_table, record_id, key)
+                    SELECT NEW.tenant_id, v.value::uuid, TG_TABLE_NAME, NEW.id, v.key
+                    FROM jsonb_each_text(NEW.custom_fields) AS v WHERE v.value ~ '^{_ID}$';
+                RETURN NULL;
+            END $$"""  # noqa: S608 (a constant of this file)
+    )
+    for table in tables:
+        add_custom_references(table)
+
+
+def add_custom_references(table: str) -> None:
+    """Keeps it for records of one more table."""
+    if not table.isidentifier():
+        raise ValueError(f"{table!r} is no table name")
+    for event, such in (
+        ("INSERT", f" WHEN (NEW.custom_fields::text ~ '{_ID}')"),
+        ("UPDATE OF custom_fields", ""),
+    ):
+        name = f"custom_references_{event.split()[0].lower()}"
+        # Composed of a table's name from a migration, checked above, and constants.
+        op.execute(
+            f"CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW{such}"
+            " EXECUTE FUNCTION custom_references_kept()"
+        )
+
+
+def fill_custom_references(*tables: str) -> None:
+    """For tables whose records had custom fields before: what these name is known as well. In a migration of its own."""
+    owner = owner_role()
+    with op.get_context().autocommit_block():
+        op.execute("DROP POLICY IF EXISTS widening ON custom_references")
+        # Composed of the owner's name.
+        op.execute(f"CREATE POLICY widening ON custom_references TO {owner} USING (true) WITH CHECK (true)")
+        for table in tables:
+            fill(table, "custom_fields = custom_fields", f"custom_fields::text ~ '{_ID}'")
+        op.execute("DROP POLICY widening ON custom_references")
+
+
+_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+"""An id as values hold it."""
 AT_ONCE = 1000
 """Values whose rows are locked together, for less than writers wait."""
 _KEY = "(v.tenant_id, v.field_id, v.record_id, v.place)"

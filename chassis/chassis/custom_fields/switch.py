@@ -12,6 +12,7 @@ from chassis.custom_fields.definition import Kind
 from chassis.custom_fields.definitions import definitions_now
 from chassis.custom_fields.field import JOB, alone, counted
 from chassis.custom_fields.given import COLUMN
+from chassis.custom_fields.went import WENT, as_id, went_by
 from chassis.owners import LOOK_UP
 from chassis.principal import Act
 from chassis.records import Record, Shareable
@@ -23,6 +24,8 @@ from chassis.wire import descriptor_of, snake
 
 Seen = Callable[[Call, Sequence[str]], Awaitable[set[str]]]
 """`async (call, ids) -> those of the ids that name a record which the caller may see`."""
+Changes = Mapping[str, Sequence[Any]]
+"""Column → [before, after], custom fields one by one."""
 
 
 class CustomFields:
@@ -37,6 +40,7 @@ class CustomFields:
             if COLUMN not in record.model_fields or not record.record_type:
                 raise ValueError(f"{record.__name__} is not Customized, or has no record type")
         self.tables = {record.record_type: str(vars(record)["__tablename__"]) for record in records}
+        self.records = {self.tables[record.record_type]: record for record in records}
         self.references = references
 
     @property
@@ -84,11 +88,41 @@ class CustomFields:
             one = known.fields.get(key)
             if one is not None and one.kind is Kind.REFERENCE:
                 wanted.setdefault(one.reference_type, []).append(id.lower())
+        return await self._seen(call, wanted)
+
+    async def _seen(self, call: Call, wanted: Mapping[str, Sequence[str]]) -> frozenset[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
         for name, ids in wanted.items():
             if name in self.references:
                 found |= {(name, id) for id in await self.references[name](call, list(dict.fromkeys(ids)))}
         return frozenset(found)
+
+    async def former(
+        self, call: Call, of_type: str, changes: Sequence[Changes]
+    ) -> tuple[list[Changes], frozenset[tuple[str, str]]]:
+        """What was done to records of that type, so that it can be undone now: where the records to which their fields referred
+        have been merged since, by where these went. And those of the former ones that the caller may see, as in `seen`."""
+        known = await definitions_now(call.database, call.who, of_type)
+        types = {
+            f"{COLUMN}.{one.key}": one.reference_type
+            for one in known.fields.values()
+            if one.kind is Kind.REFERENCE
+        }
+        named = [(types[name], pair) for one in changes for name, pair in one.items() if name in types]
+        ids = {id for _, pair in named for value in pair if (id := as_id(value)) is not None}
+        if not ids:
+            return list(changes), frozenset()
+        went = went_by([tuple(row) for row in await call.database.read(call.who, WENT, list(ids))])
+        wanted: dict[str, list[str]] = {}
+        for of, (before, _) in named:
+            id = as_id(before)
+            if id is not None:
+                wanted.setdefault(of, []).append(went.get(str(id), str(id)))
+        now: list[Changes] = [
+            {name: [went.get(id, id) for id in pair] if name in types else pair for name, pair in one.items()}
+            for one in changes
+        ]
+        return now, await self._seen(call, wanted)
 
 
 def _resource_of(request: Message) -> str | None:

@@ -162,7 +162,7 @@ class Imports:
         rows = await call.database.read(call.who, "SELECT kind FROM import_runs WHERE id = $1", id)
         if rows:
             importer = await self._whole_importer(call, rows[0]["kind"], Measures())
-            await Undoing(importer, call.database, call.who, id).carry_on()
+            await Undoing(importer, call.database, call.who, id, call).carry_on()
 
     async def create(self, request: pb.CreateImportRequest, call: Call) -> pb.Import:
         """Reads the file and keeps it with a proposal. A repeated request_id answers with the import it

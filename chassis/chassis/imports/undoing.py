@@ -12,6 +12,7 @@ are as the import left them, they go back, whatever became of others.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from sqlalchemy import bindparam, select, text, update
 from sqlmodel import col
 
 from chassis.acting import acting, actor
+from chassis.custom_fields.switch import Changes
 from chassis.database import Database, Transaction
 from chassis.effects import differing, effects, former, passes
 from chassis.errors import Precondition, Problem
@@ -29,6 +31,7 @@ from chassis.imports.importer import Importer, Undo
 from chassis.imports.progress import Progress
 from chassis.imports.tables import EFFECTS, ENDED, READY, RUNNING, UNDOING, UNDONE, ImportRun
 from chassis.principal import Principal
+from chassis.rpc.call import Call
 from chassis.wire import camel
 
 JOB = "import_undo"
@@ -136,7 +139,10 @@ async def undo(tx: Transaction, importer: Importer, run: ImportRun) -> None:
 class Undoing:
     """An undoing being carried on, from wherever it stands to its end."""
 
-    def __init__(self, importer: Importer, database: Database, who: Principal, id: UUID) -> None:
+    def __init__(
+        self, importer: Importer, database: Database, who: Principal, id: UUID, call: Call | None = None
+    ) -> None:
+        """`call` asks other services about the records to which custom fields refer."""
         if importer.undo is None:
             raise ValueError(f"imports of {importer.record_type} cannot be undone")
         self._importer = importer
@@ -144,6 +150,7 @@ class Undoing:
         self._database = database
         self._who = who
         self._id = id
+        self._call = call
 
     async def carry_on(self) -> None:
         """Takes the remaining records. Returns when the undoing has ended, or is carried on by somebody else."""
@@ -202,7 +209,10 @@ class Undoing:
                 await self._take(ids, f"{error.reason} {error.message}")
 
     async def _take(self, ids: Sequence[UUID], failed: str) -> None:
+        # Those to whom the records referred are asked for before anything is locked.
+        changes, seen = await self._former(ids)
         async with self._database.transaction(self._who, origin=ORIGIN) as tx:
+            tx.seen = seen
             run = await tx.find(ImportRun, self._id)
             if run is None or run.undo_state != UNDOING:
                 return
@@ -221,7 +231,11 @@ class Undoing:
             outcomes: list[dict[str, Any]] = []
             for effect in effects:
                 reason, message = (
-                    failed.split(" ", 1) if failed else await self._one(tx, effect, there, others, dealt_with)
+                    failed.split(" ", 1)
+                    if failed
+                    else await self._one(
+                        tx, effect, changes.get(effect.record_id, effect.changes), there, others, dealt_with
+                    )
                 )
                 outcomes.append({
                     "tenant": tx.who.tenant_id, "import": self._id, "record": effect.record_id,
@@ -233,6 +247,15 @@ class Undoing:
             run.kept_records += kept
             run.undone_records += len(outcomes) - kept
             tell(tx, self._importer, run)
+
+    async def _former(self, ids: Sequence[UUID]) -> tuple[Mapping[UUID, Changes], frozenset[tuple[str, str]]]:
+        custom = self._importer.custom_fields
+        if custom is None or self._call is None:
+            return {}, frozenset()
+        rows = await self._database.read(self._who, _CHANGES, self._id, list(ids))
+        call = replace(self._call, who=self._who)
+        now, seen = await custom.former(call, self._importer.record_type, [row["changes"] for row in rows])
+        return {row["record_id"]: one for row, one in zip(rows, now, strict=True)}, seen
 
     async def _changed_by_others(self, tx: Transaction, effects: Sequence[Any]) -> set[UUID]:
         """Those of the records that somebody has changed after the import."""
@@ -273,6 +296,7 @@ class Undoing:
         self,
         tx: Transaction,
         effect: Any,
+        changes: Changes,
         there: Mapping[UUID, Any],
         others: set[UUID],
         dealt_with: Mapping[UUID, Problem],
@@ -292,11 +316,11 @@ class Undoing:
                     raise dealt_with[effect.record_id]
                 await self._undo.remove(tx, record)
             else:
-                changed = differing(record, effect.changes)
+                changed = differing(record, changes)
                 if effect.touched or changed:
                     fields = ", ".join(map(camel, changed)) or "the record"
                     return "CHANGED_SINCE", f"somebody has changed {fields} since"
-                await self._undo.change(tx, record, former(self._undo.table, effect.changes))
+                await self._undo.change(tx, record, former(self._undo.table, changes))
         except Problem as error:
             if passes(error):
                 raise
@@ -321,6 +345,7 @@ def tell(tx: Transaction, importer: Importer, run: ImportRun) -> None:
     )
 
 
+_CHANGES = "SELECT record_id, changes FROM import_effects WHERE import_id = $1 AND record_id = ANY($2::uuid[]) AND state = 'DONE'"
 _SETTLED = (
     update(EFFECTS)
     .where(

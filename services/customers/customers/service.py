@@ -53,7 +53,7 @@ from customers import (
 from customers.custom_fields import CUSTOM_FIELDS
 from customers.imports import IMPORTS
 from customers.listens import SUBSCRIPTIONS
-from customers.merging import merge
+from customers.merging import merge, referring
 from customers.points import audit, cards, ledger, night, programme
 from customers.rebuild import rebuild_touches
 from customers.rpc import (
@@ -218,6 +218,8 @@ SERVICE = Service(
     jobs={
         **IMPORTS.jobs,
         **CUSTOM_FIELDS.jobs,
+        **referring.CUSTOMERS.jobs,
+        **referring.CONTACTS.jobs,
         **BULK_EDITS.jobs,
         **DUPLICATES.jobs,
         **ATTACHMENT_JOBS,

@@ -22,6 +22,8 @@ from kehu.customers.v1 import (
     contact_service_pb2,
     customer_pb2,
     customer_service_pb2,
+    merge_pb2,
+    merge_service_pb2,
     pool_service_pb2,
     trash_pb2,
     trash_service_pb2,
@@ -650,6 +652,23 @@ async def test_undoing_puts_back_what_nobody_has_changed_since(company: Company)
     is_now = await now(company, region)
     assert (is_now["region"], is_now["needs"], is_now["industry"]) == ("三区", "more", "IT")
     assert sorted((await now(company, tags))["tags"]) == ["both", "later", "old"]
+
+
+async def test_an_undoing_refers_to_where_they_went_since(company: Company) -> None:
+    await own_field(company, "distributor", "REFERENCE", referenceType="customer")
+    old, new, older, newer = [await customer(company) for _ in range(4)]
+    ids = [await customer(company, customFields={"distributor": old}), await customer(company)]
+    done = await run(company, change({"customFields": {"distributor": new}}), ids=ids)
+    assert done.changed_records == 2
+    for survivor, gone in ((older, old), (newer, new)):
+        request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=[gone])
+        await company.service.ask(
+            company.who, "kehu.customers.v1.MergeService/MergeCustomers", request, merge_pb2.Merge
+        )
+    assert [(await now(company, id))["customFields"] for id in ids] == [{"distributor": newer}] * 2
+    back = await undone(company, done.id)
+    assert (back.undone_records, back.kept_records) == (2, 0)
+    assert [(await now(company, id)).get("customFields", {}) for id in ids] == [{"distributor": older}, {}]
 
 
 async def test_an_undoing_begins_once_and_in_time(company: Company) -> None:

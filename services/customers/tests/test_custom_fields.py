@@ -11,7 +11,14 @@ import pytest_asyncio
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Value
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.customers.v1 import (
+    contact_pb2,
+    contact_service_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    merge_pb2,
+    merge_service_pb2,
+)
 from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.history.v1 import history_pb2
 from kehu.identity.v1 import person_pb2, person_service_pb2, tenant_pb2, tenant_service_pb2
@@ -716,6 +723,30 @@ async def test_an_import_changes_and_asks_for_what_is_required(service: Harness)
     start = service.ask(who, IMPORTS + "StartImport", begun, imports_pb2.Import)
     await refused(Code.INVALID_ARGUMENT, "MAPPING_INVALID", start)
     assert city.required
+
+
+async def test_an_import_is_undone_to_where_they_went_since(service: Harness) -> None:
+    who = tenant()
+    await add(service, who, "friend", labelEn="Friend", kind="REFERENCE", referenceType="customer")
+    old, new, older, newer = [await create(service, who, name) for name in ("Old", "New", "Older", "Newer")]
+    await imported(service, who, "Name,External key,Friend\nA,k1,Old\n")
+    _, done = await imported(service, who, "Name,External key,Friend\nA,k1,New\n")
+    assert done.updated_rows == 1
+    for survivor, gone in ((older, old), (newer, new)):
+        merge = merge_service_pb2.MergeCustomersRequest(id=survivor.id, merged_ids=[gone.id])
+        await service.ask(who, "kehu.customers.v1.MergeService/MergeCustomers", merge, merge_pb2.Merge)
+    undoing = imports_pb2.UndoImportRequest(id=done.id)
+    await service.ask(who, IMPORTS + "UndoImport", undoing, imports_pb2.Import)
+
+    async def undone() -> bool:
+        request = imports_pb2.GetImportRequest(id=done.id)
+        return (
+            await service.ask(who, IMPORTS + "GetImport", request, imports_pb2.Import)
+        ).state == imports_pb2.IMPORT_STATE_UNDONE
+
+    await eventually(undone, 60)
+    (found,) = [c for c in (await page(service, who)).customers if c.display_name == "A"]
+    assert values(found) == {"friend": older.id}
 
 
 async def test_another_process_knows_at_once(service: Harness) -> None:

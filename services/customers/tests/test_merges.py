@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Value
 from kehu.customers.v1 import (
     contact_pb2,
     contact_service_pb2,
@@ -23,12 +24,17 @@ from kehu.customers.v1 import (
     relation_service_pb2,
     segment_pb2,
     segment_service_pb2,
+    trash_pb2,
+    trash_service_pb2,
 )
+from kehu.customfields.v1 import custom_fields_pb2
 from kehu.history.v1 import history_pb2
 
 from chassis.errors import Code, Problem
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import refused, somebody
+from customers.customer import Customer
+from customers.merging import referring
 from customers.testing import Company, opportunity_event, order_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -111,6 +117,23 @@ class Book(Company):
         request = merge_service_pb2.UndoMergeRequest(id=merge.id, etag=etag)
         return await self.ask("MergeService/UndoMerge", request, merge_pb2.Merge, who)
 
+    async def field(self, key: str, of: str = "customer", refers: str = "customer", **said: Any) -> str:
+        """A field of the company's own that refers to such records; its id."""
+        field = custom_fields_pb2.CustomField(
+            record_type=of, key=key, label_en=key, kind=custom_fields_pb2.CUSTOM_FIELD_KIND_REFERENCE,
+            reference_type=refers, **said,
+        )  # fmt: skip
+        request = custom_fields_pb2.CreateCustomFieldRequest(custom_field=field)
+        made = await self.ask("CustomFieldService/CreateCustomField", request, custom_fields_pb2.CustomField)
+        return made.id
+
+    async def named(self, id: str, key: str = "distributor", table: str = "customers") -> str | None:
+        """To whom a field of a record refers, also of one that is gone."""
+        rows = await self.service.running.database.read(
+            self.who, f"SELECT custom_fields ->> $1 AS id FROM {table} WHERE id = $2", key, UUID(id)
+        )
+        return rows[0]["id"]
+
     async def facet(self, id: str) -> customer_facet_pb2.CustomerFacet:
         request = customer_facet_pb2.GetCustomerFacetRequest(customer_id=id)
         return await self.ask(
@@ -130,7 +153,7 @@ class Book(Company):
         for table in (
             "customers", "contacts", "contact_affiliations", "customer_relations", "membership_cards", "customer_orders",
             "customer_opportunities", "customer_values", "customer_amounts", "custom_values", "segments", "segment_customers",
-            "partners", "competitors",
+            "partners", "competitors", "custom_references", "moved_references",
         ):  # fmt: skip
             there = await self.service.running.database.read(
                 self.who, "SELECT to_regclass($1) IS NOT NULL AS there", table
@@ -468,3 +491,104 @@ async def test_a_repeat_changes_nothing(book: Book) -> None:
     )  # fmt: skip
     assert [found.id for found in listed.merges] == [first.id]
     assert UUID(first.id) and Empty() is not None
+
+
+def named(**ids: str) -> dict[str, Value]:
+    return {key: Value(string_value=id) for key, id in ids.items()}
+
+
+async def test_fields_of_ones_own_follow_and_go_back(book: Book) -> None:
+    await book.field("distributor", filterable=True)
+    await book.field("buyer", refers="contact")
+    await book.field("patron", of="contact")
+    old = await book.field("old")
+    one, two = await book.add("One"), await book.add("Two")
+    three = await book.add("Three", custom_fields=named(distributor=two, old=two))
+    thrown = await book.add("Thrown away", custom_fields=named(distributor=two))
+    await book.change(two, custom_fields=named(distributor=two))
+    person = await book.meet(three, "Li", custom_fields=named(patron=two))
+    twin = await book.meet(three, "Li Na", custom_fields=named(patron=one))
+    await book.change(one, custom_fields=named(buyer=twin))
+    await book.ask(
+        "CustomerService/DeleteCustomer", customer_service_pb2.DeleteCustomerRequest(id=thrown), Empty
+    )
+    archived = custom_fields_pb2.UpdateCustomFieldRequest(
+        custom_field=custom_fields_pb2.CustomField(id=old, archived=True)
+    )
+    archived.update_mask.paths.append("archived")
+    await book.ask("CustomFieldService/UpdateCustomField", archived, custom_fields_pb2.CustomField)
+    before = await book.rows()
+
+    merge = await book.merge(one, two)
+    # Those of archived fields, in the trash and of those who went themselves among them.
+    for id, key in ((three, "distributor"), (three, "old"), (thrown, "distributor"), (two, "distributor")):
+        assert await book.named(id, key) == one
+    assert await book.named(person, "patron", "contacts") == one
+    request = customer_service_pb2.ListCustomersRequest(filter=f"customFields.distributor = {one}")
+    page = await book.ask(
+        "CustomerService/ListCustomers", request, customer_service_pb2.ListCustomersResponse
+    )
+    # The survivor has what the other said of itself.
+    assert sorted(found.id for found in page.customers) == sorted([one, three])
+    told = [
+        (what, data["customerId"], data["changedFields"])
+        for what, data in await book.events()
+        if what == "customer.updated" and data["customerId"] == three
+    ]
+    assert [names for _, _, names in told] == [["customFields.distributor"], ["customFields.old"]]
+    assert [data["changedFields"] for what, data in await book.events() if what == "contact.updated"] == [
+        ["customFields.patron"]
+    ]
+    people = await book.merge_people(person, twin)
+    assert await book.named(one, "buyer") == person
+    for done in (people, merge):
+        await book.undo(done)
+    assert await book.rows() == before
+    # Who comes out of the trash refers to the survivor.
+    again = await book.merge(one, two)
+    restoring = trash_service_pb2.RestoreTrashItemRequest(id=thrown)
+    await book.ask("TrashService/RestoreTrashItem", restoring, trash_pb2.TrashItem)
+    assert (await book.read(thrown)).custom_fields["distributor"].string_value == one
+    await book.undo(again)
+    assert await book.named(thrown) == two
+
+
+async def test_what_a_merge_brought_is_known_again_where_it_went_since(book: Book) -> None:
+    await book.field("distributor")
+    a, b, c, d, mine, yours = [await book.add(name) for name in ("A", "B", "C", "D", "Mine", "Yours")]
+    empty, full = await book.add("Empty"), await book.add("Full", custom_fields=named(distributor=a))
+    await book.change(mine, custom_fields=named(distributor=c))
+    await book.change(yours, custom_fields=named(distributor=a))
+    filled = await book.merge(empty, full)
+    choices: dict[str, Any] = {"customFields.distributor": yours}
+    chosen = await book.merge(mine, yours, **choices)
+    assert [await book.named(id) for id in (empty, mine)] == [a, a]
+    went, gone = await book.merge(b, a), await book.merge(d, c)
+    assert [await book.named(id) for id in (empty, mine, full)] == [b, b, b]
+    # What came with the others goes with them, and what was there before is there again, where it is now.
+    await book.undo(filled)
+    await book.undo(chosen)
+    assert [await book.named(id) for id in (empty, full, mine, yours)] == [None, b, d, b]
+    for merge in (gone, went):
+        await book.undo(merge)
+    assert [await book.named(id) for id in (empty, full, mine, yours)] == [None, a, c, a]
+
+
+async def test_what_is_written_while_they_are_merged_follows_a_little_later(book: Book) -> None:
+    await book.field("distributor")
+    one, two, three = [await book.add(name) for name in ("One", "Two", "Three")]
+    other = await book.add("Other", custom_fields=named(distributor=two))
+    merge = await book.merge(one, two)
+    # Somebody had asked whether it is there.
+    async with book.service.running.database.transaction(book.who) as tx:
+        late = await tx.get(Customer, UUID(three), right="customers")
+        late.custom_fields = {"distributor": two}
+    (look,) = referring.CUSTOMERS.jobs.values()
+    call = book.service.running.call(book.who)
+    for _ in range(2):
+        await look({"ids": [two]}, call)
+    assert await book.named(three) == one
+    # What somebody has changed since stays as it was changed.
+    await book.change(other, custom_fields=named(distributor=three))
+    await book.undo(merge)
+    assert (await book.named(three), await book.named(other)) == (two, three)

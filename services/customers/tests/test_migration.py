@@ -155,7 +155,9 @@ async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
     assert [(one.account, one.primary) for one in contact.accounts] == [("zw", True)]
 
 
+_NAMED = "SELECT referred_id FROM custom_references"
 _TENANT = "0198c5a2-7d2e-7c3b-9a70-3f1f0e5b6a11"
+_NAMES = orjson.dumps({"a": _TENANT, "b": "x", "c": ["x"], "d": {"units": "1"}}).decode()
 _PAIR = (
     "INSERT INTO duplicate_pairs (tenant_id, id, version, created_at, created_by, updated_at, updated_by, kind, first_id,"
     " second_id, first_at, second_at, score, reasons, state, state_before, came_by, came_from) VALUES"
@@ -181,16 +183,18 @@ async def test_replicas_of_the_version_before_go_on_beside_those_of_this(
         await owner.execute("ALTER TABLE customers NO FORCE ROW LEVEL SECURITY")
         await owner.execute("ALTER TABLE duplicate_pairs NO FORCE ROW LEVEL SECURITY")
         await owner.execute(_CUSTOMER)
-        await owner.execute("UPDATE customers SET satisfaction_index = 62.5")
+        await owner.execute("UPDATE customers SET satisfaction_index = 62.5, custom_fields = $1", _NAMES)
         await owner.execute(_PAIR, said, records[0], records[1], None, None)
         await owner.execute(_PAIR, first, records[0], records[2], merge, said)
         await owner.execute(_PAIR, second, records[0], records[3], other, first)
         for table in ("customers", "duplicate_pairs"):
             await owner.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-        await migrate_async(urls.owner, SERVICE.migrations, "0043")
         # What is broken off is repeated.
-        await owner.execute("UPDATE alembic_version SET version_num = '0039'")
-        await migrate_async(urls.owner, SERVICE.migrations)
+        for broken_off, end in (("0039", "0043"), ("0045", "head")):
+            for _ in range(2):
+                await migrate_async(urls.owner, SERVICE.migrations, end)
+                await owner.execute("UPDATE alembic_version SET version_num = $1", broken_off)
+            await migrate_async(urls.owner, SERVICE.migrations, end)
     finally:
         await owner.close()
     app: Any = await asyncpg.connect(urls.app)
@@ -198,6 +202,10 @@ async def test_replicas_of_the_version_before_go_on_beside_those_of_this(
         await app.execute(tenant, _TENANT)
         (row,) = await app.fetch("SELECT satisfaction_tenths, city, version FROM customers")
         assert tuple(row) == (625, "上海", 1)
+        # Whom the tenant's own fields name, and what replicas of the version before write of that.
+        assert [str(id) for (id,) in await app.fetch(_NAMED)] == [_TENANT]
+        await app.execute('UPDATE customers SET custom_fields = \'{"a": "x"}\'')
+        assert await app.fetch(_NAMED) == []
         assert [tuple(one) for one in await app.fetch(_ORIGINS, first)] == [(merge, said)]
         assert [tuple(one) for one in await app.fetch(_ORIGINS, second)] == [(other, first)]
         assert [(await app.fetchrow(_CAME, id))[2] for id in (said, first, second)] == [False, True, True]

@@ -1,10 +1,13 @@
-"""Customers and contacts that were merged: leads that became one of them follow, and so do conversions under way."""
+"""Customers and contacts that were merged: leads that became one of them follow, and so do conversions under way and fields of
+the tenant's own that refer to them, or to leads that were merged."""
 
 from typing import Any
 
+from chassis.custom_fields.references import CustomReferences
 from chassis.database import Transaction
 from chassis.following import Following, Reference, Target
 from leads.conversion import Conversion
+from leads.custom_fields import CUSTOM_FIELDS
 from leads.lead import Lead
 from leads.lead_events import LeadUpdated, told
 
@@ -39,13 +42,17 @@ def _tell(tx: Transaction, row: Any, column: str) -> None:
 
 
 _TABLES = (Lead, Conversion)
+_CUSTOM = CustomReferences(CUSTOM_FIELDS, _tell)
 CUSTOMERS = Following(
     "customer",
     *(Reference(table, "customer_id", _to_customer) for table in _TABLES),
     Reference(Lead, "duplicate_of_customer_id", _attached),
+    custom=_CUSTOM,
 )
 CONTACTS = Following(
     "contact",
     *(Reference(table, "contact_id", _to_contact) for table in _TABLES),
     Reference(Lead, "duplicate_of_contact_id", _attached_contact),
+    custom=_CUSTOM,
 )
+LEADS = Following("lead", custom=_CUSTOM)

@@ -15,9 +15,11 @@ from sqlalchemy import ARRAY, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
+from chassis.custom_fields.references import led_on
 from chassis.database import Transaction
 from chassis.duplicates.pair import pairs_merged, pairs_unmerged
 from chassis.errors import Invalid
+from chassis.following import Target
 from chassis.ids import new_id
 from chassis.kept import Before, Kept, forget_in_later, put_back
 from chassis.mapping import change
@@ -38,6 +40,7 @@ from leads.lead_events import (
     tell,
     told,
 )
+from leads.merged import CONTACTS, CUSTOMERS, LEADS
 from leads.words import CONTACTED, CONVERTED, CONVERTING, DUPLICATE, NEW, OPEN
 
 MERGED, UNDONE = "MERGED", "UNDONE"
@@ -201,6 +204,7 @@ async def merge_leads(
     papers = await move_papers(tx, Lead.record_type, merged_ids, survivor.id)
     merge.kept = {**before.kept(), **await _move(tx, survivor.id, merged_ids), "papers": papers}
     tx.add(merge)
+    await LEADS.merged(tx, merge.id, Target(survivor.id, None), merged_ids)
     await pairs_merged(tx, Lead.record_type, merge.id, survivor.id, merged_ids)
     return merge
 
@@ -230,7 +234,10 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
     survivor = await tx.find(Lead, merge.survivor_id)
     if survivor is None or survivor.status in (CONVERTED, CONVERTING) or survivor.duplicate_of_lead_id:
         raise errors.MergeSurvivorGone
-    rows = merge.kept.get("lead", {})
+    gone = [Target(UUID(str(id)), None) for id in merge.merged_ids]
+    await LEADS.unmerged(tx, merge.id, Target(survivor.id, None), gone)
+    before, referred = await led_on(tx, merge.kept, [Lead])
+    rows = before.get("lead", {})
     # What may be held once is given up by the survivor before the others take it.
     kept = rows.get(str(survivor.id), {})
     changed = put_back(survivor, kept)
@@ -267,6 +274,8 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
         for table, moved in merge.kept.get("papers", {}).items()
     }
     await papers_back(tx, Lead.record_type, papers, survivor.id)
+    for following in (LEADS, CUSTOMERS, CONTACTS):
+        await following.follow(tx, sorted(referred))
     ids = [one.id for one in restored]
     tx.record(LeadUnmerged(**told(survivor), merge_id=merge.id, restored_lead_ids=ids), on=survivor)
     merge.state, merge.undo_time = UNDONE, tx.now

@@ -175,6 +175,7 @@ SERVICE = Service(
         **ATTACHMENT_JOBS,
         **merged.CUSTOMERS.jobs,
         **merged.CONTACTS.jobs,
+        **merged.LEADS.jobs,
     },
     commands={**ATTACHMENT_COMMANDS},
     constraints={

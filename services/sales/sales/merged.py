@@ -1,13 +1,17 @@
-"""Customers, contacts and leads that were merged: opportunities, activities and orders follow, and say so."""
+"""Customers, contacts and leads that were merged: opportunities, activities and orders follow, and say so; fields of the tenant's
+own do as well."""
 
 from typing import Any
 
+from chassis.custom_fields.references import CustomReferences
 from chassis.database import Transaction
 from chassis.following import Following, Reference, Target
-from sales import activity, opportunity, order
+from sales import activity, opportunity, order, product
 from sales.activity import Activity, ActivityUpdated
+from sales.custom_fields import CUSTOM_FIELDS
 from sales.opportunity import Opportunity, OpportunityUpdated
 from sales.order import Order, OrderUpdated
+from sales.product import Product, ProductUpdated
 
 
 def _tell(tx: Transaction, row: Any, column: str) -> None:
@@ -17,6 +21,8 @@ def _tell(tx: Transaction, row: Any, column: str) -> None:
         tx.record(OrderUpdated(**order.told(row), changed_fields=[column]), on=row)
     elif isinstance(row, Opportunity):
         tx.record(OpportunityUpdated(**opportunity.told(row), changed_fields=[column]), on=row)
+    elif isinstance(row, Product):
+        tx.record(ProductUpdated(**product.told(row), changed_fields=[column]), on=row)
     else:
         tx.record(ActivityUpdated(**activity.told(row), changed_fields=[column]), on=row)
 
@@ -44,6 +50,11 @@ async def _to_lead(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:
 
 
 _TABLES = (Opportunity, Activity, Order)
-CUSTOMERS = Following("customer", *(Reference(table, "customer_id", _to_customer) for table in _TABLES))
-CONTACTS = Following("contact", *(Reference(table, "contact_id", _to_contact) for table in _TABLES))
-LEADS = Following("lead", Reference(Activity, "lead_id", _to_lead))
+_CUSTOM = CustomReferences(CUSTOM_FIELDS, _tell)
+CUSTOMERS = Following(
+    "customer", *(Reference(table, "customer_id", _to_customer) for table in _TABLES), custom=_CUSTOM
+)
+CONTACTS = Following(
+    "contact", *(Reference(table, "contact_id", _to_contact) for table in _TABLES), custom=_CUSTOM
+)
+LEADS = Following("lead", Reference(Activity, "lead_id", _to_lead), custom=_CUSTOM)

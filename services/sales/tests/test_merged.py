@@ -7,8 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import pytest_asyncio
+from google.protobuf.struct_pb2 import Value
 from kehu.customers.v1 import events_pb2 as customers
 from kehu.customers.v1 import merge_pb2
+from kehu.customfields.v1 import custom_fields_pb2
 from kehu.leads.v1 import events_pb2 as leads
 from kehu.sales.v1 import (
     activity_pb2,
@@ -50,6 +53,26 @@ async def plan(sales: Any, **fields: Any) -> activity_pb2.Activity:
     activity.due_time.FromSeconds(1_800_000_000)
     request = activity_service_pb2.CreateActivityRequest(activity=activity)
     return await sales.ask("ActivityService/CreateActivity", request, activity_pb2.Activity)
+
+
+async def own_field(sales: Any, of: str, key: str) -> None:
+    field = custom_fields_pb2.CustomField(
+        record_type=of, key=key, label_en=key, kind=custom_fields_pb2.CUSTOM_FIELD_KIND_REFERENCE,
+        reference_type="customer", filterable=True,
+    )  # fmt: skip
+    request = custom_fields_pb2.CreateCustomFieldRequest(custom_field=field)
+    await sales.ask("CustomFieldService/CreateCustomField", request, custom_fields_pb2.CustomField)
+
+
+def named(**ids: str) -> dict[str, Value]:
+    return {key: Value(string_value=id) for key, id in ids.items()}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def fields_of_ones_own(sales: Any) -> None:
+    await own_field(sales, "opportunity", "introduced_by")
+    await own_field(sales, "opportunity", "rival")
+    await own_field(sales, "product", "made_for")
 
 
 async def test_all_follow_and_go_back_and_say_so(sales: Any) -> None:
@@ -134,13 +157,17 @@ def _stories(one: str, two: str, three: str) -> tuple[list[Callable[[], Any]], l
 async def test_merges_of_merges_come_to_one_end_in_any_order(sales: Any, order: tuple[int, ...]) -> None:
     """Three went into two, two into one, and both were undone: different survivors, so that no order is promised."""
     one, two, three = (sales.names.customer(name) for name in ("One", "Two", "Three"))
-    deals = {id: await sales.opportunity("deal", customer_id=id) for id in (one, two, three)}
+    deals = {
+        id: await sales.opportunity("deal", customer_id=id, custom_fields=named(introduced_by=id))
+        for id in (one, two, three)
+    }
     merges, undone = _stories(one, two, three)
     events = [*merges, *undone]
     for number in order:
         await sales.hear(events[number]())
     for id, deal in deals.items():
-        assert (await sales.opportunity_now(deal.id)).customer_id == id
+        now = await sales.opportunity_now(deal.id)
+        assert now.customer_id == now.custom_fields["introduced_by"].string_value == id
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -188,3 +215,50 @@ async def test_contacts_follow(sales: Any) -> None:
         ),
     )
     assert (await sales.opportunity_now(deal.id)).contact_id == twin
+
+
+async def test_fields_of_ones_own_follow_like_the_others(sales: Any) -> None:
+    one, two, three = (sales.names.customer(name) for name in ("One", "Two", "Three"))
+    # The customer itself, and two fields of one record, go along together.
+    deal = await sales.opportunity("d", customer_id=two, custom_fields=named(introduced_by=two, rival=two))
+    other = await sales.opportunity(
+        "o", customer_id=three, custom_fields=named(introduced_by=two, rival=three)
+    )
+    product = await sales.product(f"p{uuid4()}", 10, custom_fields=named(made_for=two))
+
+    async def of(id: str) -> tuple[str, ...]:
+        now = await sales.opportunity_now(id)
+        return now.customer_id, *(now.custom_fields[key].string_value for key in ("introduced_by", "rival"))
+
+    async def found(id: str) -> list[str]:
+        request = opportunity_service_pb2.ListOpportunitiesRequest(
+            filter=f"customFields.introduced_by = {id}"
+        )
+        answer = opportunity_service_pb2.ListOpportunitiesResponse
+        page = await sales.ask("OpportunityService/ListOpportunities", request, answer)
+        return sorted(each.name for each in page.opportunities)
+
+    merge = str(new_id())
+    await sales.hear(went(merge, one, two), times=2)
+    assert (await of(deal.id), await of(other.id)) == ((one, one, one), (three, one, three))
+    assert (await found(one), await found(two)) == (["d", "o"], [])
+    told = await sales.told(product.id)
+    assert told[-1]["changedFields"] == ["customFields.made_for"]
+    assert told[-1]["product"]["customFields"] == {"made_for": one}
+    rows = await sales.harness.running.database.read(
+        sales.boss,
+        "SELECT changes, origin FROM history WHERE record_id = $1 ORDER BY version",
+        UUID(other.id),
+    )
+    assert (rows[-1]["changes"], rows[-1]["origin"]) == ({"custom_fields.introduced_by": [two, one]}, "event")
+    # Somebody says otherwise: that stays.
+    request = opportunity_service_pb2.UpdateOpportunityRequest(
+        opportunity=opportunity_pb2.Opportunity(id=deal.id, custom_fields=named(rival=three))
+    )
+    request.update_mask.paths.append("custom_fields.rival")
+    await sales.ask("OpportunityService/UpdateOpportunity", request, opportunity_pb2.Opportunity)
+    await sales.hear(back(merge, one, Two=two), times=2)
+    await sales.hear(went(merge, one, two))
+    assert (await of(deal.id), await of(other.id)) == ((two, two, three), (three, two, three))
+    assert await found(two) == ["d", "o"] and await found(one) == []
+    assert (await sales.told(product.id))[-1]["product"]["customFields"] == {"made_for": two}

@@ -22,6 +22,7 @@ from customers.contact import WHAT, Contact, ContactUpdated, told
 from customers.errors import TooManyAffiliations
 from customers.merging.fields import Choices, check_choices, joined_contact
 from customers.merging.merge import CONTACT, ContactMerged, Merge, check_ids, merge_of
+from customers.merging.referring import follow_merge
 from customers.profile import CONTACT_WAYS, changed_names, entry_changes, noted
 from customers.reports import superiors
 
@@ -74,6 +75,7 @@ async def merge_contacts(
     await _break_circles(tx, survivor)
     kept = before.kept() | {"papers": await move_papers(tx, Contact.record_type, merged_ids, survivor.id)}
     merge = merge_of(tx, CONTACT, survivor, merged_ids, kept)
+    await follow_merge(tx, merge)
     await pairs_merged(tx, Contact.record_type, merge.id, survivor.id, merged_ids)
     tx.record(ContactMerged(**told(survivor), merge_id=merge.id, merged_contact_ids=merged_ids), on=survivor)
     return merge

@@ -14,12 +14,14 @@ from chassis.mapping import change
 from chassis.papers import move_papers
 from chassis.shares.entries import joined
 from customers.affiliation import index_anew, report_to, standing, superior_at, tell
-from customers.competitor import competitors_of, follow_merge
+from customers.competitor import competitors_of
+from customers.competitor import follow_merge as competitors_follow
 from customers.contact import WHAT, Contact
 from customers.customer import Customer, CustomerUpdated, ancestors, hold_trees, told
 from customers.errors import MergeKindsDiffer
 from customers.merging.fields import Choices, check_choices, joined_customer
 from customers.merging.merge import CUSTOMER, CustomerMerged, Merge, check_ids, merge_of
+from customers.merging.referring import follow_merge
 from customers.merging.segments import join_segments
 from customers.partner import join_partners, partners_of
 from customers.points.joining import KEPT, join_cards
@@ -84,13 +86,14 @@ async def merge_customers(
     await _move_relations(tx, survivor, merged_ids, before)
     await _move_contacts(tx, survivor, merged_ids, before)
     await join_partners(tx, survivor, partners)
-    follow_merge(tx, competitors, survivor.id)
+    competitors_follow(tx, competitors, survivor.id)
     kept = before.kept() | await _move_facts(tx, survivor, merged_ids)
     await owe_anew(tx, survivor.id)
     kept |= await join_segments(tx, survivor.id, merged_ids)
     kept |= {KEPT: points} if points else {}
     kept["papers"] = await move_papers(tx, Customer.record_type, merged_ids, survivor.id)
     merge = merge_of(tx, CUSTOMER, survivor, merged_ids, kept)
+    await follow_merge(tx, merge)
     await pairs_merged(tx, Customer.record_type, merge.id, survivor.id, merged_ids)
     tx.record(
         CustomerMerged(**told(survivor), merge_id=merge.id, merged_customer_ids=merged_ids), on=survivor

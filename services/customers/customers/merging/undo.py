@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from chassis.custom_fields.references import led_on
 from chassis.database import Transaction
 from chassis.duplicates.pair import pairs_unmerged
 from chassis.kept import forget_in_later, put_back
@@ -30,6 +31,7 @@ from customers.merging.merge import (
     Merge,
     RestoredRecord,
 )
+from customers.merging.referring import follow_all, unfollow
 from customers.merging.segments import part_segments
 from customers.partner import Partner, partners_back
 from customers.points.cards import Card
@@ -66,10 +68,10 @@ def may_undo(merge: Merge, survivor: Record | None, tx: Transaction) -> bool:
 
 async def _undo_customers(tx: Transaction, merge: Merge) -> None:
     await hold_trees(tx)
-    kept = merge.kept
     survivor = await tx.find(Customer, merge.survivor_id)
     if survivor is None:
         raise MergeSurvivorGone
+    kept, referred = await _referred_back(tx, merge)
     # What may be held once is given up by the survivor before the others take it.
     await _customer_back(tx, survivor, kept)
     await tx.session.flush()
@@ -99,6 +101,7 @@ async def _undo_customers(tx: Transaction, merge: Merge) -> None:
     await competitors_back(tx, kept)
     await part_segments(tx, kept)
     await papers_back(tx, Customer.record_type, kept.get("papers", {}), survivor.id)
+    await follow_all(tx, referred)
     tx.record(
         CustomerUnmerged(
             **customers.told(survivor), merge_id=merge.id,
@@ -106,6 +109,13 @@ async def _undo_customers(tx: Transaction, merge: Merge) -> None:
         ),
         on=survivor,
     )  # fmt: skip
+
+
+async def _referred_back(tx: Transaction, merge: Merge) -> tuple[Mapping[str, Any], set[UUID]]:
+    """Fields of the tenant's own refer to those who come back; what was kept of others is known again though those to whom they
+    refer were merged since. Answers with that, and whom it names."""
+    await unfollow(tx, merge, [UUID(str(id)) for id in merge.merged_ids])
+    return await led_on(tx, merge.kept, (Customer, Contact))
 
 
 async def _customer_back(tx: Transaction, row: Customer, kept: Mapping[str, Any]) -> None:
@@ -133,12 +143,15 @@ async def _undo_contacts(tx: Transaction, merge: Merge) -> None:
     survivor = await tx.find(Contact, merge.survivor_id)
     if survivor is None:
         raise MergeSurvivorGone
-    kept, kept_papers = merge.kept.get("contact", {}), merge.kept.get("papers", {})
+    kept, referred = await _referred_back(tx, merge)
+    kept_papers = kept.get("papers", {})
     first = put_back(
-        survivor, {k: v for k, v in kept.get(str(survivor.id), {}).items() if k == "external_key"}
+        survivor,
+        {k: v for k, v in kept.get("contact", {}).get(str(survivor.id), {}).items() if k == "external_key"},
     )
     await tx.session.flush()
-    await contacts_back(tx, merge.kept)
+    await contacts_back(tx, kept)
+    await follow_all(tx, referred)
     await papers_back(tx, Contact.record_type, kept_papers, survivor.id)
     if first:
         tx.record(contacts.ContactUpdated(**contacts.told(survivor), changed_fields=first), on=survivor)
