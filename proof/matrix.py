@@ -458,9 +458,9 @@ def request_for(method: Method, world: World, caller: Caller) -> Any:
     if method.name == "CreateSavedView":
         request.saved_view.record_type = changing(method.domain)
         request.saved_view.display_name = f"{caller.actor.name} {uuid4()}"  # nobody has two views of one name
-    if method.name == "MergeContacts":
+    if method.name in ("MergeContacts", "PreviewMergeContacts"):
         request.merged_ids[:] = [world.ids["merged_contact_id"]]
-    if method.name == "MergeLeads":
+    if method.name in ("MergeLeads", "PreviewMergeLeads"):
         request.merged_ids[:] = [world.ids["merged_lead_id"]]
     if method.name == "CleanLeads":
         for step in request.steps:

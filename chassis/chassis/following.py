@@ -86,6 +86,9 @@ _TAKE_CUSTOM_BACK = text(
 _CAME_FROM = text(
     "UPDATE moved_references SET former_id = :former WHERE reference = :reference AND row_id = :row AND former_id = :survivor"
 )
+_MOVED_CUSTOM = text(
+    "SELECT count(DISTINCT row_id) FROM moved_references WHERE merge_id = :merge AND starts_with(reference, :prefix)"
+)
 _RENAMED = text(
     "UPDATE merged_records SET survivor_name = :name WHERE survivor_id = :survivor AND survivor_name <> :name"
 )
@@ -225,6 +228,12 @@ class Following:
         """The job."""
         async with call.database.transaction(call.who, origin="event") as tx:
             await self.follow(tx, [UUID(id) for id in payload["ids"]])
+
+
+async def moved_custom(tx: Transaction, merge_id: UUID) -> int:
+    """How many records there are whose custom fields a merge has moved."""
+    such = {"merge": merge_id, "prefix": PREFIX}
+    return int((await tx.session.execute(_MOVED_CUSTOM, such)).scalar_one())
 
 
 def hear_merges(subscriptions: Subscriptions, customers: Following, contacts: Following) -> None:

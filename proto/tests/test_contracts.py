@@ -36,6 +36,9 @@ WITHOUT_REQUEST_ID = {
     "ErasePersonalData",  # the erasure is what it is known by, and what it has done is counted by that
     "CreatePersonExport",  # as lists:
     "CreateExport",  # whoever asks again gets the list as it is then, and an entry of the log of its own
+    "PreviewMergeCustomers",  # as it asks for the right to do what it looks at, and changes nothing:
+    "PreviewMergeContacts",
+    "PreviewMergeLeads",
     "SignIn",
     "RefreshSession",
 }
@@ -105,7 +108,7 @@ def field_of(message: Descriptor, path: str) -> FieldDescriptor | None:
 
 SHARED = {
     "rules", "imports", "exports", "history", "customfields", "valuelists", "savedviews", "bulkedits", "search", "shares",
-    "duplicates", "notes", "attachments", "privacy",
+    "duplicates", "merges", "notes", "attachments", "privacy",
 }  # fmt: skip
 """Packages of messages that several domains have in common."""
 

@@ -53,6 +53,29 @@ async def merge(suite: Any, who: Principal, id: str, *merged: str, **fields: Any
     return await suite.ask(who, "CleaningService/MergeLeads", request, lead_merge_pb2.LeadMerge)
 
 
+async def foreseen(
+    suite: Any, who: Principal, id: str, *merged: str, **fields: Any
+) -> tuple[lead_merge_pb2.LeadMerge, cleaning_service_pb2.PreviewMergeLeadsResponse]:
+    """Merges them as the preview says; refused as that is."""
+    request = cleaning_service_pb2.PreviewMergeLeadsRequest(id=id, merged_ids=merged, **fields)
+    answer = cleaning_service_pb2.PreviewMergeLeadsResponse
+    try:
+        said = await suite.ask(who, "CleaningService/PreviewMergeLeads", request, answer)
+    except Problem as problem:
+        with pytest.raises(Problem) as refusal:
+            await merge(suite, who, id, *merged, **fields)
+        assert vars(refusal.value) == vars(problem)
+        raise
+    made = await merge(suite, who, id, *merged, **fields)
+    now, then = await suite.now(who, id), lead_pb2.Lead()
+    then.CopyFrom(said.lead)
+    for one in (now, then):
+        for name in ("update_time", "touch_time", "reclaim_time"):
+            one.ClearField(name)
+    assert now == then
+    return made, said
+
+
 async def undo(suite: Any, who: Principal, id: str) -> lead_merge_pb2.LeadMerge:
     request = cleaning_service_pb2.UndoLeadMergeRequest(id=id)
     return await suite.ask(who, "CleaningService/UndoLeadMerge", request, lead_merge_pb2.LeadMerge)
@@ -243,7 +266,19 @@ async def test_merged_leads_are_one_and_come_apart_again(suite: Any) -> None:
 
     await eventually(both)
     before = [await suite.now(boss, one.id) for one in (first, second)]
-    made = await merge(suite, boss, first.id, second.id, field_choices={"name": second.id})
+    made, said = await foreseen(suite, boss, first.id, second.id, field_choices={"name": second.id})
+    told_before = {
+        one.field: (list(one.source_ids), [lost.record_id for lost in one.lost]) for one in said.fields
+    }
+    assert told_before == {
+        "name": ([second.id], [first.id]),
+        "phone": ([second.id], []),
+        "email": ([second.id], []),
+        "externalKey": ([first.id], [second.id]),
+        "tags": ([first.id, second.id], []),
+        "notes": ([first.id, second.id], []),
+    }
+    assert {one.record_type: one.count for one in said.moved} == {"capture": 1}
     now = await suite.now(boss, first.id)
     assert (now.name, now.phone, now.external_key, list(now.tags)) == ("B", PHONE, "k1", ["x", "y"])
     assert (now.notes, now.status, now.capture_count) == ("one\ntwo", lead_pb2.LEAD_STATUS_CONTACTED, 2)
@@ -355,16 +390,16 @@ async def test_merges_that_may_not_be(suite: Any) -> None:
     )  # fmt: skip
     reader = somebody("no-merge", rights={"leads": Rights(Reach.ALL, Reach.OWN)})
     theirs = await suite.lead(rival, name="R")
-    await refused(Code.NOT_FOUND, "NOT_FOUND", merge(suite, own, one.id, other.id))
-    await refused(Code.NOT_FOUND, "NOT_FOUND", merge(suite, boss, one.id, theirs.id))
-    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", merge(suite, reader, one.id, other.id))
-    await refused(Code.INVALID_ARGUMENT, "MERGE_WITH_ITSELF", merge(suite, boss, one.id, one.id))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", foreseen(suite, own, one.id, other.id))
+    await refused(Code.NOT_FOUND, "NOT_FOUND", foreseen(suite, boss, one.id, theirs.id))
+    await refused(Code.PERMISSION_DENIED, "RECORD_READ_ONLY", foreseen(suite, reader, one.id, other.id))
+    await refused(Code.INVALID_ARGUMENT, "MERGE_WITH_ITSELF", foreseen(suite, boss, one.id, one.id))
     for choices, reason in (
         ({"status": one.id}, "FIELD_NOT_WRITABLE"), ({"name": theirs.id}, "INVALID_FIELD"),
     ):  # fmt: skip
-        call = merge(suite, boss, one.id, other.id, field_choices=choices)
+        call = foreseen(suite, boss, one.id, other.id, field_choices=choices)
         await refused(Code.INVALID_ARGUMENT, reason, call)
-    await refused(Code.ABORTED, "ETAG_MISMATCH", merge(suite, boss, one.id, other.id, etag="99"))
+    await refused(Code.ABORTED, "ETAG_MISMATCH", foreseen(suite, boss, one.id, other.id, etag="99"))
     for id in (one.id, other.id):
         assert (await suite.now(boss, id)).etag == "1", "a refused merge changes nothing"
     made = await merge(suite, boss, one.id, other.id, request_id="m1")

@@ -129,6 +129,8 @@ class AffiliationSnapshot:
     customer_id: str
     title: str
     decision_role: str | None
+    department: str
+    reports_to_id: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,8 @@ class ContactSnapshot:
     display_name: str
     title: str
     decision_role: str | None
+    department: str
+    reports_to_id: UUID | None
     create_time: datetime
     custom_fields: dict[str, Any]
     affiliations: list[AffiliationSnapshot]
@@ -176,11 +180,13 @@ def told(contact: Contact) -> dict[str, Any]:
         "team_id": contact.team_id,
         "contact": ContactSnapshot(
             customer_id=contact.customer_id, display_name=contact.display_name, title=contact.title,
-            decision_role=contact.decision_role or None, create_time=contact.created_at,
+            decision_role=contact.decision_role or None, department=contact.department,
+            reports_to_id=contact.reports_to_id, create_time=contact.created_at,
             custom_fields=dict(contact.custom_fields),
             affiliations=[
                 AffiliationSnapshot(
-                    customer_id=one["customer_id"], title=one["title"], decision_role=one["decision_role"] or None
+                    customer_id=one["customer_id"], title=one["title"], decision_role=one["decision_role"] or None,
+                    department=one["department"], reports_to_id=one["reports_to_id"] or None,
                 )
                 for one in contact.affiliations
             ],

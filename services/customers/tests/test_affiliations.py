@@ -7,13 +7,20 @@ from uuid import UUID
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_facet_pb2, customer_service_pb2
+from kehu.customers.v1 import (
+    contact_pb2,
+    contact_service_pb2,
+    customer_facet_pb2,
+    customer_service_pb2,
+    events_pb2,
+)
 from kehu.history.v1 import history_pb2
 
 from chassis.errors import Code, Problem
 from chassis.owners import Owner
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import Harness, eventually, refused, somebody
+from chassis.wire import from_json
 from customers.contact import Contact, change_contact
 from customers.customer import Customer
 from customers.ownership import assign_customers
@@ -358,3 +365,23 @@ async def test_history_and_events_tell_of_it(people: People) -> None:
     assert len((await read()).changes) == 3, "who sees a contact by any of its customers reads its history"
     assert len(rows) == 1
     assert b'"affiliations":[{"customerId":"' + bank.encode() + b'","title":"' in rows[0]["data"]
+
+
+async def test_events_tell_all_of_which_a_chart_is_made(people: People) -> None:
+    bank, steel = await people.customer("工行"), await people.customer("宝钢")
+    chief, head = await people.contact(bank, "行长"), await people.contact(steel, "总经理")
+    aide = await people.contact(steel, "助理", department="信贷", reports_to_id=head)
+    await people.join(aide, bank, department="董事会", reports_to_id=chief)
+    rows = await people.service.running.database.read(
+        people.who, "SELECT data FROM outbox WHERE record_id = $1::uuid ORDER BY seq", aide
+    )
+    told = from_json(events_pb2.ContactUpdated, bytes(rows[-1]["data"])).contact
+    assert (told.department, told.reports_to_id) == ("信贷", head)
+    assert [(one.department, one.reports_to_id) for one in told.affiliations] == [("董事会", chief)]
+    # Whom nobody stands above any more is told of, too.
+    await people.delete(chief)
+    rows = await people.service.running.database.read(
+        people.who, "SELECT data FROM outbox WHERE record_id = $1::uuid ORDER BY seq", aide
+    )
+    told = from_json(events_pb2.ContactUpdated, bytes(rows[-1]["data"])).contact
+    assert (told.reports_to_id, [one.reports_to_id for one in told.affiliations]) == (head, [""])

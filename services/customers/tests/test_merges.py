@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,10 +32,14 @@ from kehu.customfields.v1 import custom_fields_pb2
 from kehu.history.v1 import history_pb2
 
 from chassis.errors import Code, Problem
+from chassis.merge_preview import moved_records
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import refused, somebody
+from chassis.wire import to_dict
 from customers.customer import Customer
 from customers.merging import referring
+from customers.merging.merge import Merge
+from customers.merging.preview import brought_along
 from customers.testing import Company, opportunity_event, order_event
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,8 +47,19 @@ API = "kehu.customers.v1."
 OWN = {"customers": Rights(Reach.OWN, Reach.OWN)}
 
 
+async def said(asking: Awaitable[Any]) -> Any:
+    """The answer, or the problem with which it is refused."""
+    try:
+        return await asking
+    except Problem as problem:
+        return problem
+
+
 class Book(Company):
     """A company with an address book that has duplicates."""
+
+    foreseen: Any = None
+    """What the last preview has said."""
 
     async def ask(
         self, method: str, request: Message, answer: type[Any], who: Principal | None = None
@@ -100,16 +116,40 @@ class Book(Company):
     async def merge(
         self, survivor: str, *others: str, who: Principal | None = None, etag: str = "", **choices: str
     ) -> merge_pb2.Merge:
-        request = merge_service_pb2.MergeCustomersRequest(
-            id=survivor, merged_ids=others, field_choices=choices, etag=etag
-        )
-        return await self.ask("MergeService/MergeCustomers", request, merge_pb2.Merge, who)
+        """Merges them as the preview has said, and is refused as that was."""
+        asked: dict[str, Any] = {"id": survivor, "merged_ids": others, "field_choices": choices, "etag": etag}
+        request = merge_service_pb2.MergeCustomersRequest(**asked)
+        answer = merge_service_pb2.PreviewMergeCustomersResponse
+        looking = merge_service_pb2.PreviewMergeCustomersRequest(**asked)
+        foreseen = await said(self.ask("MergeService/PreviewMergeCustomers", looking, answer, who))
+        merge = await said(self.ask("MergeService/MergeCustomers", request, merge_pb2.Merge, who))
+        await self.as_foreseen(merge, foreseen, "customer", self.read)
+        return merge
 
     async def merge_people(self, survivor: str, *others: str, **choices: str) -> merge_pb2.Merge:
-        request = merge_service_pb2.MergeContactsRequest(
-            id=survivor, merged_ids=others, field_choices=choices
-        )
-        return await self.ask("MergeService/MergeContacts", request, merge_pb2.Merge)
+        asked: dict[str, Any] = {"id": survivor, "merged_ids": others, "field_choices": choices}
+        request = merge_service_pb2.MergeContactsRequest(**asked)
+        answer = merge_service_pb2.PreviewMergeContactsResponse
+        looking = merge_service_pb2.PreviewMergeContactsRequest(**asked)
+        foreseen = await said(self.ask("MergeService/PreviewMergeContacts", looking, answer))
+        merge = await said(self.ask("MergeService/MergeContacts", request, merge_pb2.Merge))
+        await self.as_foreseen(merge, foreseen, "contact", self.contact)
+        return merge
+
+    async def as_foreseen(self, merge: Any, foreseen: Any, kind: str, read: Callable[[str], Any]) -> None:
+        """Raises the problem if that was foreseen."""
+        self.foreseen = foreseen
+        if isinstance(merge, Problem):
+            assert isinstance(foreseen, Problem) and vars(foreseen) == vars(merge)
+            raise merge
+        now, then = await read(merge.survivor_id), getattr(foreseen, kind)
+        for one in (now, then):
+            one.ClearField("update_time")
+        assert now == then
+        async with self.service.running.database.transaction(self.who) as tx:
+            made = await tx.find(Merge, UUID(merge.id))
+            assert made is not None
+            assert list(foreseen.moved) == moved_records(await brought_along(tx, made))
 
     async def undo(
         self, merge: merge_pb2.Merge, who: Principal | None = None, etag: str = ""
@@ -177,6 +217,48 @@ class Book(Company):
 @pytest.fixture
 def book(company: Company) -> Book:
     return Book(company.service)
+
+
+async def test_a_preview_tells_of_each_field_and_changes_nothing(book: Book) -> None:
+    book.foreseen = None
+    one = await book.add("用友", tags=["a", "b"], industry="it", notes="first")
+    two = await book.add(
+        "用友软件", tags=["b", "c"], industry="software", website="https://u.example", notes="second", phone="13800000002",
+        level_key="A",
+    )  # fmt: skip
+    child = await book.add("子公司", parent_customer_id=two)
+    person = await book.meet(two, "李娜")
+    await book.relate("PARTNER", two, child)
+    await book.gather("all", two)
+    asked: dict[str, Any] = {"id": one, "merged_ids": [two], "field_choices": {"tags": two, "industry": two}}
+    request = merge_service_pb2.PreviewMergeCustomersRequest(**asked)
+    answer = merge_service_pb2.PreviewMergeCustomersResponse
+    before, heard = await book.rows(), await book.events()
+    seen = await book.ask("MergeService/PreviewMergeCustomers", request, answer)
+    assert (await book.rows(), await book.events()) == (before, heard)
+    assert (await book.read(one)).etag == "1"
+    assert (list(seen.customer.tags), seen.customer.industry) == (["b", "c"], "software")
+    fields = {
+        told.field: (list(told.source_ids), [(lost.record_id, to_dict(lost.value)) for lost in told.lost])
+        for told in seen.fields
+    }
+    assert fields == {
+        "displayName": ([one], [(two, "用友软件")]),
+        "industry": ([two], [(one, "it")]),
+        "website": ([two], []),
+        "level": ([two], []),
+        "stage": ([one, two], []),
+        "tags": ([one, two], [(one, ["a"])]),
+        "phones": ([two], []),
+        "notes": ([one, two], []),
+    }
+    moved = {told.record_type: told.count for told in seen.moved}
+    assert moved == {"customer": 1, "contact": 1, "relation": 1, "segment": 1}
+    merge = await book.merge(one, two, tags=two, industry=two)
+    assert list((await book.read(one)).tags) == ["b", "c"]
+    assert (await book.contact(person)).customer_id == one
+    await book.undo(merge)
+    assert list((await book.read(one)).tags) == ["a", "b"]
 
 
 async def test_fields_are_filled_joined_and_chosen(book: Book) -> None:
@@ -376,6 +458,10 @@ async def test_contacts_go_into_one_and_come_out_of_it(book: Book) -> None:
     aide = await book.meet(two, "助理", reports_to_id=twin)
     before = await book.rows()
     merge = await book.merge_people(lina, twin, twin2, displayName=twin)
+    # What one of them is at another customer it is there still.
+    lost = {told.field: [one.record_id for one in told.lost] for told in book.foreseen.fields}
+    assert lost == {"displayName": [lina, twin2], "title": [], "department": [], "phones": []}
+    assert {told.record_type: told.count for told in book.foreseen.moved} == {"contact": 1}
     now = await book.contact(lina)
     assert (now.display_name, now.title, now.department, now.reports_to_id) == (
         "Li Na",
@@ -456,8 +542,13 @@ async def test_merge_then_undo_is_the_identity(book: Book, seed: int) -> None:
 
 async def test_two_merges_at_once_do_not_swallow_each_other(book: Book) -> None:
     one, two, three = [await book.add(name) for name in "甲乙丙"]
+
+    async def merging(survivor: str, other: str) -> Any:
+        request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=[other])
+        return await book.ask("MergeService/MergeCustomers", request, merge_pb2.Merge)
+
     done = await asyncio.gather(
-        book.merge(one, two), book.merge(two, one), book.merge(three, one), return_exceptions=True
+        merging(one, two), merging(two, one), merging(three, one), return_exceptions=True
     )
     merges = [found for found in done if isinstance(found, merge_pb2.Merge)]
     assert 1 <= len(merges) <= 2

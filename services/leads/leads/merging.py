@@ -19,10 +19,11 @@ from chassis.custom_fields.references import led_on
 from chassis.database import Transaction
 from chassis.duplicates.pair import pairs_merged, pairs_unmerged
 from chassis.errors import Invalid
-from chassis.following import Target
+from chassis.following import Target, moved_custom
 from chassis.ids import new_id
 from chassis.kept import Before, Kept, forget_in_later, put_back
 from chassis.mapping import change
+from chassis.merge_preview import papers_in
 from chassis.papers import move_papers, papers_back
 from chassis.principal import Act
 from chassis.records import Owned
@@ -55,6 +56,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "externalKey": ("external_key",),
 }  # fmt: skip
 """The fields whose value can be chosen, with their columns."""
+SHOWN = (*FIELDS, "tags", "notes")
+"""Those of which a preview tells what becomes of them; custom fields are told as well."""
 _MOVED = ("lead_captures", "lead_touches")
 """Tables whose rows go along."""
 Choices = Mapping[str, UUID]
@@ -207,6 +210,13 @@ async def merge_leads(
     await LEADS.merged(tx, merge.id, Target(survivor.id, None), merged_ids)
     await pairs_merged(tx, Lead.record_type, merge.id, survivor.id, merged_ids)
     return merge
+
+
+async def brought_along(tx: Transaction, merge: LeadMerge) -> dict[str, int]:
+    """How many records there are of each kind that a merge has taken to the survivor or changed for it."""
+    captures, touches = (len(merge.kept.get(table, {})) for table in _MOVED)
+    moved = {"capture": captures, "touch": touches}
+    return {**moved, **papers_in(merge.kept), "reference": await moved_custom(tx, merge.id)}
 
 
 async def _move(tx: Transaction, to: UUID, ids: Iterable[UUID]) -> Kept:

@@ -1,7 +1,8 @@
 """What the survivor of a merge has afterwards, field by field: plain values in, plain values out.
 
 The survivor's own value stays where it is not empty, else the first of the others' that is not is taken; a choice names whose
-is taken instead, empty or not. Entries, tags and free texts are joined, those of the one chosen first.
+is taken instead, empty or not. Entries, tags and free texts are joined; of entries those of the one chosen come first, of tags
+and texts they are taken alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,18 +31,20 @@ CONTACT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "decisionRole": ("decision_role",), "birthday": ("birthday",), "externalKey": ("external_key",),
     "originLeadId": ("origin_lead_id",),
 }  # fmt: skip
-_CUSTOMER_TEXTS, _CONTACT_TEXTS = ("needs", "notes"), ("notes",)
+CUSTOMER_TEXTS, CONTACT_TEXTS = ("needs", "notes"), ("notes",)
 Choices = Mapping[str, UUID]
+
+
+def choosable(*, customers: bool) -> list[str]:
+    """The fields of which a merge can choose whose value is taken, but for those of the tenant's own."""
+    fields, texts = (CUSTOMER_FIELDS, CUSTOMER_TEXTS) if customers else (CONTACT_FIELDS, CONTACT_TEXTS)
+    ways = [way.name for way in (CUSTOMER_WAYS if customers else CONTACT_WAYS)]
+    return [*fields, *(("parentCustomerId", "tags") if customers else ()), *ways, *texts]
 
 
 def check_choices(choices: Choices, ids: Sequence[UUID], *, customers: bool, custom: set[str]) -> None:
     """Raises Invalid for a choice of a field that cannot be chosen, or of a record that is not merged."""
-    plain = (
-        {**CUSTOMER_FIELDS, "needs": (), "notes": (), "parentCustomerId": ()}
-        if customers
-        else {**CONTACT_FIELDS, "notes": ()}
-    )
-    known = {*plain, *(way.name for way in (CUSTOMER_WAYS if customers else CONTACT_WAYS))}
+    known = choosable(customers=customers)
     for name, id in choices.items():
         if name not in known and name.removeprefix(_CUSTOM) not in custom:
             raise Invalid(
@@ -53,8 +56,9 @@ def check_choices(choices: Choices, ids: Sequence[UUID], *, customers: bool, cus
 
 def joined_customer(rows: Sequence[Any], choices: Choices) -> dict[str, Any]:
     """Column → value of the survivor; it is the first of the rows."""
-    values = _joined(rows, choices, CUSTOMER_FIELDS, _CUSTOMER_TEXTS, CUSTOMER_WAYS)
-    values["tags"] = list(dict.fromkeys(tag for row in rows for tag in row.tags))[:_MOST_TAGS]
+    values = _joined(rows, choices, CUSTOMER_FIELDS, CUSTOMER_TEXTS, CUSTOMER_WAYS)
+    tagged = [_by_id(rows, choices["tags"])] if "tags" in choices else rows
+    values["tags"] = list(dict.fromkeys(tag for row in tagged for tag in row.tags))[:_MOST_TAGS]
     for name in ("last_contact_time", "last_deal_time", "last_service_time"):
         values[name] = max(_times(rows, name), default=None)
     values["next_contact_time"] = min(_times(rows, "next_contact_time"), default=None)
@@ -68,7 +72,7 @@ def _times(rows: Sequence[Any], name: str) -> list[datetime]:
 
 def joined_contact(rows: Sequence[Any], choices: Choices) -> dict[str, Any]:
     """Column → value of the survivor; it is the first of the rows."""
-    return _joined(rows, choices, CONTACT_FIELDS, _CONTACT_TEXTS, CONTACT_WAYS)
+    return _joined(rows, choices, CONTACT_FIELDS, CONTACT_TEXTS, CONTACT_WAYS)
 
 
 def _joined(

@@ -103,7 +103,8 @@ async def seen_customers(database: Database, who: Principal, rows: Sequence[Any]
     return {id: one.display_name for id, one in named.items() if one.seen}
 
 
-async def _answer(tx: Transaction, contact: Contact) -> pb.Contact:
+async def answer(tx: Transaction, contact: Contact) -> pb.Contact:
+    """The contact as it stands in this transaction, with the customers it belongs to as far as the caller may see them."""
     await tx.session.flush()
     found = await tx.session.execute(_CUSTOMERS_OF_ONE, {"ids": _customers_of([contact])})
     return affiliated_message(contact, _named(tx.who, found.mappings()))
@@ -146,7 +147,7 @@ async def create(request: service_pb.CreateContactRequest, tx: Transaction) -> p
     id = parse_id(request.contact_id, "contactId") if request.contact_id else None
     if tx.who.service is None and not request.allow_duplicate:
         await check_contact(tx, await written_contact_traits(tx.database, tx.who, request.contact), id)
-    return await _answer(tx, await introduce(tx, customer, contact_values(request.contact), id))
+    return await answer(tx, await introduce(tx, customer, contact_values(request.contact), id))
 
 
 @face.write("UpdateContact")
@@ -154,7 +155,7 @@ async def update(request: service_pb.UpdateContactRequest, tx: Transaction) -> p
     contact = await writable_contact(tx, parse_id(request.contact.id, "contact.id"))
     tx.check_etag(contact, request.contact.etag)
     await change_contact(tx, contact, contact_values(request.contact, request.update_mask))
-    return await _answer(tx, contact)
+    return await answer(tx, contact)
 
 
 @face.write("DeleteContact")
@@ -185,7 +186,7 @@ async def join_customer(request: service_pb.JoinCustomerRequest, tx: Transaction
         "reports_to_id": _optional(asked.reports_to_id, "affiliation.reportsToId"),
     }
     await join(tx, contact, customer, what, primary=asked.primary, writes=writes)
-    return await _answer(tx, contact)
+    return await answer(tx, contact)
 
 
 @face.write("LeaveCustomer")
@@ -194,7 +195,7 @@ async def leave_customer(request: service_pb.LeaveCustomerRequest, tx: Transacti
     customer = await customer_for(tx, parse_id(request.customer_id, "customerId"), "customerId")
     tx.check_etag(contact, request.etag)
     await leave(tx, contact, customer, _optional(request.reports_go_to_id, "reportsGoToId"))
-    return await _answer(tx, contact)
+    return await answer(tx, contact)
 
 
 @face.read("GetOrgChart")

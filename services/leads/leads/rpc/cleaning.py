@@ -21,9 +21,11 @@ from chassis.ids import parse_id
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS, Listing
 from chassis.mapping import Mapping as MessageMapping
 from chassis.mapping import camel
+from chassis.merge_preview import as_it_was, merged_fields, moved_records, tried
 from chassis.principal import Act
 from chassis.rpc import Call, Face
 from chassis.visibility import covers
+from chassis.wire import to_dict
 from leads.cleaning import (
     ATTACH,
     CONTACT,
@@ -42,7 +44,8 @@ from leads.duplicates import draft
 from leads.handling import Handling, hold
 from leads.lead import Lead, change_lead, disqualify_lead
 from leads.lists import LISTED, remembered, spelled
-from leads.merging import STATES, Choices, LeadMerge, attach, may_undo, merge_leads, undo
+from leads.merging import SHOWN as SHOWN_IN_MERGES
+from leads.merging import STATES, Choices, LeadMerge, attach, brought_along, may_undo, merge_leads, undo
 from leads.rpc.leads import LEADS, answer, locked
 from leads.rpc.lists import learn
 from leads.rpc.messages import lead_message
@@ -428,13 +431,45 @@ async def _merge_answer(tx: Transaction, merge: LeadMerge) -> pb.LeadMerge:
 
 @face.write("MergeLeads")
 async def merge(request: service_pb.MergeLeadsRequest, tx: Transaction) -> pb.LeadMerge:
+    return await _merge_answer(tx, await _merged(request, tx))
+
+
+async def _merged(
+    request: service_pb.MergeLeadsRequest | service_pb.PreviewMergeLeadsRequest, tx: Transaction
+) -> LeadMerge:
     ids = [parse_id(id, f"mergedIds[{place}]") for place, id in enumerate(request.merged_ids)]
     choices: Choices = {
         name: parse_id(id, f"fieldChoices.{name}") for name, id in request.field_choices.items()
     }
     handling = await hold(tx)
     survivor = parse_id(request.id, "id")
-    return await _merge_answer(tx, await merge_leads(tx, handling, survivor, ids, choices, request.etag))
+    return await merge_leads(tx, handling, survivor, ids, choices, request.etag)
+
+
+@face.read("PreviewMergeLeads")
+async def preview_merge(
+    request: service_pb.PreviewMergeLeadsRequest, call: Call
+) -> service_pb.PreviewMergeLeadsResponse:
+    async def do(tx: Transaction) -> LeadMerge:
+        return await _merged(request, tx)
+
+    async def look(tx: Transaction, merge: LeadMerge) -> service_pb.PreviewMergeLeadsResponse:
+        rows = [
+            await tx.session.get(Lead, (tx.who.tenant_id, id))
+            for id in (merge.survivor_id, *(UUID(str(id)) for id in merge.merged_ids))
+        ]
+        moved = moved_records(await brought_along(tx, merge))
+        answer = service_pb.PreviewMergeLeadsResponse(lead=lead_message(rows[0]), moved=moved)
+        kept = merge.kept.get("lead", {})
+        before = [
+            to_dict(lead_message(as_it_was(row, kept.get(str(row.id), {}))))
+            for row in rows
+            if row is not None
+        ]
+        answer.fields.extend(merged_fields(SHOWN_IN_MERGES, before, to_dict(answer.lead), joined=["notes"]))
+        return answer
+
+    return await tried(call, do, look)
 
 
 @face.read("GetLeadMerge")
