@@ -98,9 +98,16 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
     boss.post(f"/v1/orders/{made['orders']}:place")
     eventually(lambda: boss.get(f"/v1/customers/{two}/value").get("orderCount") == 1)
 
-    merge = boss.post(
-        f"/v1/customers/{one}:merge", {"mergedIds": [two], "fieldChoices": {"displayName": one}}
-    )
+    asked = {"mergedIds": [two], "fieldChoices": {"displayName": one}}
+    foreseen = boss.post(f"/v1/customers/{one}:previewMerge", asked)
+    moved = {told["recordType"]: told["count"] for told in foreseen["moved"]}
+    assert (moved["contact"], moved["order"], moved["reference"]) == (1, 1, 2)
+    lost = {told["field"]: told["lost"] for told in foreseen["fields"] if "lost" in told}
+    assert lost["displayName"] == [{"recordId": two, "value": f"{mark}软件"}]
+    assert boss.get(f"/v1/customers/{two}")["displayName"] == f"{mark}软件"
+    merge = boss.post(f"/v1/customers/{one}:merge", asked)
+    now = boss.get(f"/v1/customers/{one}")
+    assert {**now, "updateTime": ""} == {**foreseen["customer"], "updateTime": ""}
     assert _pairs(boss, one) == [] and _pairs(boss, one, "MERGED")[0]["mergeId"] == merge["id"]
     eventually(lambda: set(_references(boss, made).values()) == {one})
     eventually(lambda: _named(boss, mark, own) == {one})

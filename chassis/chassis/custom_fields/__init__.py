@@ -24,6 +24,9 @@ and::
     # imports.py
     Importer(record_type="lead", ..., custom_fields=True)
 
+References to records that may be merged follow these where `install_custom_references("leads")` stands in a migration (and
+`add_custom_references` for further tables) and the service's `Following` is told of them, see `chassis.following`.
+
 History, events (`changed_fields`, by `chassis.mapping.change`) and the index follow by themselves.
 """
 
