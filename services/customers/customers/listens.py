@@ -35,7 +35,17 @@ from customers.points.earning import (
 )
 from customers.points.programme import Bought
 from customers.rpc.lead_papers import LEAD_PAPERS
-from customers.touches import COMPLETED, GONE, PLANNED, ActivityFact, Touch, keep_activity, touch
+from customers.touches import (
+    COMPLETED,
+    DEAL,
+    GONE,
+    PLANNED,
+    ActivityFact,
+    Touch,
+    first_deal,
+    keep_activity,
+    touch,
+)
 from customers.value.facts import (
     OpportunityFact,
     OrderFact,
@@ -82,10 +92,10 @@ def _touched(event: Any, at: datetime) -> Touch | None:
     """That an event of something else says that a customer has bought or was served."""
     match event:
         case sales.OrderPlaced():
-            kind, customer_id = "deal", event.order.customer_id
+            kind, customer_id = DEAL, event.order.customer_id
             at = to_datetime(event.order.place_time) if event.order.HasField("place_time") else at
         case sales.OpportunityWon():
-            kind, customer_id = "deal", event.opportunity.customer_id
+            kind, customer_id = DEAL, event.opportunity.customer_id
         case servicedesk.TicketOpened() | servicedesk.TicketResolved():
             kind, customer_id = "service", event.ticket.customer_id
         case _:
@@ -103,7 +113,10 @@ def told_of(event: Any, envelope: Envelope) -> ActivityFact | Touch | None:
 async def _touch(event: Any, tx: Transaction, envelope: Envelope) -> None:
     one = told_of(event, envelope)
     if isinstance(one, Touch):
-        await touch(tx, one.kind, await survivor_of(tx, one.customer_id), one.at)
+        whose = await survivor_of(tx, one.customer_id)
+        if one.kind == DEAL:
+            await first_deal(tx, whose)
+        await touch(tx, one.kind, whose, one.at)
 
 
 async def activity_moved(event: Any, tx: Transaction, envelope: Envelope) -> None:

@@ -4,7 +4,7 @@ events of the services where it happens.
 Of each activity its newest event counts: what it said before of a customer with whom it was not, in the end, is taken back. Other
 last times only ever move forward. So repeats and disorder of events, and a replay of all of them, come to the same end. They are
 no edit: they change neither the version nor the history of the
-customer, and nobody's etag goes stale by them.
+customer, and nobody's etag goes stale by them. But a prospect that buys for the first time is none any more, which is one.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,12 @@ from sqlalchemy import text
 
 from chassis.database import Transaction
 from chassis.events.event import Envelope
+from customers.customer import Customer, CustomerUpdated, told
+from customers.value_lists import prospects_become_active
 
 PLANNED, COMPLETED, GONE = "PLANNED", "COMPLETED", "GONE"
-KINDS = ("contact", "deal", "service")
+DEAL = "deal"
+KINDS = ("contact", DEAL, "service")
 
 # Whoever is in touch with a customer keeps it from going back to the pool.
 _TOUCH = {
@@ -33,6 +36,25 @@ _TOUCH = {
 async def touch(tx: Transaction, kind: str, customer_id: UUID, at: datetime) -> None:
     """Notes a touch of that kind ('contact', 'deal' or 'service'); an unknown customer is nobody's fault."""
     await tx.session.execute(_TOUCH[kind], {"id": customer_id, "at": at})
+
+
+_FIRST = text(
+    "SELECT 1 FROM customers WHERE id = :id AND stage = 'PROSPECT' AND last_deal_time IS NULL AND deleted_at IS NULL"
+)
+
+
+async def first_deal(tx: Transaction, customer_id: UUID) -> None:
+    """A prospect becomes ACTIVE by its first deal, which is not to be noted as a touch before. Whom somebody makes a prospect
+    again afterwards stays one."""
+    if (await tx.session.execute(_FIRST, {"id": customer_id})).first() is None:
+        return
+    customer = await tx.find(Customer, customer_id)
+    if customer is None or customer.stage != "PROSPECT" or customer.last_deal_time is not None:
+        return  # somebody was faster
+    if await prospects_become_active(tx):
+        customer.stage = "ACTIVE"
+        tx.record(CustomerUpdated(**told(customer), changed_fields=["stage"]), on=customer)
+        await tx.session.flush()
 
 
 @dataclass(frozen=True, kw_only=True)

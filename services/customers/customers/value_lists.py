@@ -176,6 +176,12 @@ def enum_view(column: str, key: str) -> str | None:
     return _SHOWN[column].enum_view(key)
 
 
+async def prospects_become_active(tx: Transaction) -> bool:
+    """Whether a prospect that buys is ACTIVE by the tenant's words, too: that is offered, and PROSPECT is what it came as."""
+    stages = {value.key: value for value in (await VALUE_LISTS.within(tx)).by_key[_STAGE.key].values}
+    return not stages["ACTIVE"].retired and stages["PROSPECT"] in _STAGE.values
+
+
 async def listed(tx: Transaction, values: Mapping[str, Any], present: Any, resource: str) -> dict[str, Any]:
     """What a caller wrote, with keys of the lists' values; `present` is the record that is there, if one is.
 

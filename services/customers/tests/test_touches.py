@@ -11,14 +11,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kehu.customers.v1 import merge_pb2, merge_service_pb2
+from kehu.customers.v1 import customer_pb2, customer_service_pb2, merge_pb2, merge_service_pb2
+from kehu.history.v1 import history_pb2
 from kehu.sales.v1 import activity_pb2
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.servicedesk.v1 import events_pb2 as desk
+from kehu.valuelists.v1 import value_lists_pb2 as lists_pb
 from nats.js.errors import NotFoundError
 from sqlalchemy import text
 
@@ -32,11 +35,12 @@ from chassis.testing import DatabaseUrls, Harness, Keys, eventually, running_ser
 from customers.listens import SUBSCRIPTIONS
 from customers.rebuild import rebuild_touches
 from customers.service import SERVICE
-from customers.testing import Company, opportunity_event, order_event
+from customers.testing import CUSTOMERS, Company, opportunity_event, order_event
 from customers.weeks import week_of
 
 pytestmark = pytest.mark.timeout(300)
 NOW = datetime.now(UTC).replace(microsecond=0)
+MERGES = "kehu.customers.v1.MergeService/"
 _TIMES = "last_contact_time, next_contact_time, last_deal_time, last_service_time"
 
 
@@ -130,6 +134,89 @@ async def test_orders_won_opportunities_and_tickets_touch(company: Company) -> N
     # An activity with nobody, and one of a customer whom nobody knows, are nobody's fault.
     await company.hear(activity("ActivityCompleted", str(new_id()), "", NOW, NOW))
     await company.hear(activity("ActivityCompleted", str(new_id()), str(uuid4()), NOW, NOW))
+
+
+async def stage(company: Company, customer: str) -> str:
+    rows = await company.service.running.database.read(
+        company.who, "SELECT stage FROM customers WHERE id = $1::uuid", customer
+    )
+    return rows[0]["stage"]
+
+
+async def make(company: Company, customer: str, name: str) -> None:
+    """Gives the customer that stage, as somebody at a screen does."""
+    request = customer_service_pb2.UpdateCustomerRequest(
+        customer=customer_pb2.Customer(id=customer, stage=customer_pb2.CustomerStage.Value(f"CUSTOMER_STAGE_{name}")),
+        update_mask=FieldMask(paths=["stage"]),
+    )  # fmt: skip
+    await company.service.ask(company.who, CUSTOMERS + "UpdateCustomer", request, customer_pb2.Customer)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_prospect_becomes_active_by_its_first_deal(company: Company) -> None:
+    customers = one, two, lost, gone, loser = [await company.customer() for _ in range(5)]
+    for customer in customers:
+        assert await stage(company, customer) == "PROSPECT"
+    await make(company, lost, "LOST")
+    ordered, order_id, event_id = order_event("OrderPlaced", one, str(new_id()), 100), str(new_id()), new_id()
+    for _ in range(2):
+        await company.hear(ordered, at=NOW, event_id=event_id)
+    won = opportunity_event("OpportunityWon", two, str(new_id()), 100, 100, "WON")
+    await company.hear(won, at=NOW)
+    for kind in ("OpportunityCreated", "OpportunityLost"):
+        await company.hear(opportunity_event(kind, gone, str(new_id()), 100, 50), at=NOW)
+    await company.hear(order_event("OrderPlaced", lost, str(new_id()), 100), at=NOW)
+    assert [await stage(company, customer) for customer in customers] == [
+        "ACTIVE",
+        "ACTIVE",
+        "LOST",
+        "PROSPECT",
+        "PROSPECT",
+    ]
+    # It follows from what happened elsewhere, is told, and says so once.
+    asked = history_pb2.ListChangesRequest(record_type="customer", record_id=one)
+    changes = await company.service.ask(
+        company.who, "kehu.customers.v1.HistoryService/ListChanges", asked, history_pb2.ListChangesResponse
+    )
+    (change,) = [found for found in changes.changes if found.fields]
+    assert change.origin == history_pb2.CHANGE_ORIGIN_EVENT
+    assert [(found.field, found.old_value, found.new_value) for found in change.fields] == [
+        ("stage", "PROSPECT", "ACTIVE")
+    ]
+    told = await company.service.running.database.read(
+        company.who, "SELECT convert_from(data, 'UTF8')::jsonb AS data FROM outbox WHERE record_id = $1"
+        " AND type = 'kehu.customers.v1.CustomerUpdated'", UUID(one),
+    )  # fmt: skip
+    (event,) = [row["data"] for row in told]
+    assert (event["changedFields"], event["customer"]["stage"]) == (["stage"], "CUSTOMER_STAGE_ACTIVE")
+    # Whom somebody makes a prospect again stays one.
+    await make(company, one, "PROSPECT")
+    await company.hear(order_event("OrderPlaced", one, order_id, 100), at=NOW)
+    assert await stage(company, one) == "PROSPECT"
+    # What was with a merged customer is with the survivor.
+    merge = merge_service_pb2.MergeCustomersRequest(id=gone, merged_ids=[loser])
+    await company.service.ask(company.who, MERGES + "MergeCustomers", merge, merge_pb2.Merge)
+    await company.hear(order_event("OrderPlaced", loser, str(new_id()), 100), at=NOW)
+    assert await stage(company, gone) == "ACTIVE"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("how", ["ACTIVE retired", "PROSPECT renamed"])
+async def test_a_company_with_stages_of_its_own_keeps_them(company: Company, how: str) -> None:
+    lists, answer = "kehu.customers.v1.ValueListService/", lists_pb.ListValueListsResponse
+    found = await company.service.ask(
+        company.who, lists + "ListValueLists", lists_pb.ListValueListsRequest(), answer
+    )
+    (stages,) = [one for one in found.value_lists if one.key == "stage"]
+    for value in stages.values:
+        if value.key == how.partition(" ")[0]:
+            value.retired = how.endswith("retired")
+            value.name_en = value.name_en if value.retired else "Visitor"
+    request = lists_pb.UpdateValueListRequest(value_list=stages, update_mask=FieldMask(paths=["values"]))
+    await company.service.ask(company.who, lists + "UpdateValueList", request, lists_pb.ValueList)
+    one = await company.customer()
+    await company.hear(order_event("OrderPlaced", one, str(new_id()), 100), at=NOW)
+    assert (await stage(company, one), (await times(company, one))[2]) == ("PROSPECT", NOW)
 
 
 async def publish(js: Any, company: Company, event: Message, record: str, version: int, at: datetime) -> None:
@@ -304,9 +391,7 @@ async def test_what_a_merge_took_is_rebuilt_with_the_survivor_and_its_undoing_gi
     await tell("ActivityCompleted", survivor, str(uuid4()), 1, earlier)
     await tell("ActivityCompleted", loser, record, 1, later)
     request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=[loser])
-    merge = await company.service.ask(
-        company.who, "kehu.customers.v1.MergeService/MergeCustomers", request, merge_pb2.Merge
-    )
+    merge = await company.service.ask(company.who, MERGES + "MergeCustomers", request, merge_pb2.Merge)
     async with company.service.running.database.transaction(company.who) as tx:
         await tx.session.execute(text("UPDATE customers SET last_contact_time = NULL"))
     await rebuilt()
@@ -316,7 +401,7 @@ async def test_what_a_merge_took_is_rebuilt_with_the_survivor_and_its_undoing_gi
     await tell("ActivityUpdated", survivor, record, 2, later)
     assert await times(company, survivor) == [later, None, None, None]
     undo = merge_service_pb2.UndoMergeRequest(id=merge.id)
-    await company.service.ask(company.who, "kehu.customers.v1.MergeService/UndoMerge", undo, merge_pb2.Merge)
+    await company.service.ask(company.who, MERGES + "UndoMerge", undo, merge_pb2.Merge)
     await tell("ActivityUpdated", loser, record, 3, later)
     for _ in range(2):
         assert [(await times(company, one))[0] for one in (survivor, loser)] == [earlier, later]
