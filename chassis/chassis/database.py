@@ -97,7 +97,7 @@ class Transaction:
         self._at_last: dict[str, Callable[[], Awaitable[None]]] = {}
         self.after_commit: list[Callable[[], None]] = []
         """What to wake when the transaction has committed; nothing that could fail."""
-        self._created = stamp(
+        self._entry = stamp(
             session.sync_session, who, self.now, self.origin, telemetry.trace_id(), self._history, self._customized,
             self._shared,
         )  # fmt: skip
@@ -142,7 +142,7 @@ class Transaction:
             values["created_at"] = self.now if values["created_at"] == EPOCH else values["created_at"]
             values["updated_at"] = self.now
             if row.record_type:
-                self._history.append(self._created(row))
+                self._history.append(self._entry(row, "created", {}))
                 if values.get("custom_fields"):
                     self._customized.append((row, True))
         insert = _insert(type(rows[0]))
@@ -197,6 +197,10 @@ class Transaction:
     def record(self, event: Event, on: Record) -> None:
         """Notes what has happened to a record; it goes to the bus when, and only when, this transaction commits."""
         self._events.append((new_id(), event, on))
+
+    def say(self, row: Record, changes: Mapping[str, list[Any]]) -> None:
+        """Says in the history of a record what was changed in it past the session; its version is the one after the change."""
+        self._history.append(self._entry(row, "updated", dict(changes)))
 
     async def hold(self, name: str, *, shared: bool = False) -> None:
         """Waits until nobody else of the tenant holds that name, and holds it until the transaction has ended. Several may hold

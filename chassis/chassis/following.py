@@ -5,6 +5,7 @@ for it, so that everything comes to the same end when events come late, twice, o
 
     CUSTOMERS = Following("customer", Reference(Order, "customer_id", move_order), ...)    # and CONTACTS
     hear_merges(SUBSCRIPTIONS, CUSTOMERS, CONTACTS)              # in listens.py
+    hear_purges(SUBSCRIPTIONS, CUSTOMERS, CONTACTS, customer=forget)
     jobs={**CUSTOMERS.jobs, **CONTACTS.jobs}                     # in the composition; install_following_tables() in a migration
 
 Custom fields that refer to such records follow, too, once they are named: `Following("customer", …, custom=CustomReferences(
@@ -24,13 +25,17 @@ from kehu.customers.v1 import events_pb2 as events
 from sqlalchemy import select, text
 from sqlmodel import col
 
+from chassis.answers import forget_answers
 from chassis.custom_fields import references
 from chassis.custom_fields.references import PREFIX, CustomReferences, locked
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
+from chassis.privacy.person import GONE
 from chassis.records import Record
 
+_REPEATED = timedelta(days=1)
+"""Whoever has not had an answer asks again within that."""
 _LATER = timedelta(seconds=60)
 """No transaction lasts that long: whoever had read of the merged record has written by then."""
 
@@ -46,6 +51,8 @@ class Target:
 Move = Callable[[Transaction, Any, Target, bool], Awaitable[bool]]
 """`async (tx, row, to, aside) -> aside`: lets the row refer to `to` and records what there is to tell. True when the row had to
 be set aside for that, since there is one for `to` already; `aside` says that this was done when it was moved the other way."""
+Forget = Callable[[Transaction, UUID], Awaitable[None]]
+"""`async (tx, id)`: empties what is copied of that record. It may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -276,3 +283,26 @@ def hear_merges(subscriptions: Subscriptions, customers: Following, contacts: Fo
         survivor = Target(UUID(event.contact_id), event.contact.display_name)
         restored = [Target(UUID(one.id), one.display_name) for one in event.restored_contacts]
         await contacts.unmerged(tx, UUID(event.merge_id), survivor, restored)
+
+
+def hear_purges(
+    subscriptions: Subscriptions, customers: Following, contacts: Following, *, customer: Forget | None = None,
+    contact: Forget | None = None,
+) -> None:  # fmt: skip
+    """Lets what is copied of customers and contacts that left the trash for good be emptied: the names to which merges lead, and
+    what `customer` and `contact` say."""
+
+    async def gone(tx: Transaction, following: Following, ids: Iterable[str], forget: Forget | None) -> None:
+        for id in map(UUID, ids):
+            await following.renamed(tx, id, GONE)
+            if forget is not None:
+                await forget(tx, id)
+        await forget_answers(tx, tx.now - _REPEATED)
+
+    @subscriptions.on(events.CustomerPurged)
+    async def customer_purged(event: events.CustomerPurged, tx: Transaction, envelope: Envelope) -> None:
+        await gone(tx, customers, (event.customer_id, *event.merged_customer_ids), customer)
+
+    @subscriptions.on(events.ContactPurged)
+    async def contact_purged(event: events.ContactPurged, tx: Transaction, envelope: Envelope) -> None:
+        await gone(tx, contacts, (event.contact_id, *event.merged_contact_ids), contact)

@@ -118,13 +118,13 @@ def _shared_otherwise(row: Shareable) -> bool:
 def stamp(
     session: Session, who: Principal, now: datetime, origin: str, trace_id: str, out: list[dict[str, Any]],
     customized: list[tuple[Record, bool]], shared: list[Shareable],
-) -> Callable[[Record], dict[str, Any]]:  # fmt: skip
+) -> Callable[[Record, str, dict[str, list[Any]]], dict[str, Any]]:  # fmt: skip
     """Makes the session stamp and count every write of a Record, and note it in `out` for the history table.
 
     Records whose custom fields were written go into `customized`, each with whether it is a new one; those that were shared
     with others or no longer are, and shared ones that were deleted or restored, into `shared`.
 
-    Returns what makes the entry of a row that is created past the session.
+    Returns what makes the entry of a row that is written past the session: from the row, what was done, and the changes.
     """
 
     def entry(row: Record, action: str, changes: dict[str, list[Any]]) -> dict[str, Any]:
@@ -157,4 +157,4 @@ def stamp(
                 out.append({**entry(row, action, changes), **({LISTED: listed} if listed else {})})
 
     event.listen(session, "before_flush", before_flush)
-    return lambda row: entry(row, "created", {})
+    return entry

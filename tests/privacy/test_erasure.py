@@ -349,6 +349,142 @@ async def _told(house: House, what: str) -> list[dict[str, Any]]:
     return [row["data"] for row in rows]
 
 
+async def _thrown_away(house: House, word: str) -> dict[str, str]:
+    """A company in the trash, with whatever a company may know of it; the ids. All texts of it have the word in them."""
+
+    async def made(method: str, said: dict[str, Any]) -> str:
+        return (await house.ask(method, said)).get("id", "")
+
+    customer = {
+        "displayName": f"{word} GmbH", "needs": f"wants {word}", "email": f"a@{word}.example", "tags": [f"tag {word}"],
+    }  # fmt: skip
+    ids = {"customer": await made("customers.CustomerService/CreateCustomer", {"customer": customer})}
+    twin = {"displayName": f"Twin of {word}", "notes": f"twin {word}", "email": f"b@{word}.example"}
+    ids["twin"] = await made("customers.CustomerService/CreateCustomer", {"customer": twin})
+    ids["stays"] = await made(
+        "customers.CustomerService/CreateCustomer", {"customer": {"displayName": "It stays"}}
+    )
+    for name in ("contact", "alias", "earlier"):
+        contact = {
+            "customerId": ids["twin" if name == "alias" else "customer"], "displayName": f"{name} {word}",
+            "emails": [{"address": f"{name}@{word}.example"}], "notes": f"{name} {word}",
+        }  # fmt: skip
+        ids[name] = await made("customers.ContactService/CreateContact", {"contact": contact})
+    merge = {"id": ids["customer"], "mergedIds": [ids["twin"]], "fieldChoices": {"displayName": ids["twin"]}}
+    ids["merge"] = await made("customers.MergeService/MergeCustomers", merge)
+    await made("customers.MergeService/MergeContacts", {"id": ids["contact"], "mergedIds": [ids["alias"]]})
+    await house.ask("customers.ContactService/DeleteContact", {"id": ids["earlier"]})
+    relation = {
+        "type": "RELATION_TYPE_PARTNER", "fromCustomerId": ids["customer"], "toCustomerId": ids["stays"], "notes": f"bond {word}",
+    }  # fmt: skip
+    await made("customers.RelationService/CreateCustomerRelation", {"relation": relation})
+    partner = {"customerId": ids["customer"], "type": "other", "notes": f"terms {word}"}
+    await made("customers.PartnerService/CreatePartner", {"partner": partner})
+    ids["card"] = await made(
+        "customers.MembershipService/CreateMembershipCard", {"card": {"customerId": ids["customer"]}}
+    )
+    given = {"id": ids["card"], "points": "5", "reason": f"gift {word}", "requestId": uuid4().hex}
+    await made("customers.PointsService/AdjustPoints", given)
+    barred = {"id": ids["card"], "reason": f"barred {word}"}
+    await made("customers.MembershipService/BlockMembershipCard", barred)
+    for record in ("customer", "contact"):
+        note = {"recordType": record, "recordId": ids[record], "text": f"note {word}"}
+        await made("customers.NoteService/CreateNote", {"note": note})
+    file = f"Name,E-mail,Website\nx,a@{word}.example,https://{word}.example\n".encode()
+    request, answer = messages_of("kehu.customers.v1.ImportService/CreateImport")
+    sent: Any = await house.parts["customers"].ask(
+        house.who, "kehu.customers.v1.ImportService/CreateImport",
+        request(record_type="customer", filename="a.csv", content=file), answer,
+    )  # fmt: skip
+    start = {"id": sent.id, "mode": "IMPORT_MODE_CREATE", "duplicates": "DUPLICATE_POLICY_MERGE"}
+    await made("customers.ImportService/StartImport", start)
+    await house.at_rest()
+    edit = {
+        "recordType": "customer",
+        "ids": [ids["customer"]],
+        "change": {"values": {"website": "https://x.example"}},
+    }
+    await made("customers.BulkEditService/CreateBulkEdit", edit)
+    await house.at_rest()
+    deal = {"opportunity": {"name": "A deal", "customerId": ids["customer"]}}
+    ids["opportunity"] = await made("sales.OpportunityService/CreateOpportunity", deal)
+    activity = {
+        "subject": "A call", "kind": "ACTIVITY_KIND_CALL", "dueTime": "2026-12-01T09:00:00Z", "customerId": ids["customer"],
+    }  # fmt: skip
+    ids["activity"] = await made("sales.ActivityService/CreateActivity", {"activity": activity})
+    product = {"product": {"name": f"Pump {uuid4()}", "listPrice": {"currencyCode": "CNY", "units": "7"}}}
+    product_id = await made("sales.ProductService/CreateProduct", product)
+    order = {"customerId": ids["customer"], "lines": [{"productId": product_id, "quantity": "2"}]}
+    ids["order"] = await made("sales.OrderService/CreateOrder", {"order": order, "place": True})
+    ticket = {"subject": "It leaks", "customerId": ids["customer"], "contactId": ids["contact"]}
+    ids["ticket"] = await made("servicedesk.TicketService/CreateTicket", {"ticket": ticket})
+    campaign = {"campaign": {"name": "Spring", "channel": "CAMPAIGN_CHANNEL_EMAIL"}}
+    member = {
+        "campaignId": await made("marketing.CampaignService/CreateCampaign", campaign), "customerId": ids["customer"],
+        "note": f"wants more {word}",
+    }  # fmt: skip
+    await made("marketing.CampaignMemberService/CreateCampaignMember", {"campaignMember": member})
+    await house.ask("customers.CustomerService/DeleteCustomer", {"id": ids["customer"]})
+    await house.at_rest()
+    return ids
+
+
+async def test_what_left_the_trash_for_good_is_nowhere_but_in_histories(house: House) -> None:
+    word = f"w{uuid4().hex[:12]}"
+    ids = await _thrown_away(house, word)
+    later = {"displayName": f"Later {word[::-1]}", "notes": "thrown away today"}
+    other = await house.ask("customers.CustomerService/CreateCustomer", {"customer": later})
+    await house.ask("customers.CustomerService/DeleteCustomer", {"id": other["id"]})
+    # What is told on the bus goes by itself, and histories stay.
+    told = {"history", "outbox"}
+
+    async def left(of: str) -> set[str]:
+        found = [place.partition(":")[0] for place in await house.places([of])]
+        return {place for place in found if place.partition(".")[2] not in told}
+
+    before = await left(word)
+    assert before >= {
+        "customers.customers", "customers.contacts", "customers.merges", "customers.trash", "customers.notes",
+        "customers.customer_relations", "customers.partners", "customers.membership_cards", "customers.points_transactions",
+        "customers.bulk_edit_records", "customers.import_effects", "sales.opportunities", "sales.activities", "sales.orders",
+        "servicedesk.tickets", "marketing.campaign_members",
+    }, before  # fmt: skip
+    aged = "UPDATE trash SET created_at = created_at - interval '2 days' WHERE tenant_id = $1 AND id <> $2"
+    await house.written("customers", aged, house.who.tenant_id, UUID(other["id"]))
+    for name in house.databases:
+        await house.written(name, "UPDATE idempotency SET created_at = created_at - interval '2 days'")
+    rule = {"rule": {"keepDays": 1}, "updateMask": "keepDays"}
+    await house.ask("customers.TrashService/UpdateTrashRule", rule)
+    await house.at_rest()
+    assert await left(word) == set()
+    for name in ("customer", "contact", "earlier"):
+        await _gone(house, "customers.TrashService/RestoreTrashItem", ids[name])
+    with pytest.raises(Problem) as problem:
+        await house.ask("customers.MergeService/UndoMerge", {"id": ids["merge"]})
+    assert problem.value.reason == "MERGE_TOO_OLD"
+    # Ledgers and reports stay whole.
+    order = await house.ask("sales.OrderService/GetOrder", {"id": ids["order"]})
+    assert (order["customerName"], order["total"]["units"]) == ("-", "14")
+    deal = await house.ask("sales.OpportunityService/GetOpportunity", {"id": ids["opportunity"]})
+    assert (deal["customerName"], deal["etag"]) == ("-", "1")
+    # It is told which they were, and by what they went.
+    told_of = [one for one in await _told(house, "customer.purged") if one["customerId"] == ids["customer"]]
+    assert [one["mergedCustomerIds"] for one in told_of] == [[ids["twin"]]]
+    contacts = {
+        one["contactId"]: one.get("mergedContactIds", []) for one in await _told(house, "contact.purged")
+    }
+    assert contacts == {ids["contact"]: [ids["alias"]], ids["earlier"]: []}
+    for record in ("customer", "contact"):
+        asked = {"recordType": record, "recordId": ids[record], "pageSize": 1}
+        change = (await house.ask("customers.HistoryService/ListChanges", asked))["changes"][0]
+        assert change["origin"] == "CHANGE_ORIGIN_RULE"
+        assert [(one["field"], one["newValue"]) for one in change["fields"]] == [("purged", "true")]
+    # The time of the other one has not come.
+    await house.ask("customers.TrashService/RestoreTrashItem", {"id": other["id"]})
+    back = await house.ask("customers.CustomerService/GetCustomer", {"id": other["id"]})
+    assert (back["displayName"], back["notes"]) == (later["displayName"], later["notes"])
+
+
 async def _met(house: House, it: Somebody, **values: Any) -> dict[str, str]:
     customer = await house.ask(
         "customers.CustomerService/CreateCustomer", {"customer": {"displayName": "Firm"}}

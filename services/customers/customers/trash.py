@@ -1,13 +1,10 @@
-"""The trash: what was deleted with all that went with it, brought back as it was, and emptied by the tenant's rule.
+"""The trash: what was deleted with all that went with it, brought back as it was. See `purge` for how it is emptied.
 
 What a deletion has changed is kept as a merge keeps it (`chassis.kept`): so restoring puts back what nobody has changed since.
-Emptying leaves the rows, for ledgers and orders refer to them, and takes everything out of them that says who it was.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID, uuid5
 
 from sqlalchemy import select, text
@@ -15,13 +12,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, col
 
 from chassis.bulk_edits.editor import ChangedSince
-from chassis.database import Database, Transaction
+from chassis.database import Transaction
 from chassis.errors import NotFound
 from chassis.events.event import Event
 from chassis.history import plain
 from chassis.kept import Before, Kept, put_back
-from chassis.papers import drop_papers
-from chassis.principal import Act, Principal
+from chassis.principal import Act
 from chassis.records import Owned, Record
 from chassis.visibility import covers
 from customers import contact as contacts
@@ -39,8 +35,6 @@ from customers.relation import end_all, relations_of
 CUSTOMER, CONTACT = "CUSTOMER", "CONTACT"
 PURGE = "purge trash"
 """The kind of the job. Its key is the tenant."""
-_EACH = timedelta(hours=1)
-_STEP = 100
 _NAMESPACE = UUID("7d5a3c1e-52a8-4a7e-9b6c-0f1f9f1b7c11")
 
 
@@ -234,52 +228,3 @@ async def keep_for(tx: Transaction, rule: TrashRule, days: int) -> None:
         tx.record(TrashRuleUpdated(rule_id=rule.id, changed_fields=["keep_days"]), on=rule)
     if days:
         await tx.enqueue(PURGE, {}, key=str(tx.who.tenant_id))
-
-
-_DUE = (
-    "SELECT t.id FROM trash t, trash_rules r WHERE r.keep_days > 0 AND t.created_at < now() - make_interval(days => r.keep_days)"
-    " AND t.deleted_at IS NULL ORDER BY t.created_at LIMIT $1"
-)
-# No history of it is written, for it would keep what is taken out.
-_EMPTY_CUSTOMERS = text(
-    "UPDATE customers SET display_name = '-', search = '{}', search_text = '', phone = '', email = '', website = '',"
-    " address = '{}', other_phones = '[]', other_emails = '[]', other_addresses = '[]', accounts = '[]', tax_number = '',"
-    " needs = '', tags = '{}', registration_number = '', notes = '', external_key = '', custom_fields = '{}', industry = '',"
-    " type = '', region = '', shared_with = '[]', return_reason = '' WHERE id = :id AND deleted_at IS NOT NULL"
-)
-_EMPTY_CONTACTS = text(
-    "UPDATE contacts SET display_name = '-', search = '{}', search_text = '', title = '', department = '', phones = '[]',"
-    " emails = '[]', addresses = '[]', im_account = '', account_label = '', other_accounts = '[]', birthday = NULL, notes = '',"
-    " external_key = '', custom_fields = '{}', affiliations = '[]'"
-    " WHERE (id = :id OR customer_id = :id) AND deleted_at IS NOT NULL"
-)
-_EMPTY_VALUES = text(
-    "DELETE FROM custom_values WHERE record_id = :id OR record_id IN"
-    " (SELECT id FROM contacts WHERE customer_id = :id AND deleted_at IS NOT NULL)"
-)
-_EMPTIED_CONTACTS = text(
-    "SELECT id FROM contacts WHERE (id = :id OR customer_id = :id) AND deleted_at IS NOT NULL"
-)
-_FORGET = text(
-    "DELETE FROM trash WHERE id = :id OR (kind = 'CONTACT' AND id IN (SELECT id FROM contacts WHERE customer_id = :id))"
-)
-
-
-async def purge(payload: Mapping[str, Any], call: Any) -> None:
-    """The job: empties what the rule says, each in a transaction of its own; then waits for the next hour. `call` is that of
-    the chassis' jobs."""
-    database: Database = call.database
-    who: Principal = call.who
-    while rows := await database.read(who, _DUE, _STEP):
-        for row in rows:
-            async with database.transaction(who, origin="job") as tx:
-                item = await tx.find(TrashItem, row["id"])
-                if item is not None:
-                    people = (await tx.session.execute(_EMPTIED_CONTACTS, {"id": item.id})).scalars()
-                    await drop_papers(tx, Contact.record_type, [UUID(str(id)) for id in people])
-                    await drop_papers(tx, Customer.record_type, [item.id])
-                    for statement in (_EMPTY_CUSTOMERS, _EMPTY_CONTACTS, _EMPTY_VALUES, _FORGET):
-                        await tx.session.execute(statement, {"id": item.id})
-    async with database.transaction(who, origin="job") as tx:
-        if (await trash_rule(tx)).keep_days:
-            await tx.enqueue(PURGE, {}, due_at=tx.now + _EACH, key=str(tx.who.tenant_id))

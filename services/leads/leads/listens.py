@@ -10,7 +10,7 @@ from kehu.sales.v1 import events_pb2 as sales
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import hear_merges
+from chassis.following import hear_merges, hear_purges
 from chassis.home import hear_home_country
 from chassis.mapping import to_datetime
 from leads import merged
@@ -20,6 +20,7 @@ from leads.pool import worked_on
 
 SUBSCRIPTIONS = Subscriptions()
 hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
+hear_purges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
 hear_home_country(SUBSCRIPTIONS)
 
 

@@ -8,7 +8,7 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import Target, hear_merges
+from chassis.following import Target, hear_merges, hear_purges
 from chassis.latest import latest
 from marketing import member, merged
 from marketing.attribution import Capture, LeadState, attribute, note_lead
@@ -125,3 +125,4 @@ async def customer_restored(event: customers.CustomerRestored, tx: Transaction, 
 
 
 hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
+hear_purges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS, customer=member.empty_customer)

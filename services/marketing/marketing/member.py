@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select, text
+from sqlalchemy import ColumnElement, or_, select, text, update
 from sqlmodel import col
 
 from chassis.database import Transaction
 from chassis.events.event import Event
 from chassis.ids import new_id
+from chassis.privacy.person import GONE
 from chassis.records import Owned
 from chassis.search import Searchable
 from marketing import errors
@@ -276,3 +277,24 @@ async def remember_customer(tx: Transaction, customer_id: UUID) -> None:
         if there.first() is None:
             member.deleted_at = None
             tx.record(MemberAdded(**told(member)), on=member)
+
+
+_FORGET_WHERE = text("DELETE FROM moved_references WHERE merge_id = :customer AND reference = 'deleted'")
+
+
+async def empty_customer(tx: Transaction, customer_id: UUID) -> None:
+    """The customer left the trash for good: it is a member nowhere again, and what is left of its memberships says nothing of it.
+    Members that came as a lead are called as that."""
+    mine = (col(CampaignMember.customer_id) == customer_id, col(CampaignMember.lead_id).is_(None))
+    wanted = select(CampaignMember).where(*mine).order_by(col(CampaignMember.id)).with_for_update()
+    for member in (await tx.session.execute(wanted)).scalars().all():
+        tx.session.expunge(member)  # its history would keep what is taken out
+        member.display_name = GONE
+        member.findable()
+        emptied = {
+            "display_name": GONE, "note": "", "search": member.search, "search_text": member.search_text
+        }  # fmt: skip
+        await tx.session.execute(
+            update(CampaignMember).where(col(CampaignMember.id) == member.id).values(**emptied)
+        )
+    await tx.session.execute(_FORGET_WHERE, {"customer": customer_id})

@@ -23,12 +23,12 @@ from kehu.servicedesk.v1 import events_pb2 as servicedesk
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import hear_merges
+from chassis.following import hear_merges, hear_purges
 from chassis.mapping import to_datetime
 from notifications import merged
 from notifications.inbox import ASSIGNED, CAME_AGAIN, DUE, MENTIONED, POOL
 from notifications.locale import Locale, keep_locale
-from notifications.notification import News, hide, rename, tell, withdraw
+from notifications.notification import News, forget, hide, rename, tell, withdraw
 from notifications.reminder import Planned, hear
 
 SUBSCRIPTIONS = Subscriptions()
@@ -318,3 +318,4 @@ for _tenant in (identity.TenantCreated, identity.TenantUpdated):
 
 
 hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
+hear_purges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS, customer=forget, contact=forget)

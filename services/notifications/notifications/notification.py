@@ -188,6 +188,14 @@ async def withdraw(tx: Transaction, record_type: str, id: UUID, person_id: UUID)
     await tx.session.execute(_WITHDRAW, {"id": id, "type": record_type, "person": person_id})
 
 
+_FORGET = text("UPDATE notifications SET spoken_of = '{}' WHERE about_id = :id AND spoken_of <> '{}'")
+
+
+async def forget(tx: Transaction, id: UUID) -> None:
+    """A record left the trash for good: what was told of it no longer says what it was called."""
+    await tx.session.execute(_FORGET, {"id": id})
+
+
 _WHOSE = text(
     "SELECT DISTINCT person_id FROM notifications WHERE about_id = :id AND about_type = :type ORDER BY person_id"
 )

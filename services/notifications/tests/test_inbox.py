@@ -137,6 +137,12 @@ async def test_what_was_deleted_is_listed_no_longer_until_it_comes_back(office: 
         sales.OrderDeleted(),
     ):
         await office.hear(event)
+    # Once it has left the trash for good, nothing says what it was called.
+    for _ in range(2):
+        await office.hear(customers.CustomerPurged(customer_id=str(id)), id, 4)
+    assert all("联想" not in n.title for n in await office.inbox(office.ann))
+    kept = "SELECT count(*) AS many FROM notifications t WHERE t::text LIKE '%联想%'"
+    assert (await office.service.running.database.read(office.ann, kept))[0]["many"] == 0
 
 
 async def test_one_cause_tells_once_however_often_it_comes(office: Office) -> None:

@@ -1,5 +1,6 @@
 """Events of others: the activities of a lead get the customer that it has become or was attached to, and go along when leads are
-merged; a renamed customer or competitor is shown by its new name; open work goes to the new owner of a customer."""
+merged; a renamed customer or competitor is shown by its new name, and a customer that left the trash for good by none; open
+work goes to the new owner of a customer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import Target, hear_merges
+from chassis.following import Target, hear_merges, hear_purges
 from chassis.latest import latest
 from chassis.owners import Owner
 from chassis.rpc import Call
@@ -19,7 +20,7 @@ from sales import merged
 from sales.activity import follow_lead, leave_customer
 from sales.competition import Competitor, keep_names
 from sales.handover import Handover, hand_over
-from sales.naming import rename
+from sales.naming import forget, rename
 from sales.rpc.peers import customer_known
 
 NAMING = "customer name"
@@ -106,3 +107,4 @@ async def name_customer(payload: Mapping[str, Any], call: Call) -> None:
 
 
 hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
+hear_purges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS, customer=forget)

@@ -1,6 +1,7 @@
 """The customer's name on opportunities and activities, which show it and are found by it. Orders keep the name they were made
-with."""
+with, for as long as anybody may know it."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,13 +9,24 @@ from sqlalchemy import bindparam, select, update
 from sqlmodel import col
 
 from chassis.database import Transaction
+from chassis.privacy.person import GONE
 from sales.activity import Activity
 from sales.opportunity import Opportunity
+from sales.order import Order
 
 
 async def rename(tx: Transaction, customer_id: UUID, name: str) -> None:
     """Shows that name. It is no change of the records: neither their version nor their history says anything of it."""
-    for table in (Opportunity, Activity):
+    await _show(tx, (Opportunity, Activity), customer_id, name)
+
+
+async def forget(tx: Transaction, customer_id: UUID) -> None:
+    """The customer left the trash for good: nothing says what it was called."""
+    await _show(tx, (Opportunity, Activity, Order), customer_id, GONE)
+
+
+async def _show(tx: Transaction, tables: Sequence[Any], customer_id: UUID, name: str) -> None:
+    for table in tables:
         found = await tx.session.execute(
             select(table)
             .where(col(table.customer_id) == customer_id, col(table.customer_name) != name)

@@ -1,4 +1,4 @@
-"""Events of others: a renamed customer is shown and found by its new name."""
+"""Events of others: a renamed customer is shown and found by its new name, and one that left the trash for good by none."""
 
 from uuid import UUID
 
@@ -9,8 +9,9 @@ from sqlmodel import col
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import hear_merges
+from chassis.following import hear_merges, hear_purges
 from service_desk import merged
+from service_desk.forgetting import forget_contact, forget_customer
 from service_desk.ticket import Ticket
 
 SUBSCRIPTIONS = Subscriptions()
@@ -28,3 +29,6 @@ async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, en
 
 
 hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
+hear_purges(
+    SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS, customer=forget_customer, contact=forget_contact
+)
