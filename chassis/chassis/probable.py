@@ -4,6 +4,8 @@
         await hold_marks(tx, "customers", [name, *phones, *emails])       # two who create the same at once find each other
         refuse("customer", likely, hidden)
 
+By WARN whoever creates it is told beside the answer, in the header `kehu-possible-duplicates`.
+
 Only people are refused, and only until they say that they know: what services create was decided on elsewhere.
 """
 
@@ -11,11 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import orjson
+
 from chassis.database import Transaction
 from chassis.errors import AlreadyExists, Violation
 
 OFF, WARN, REFUSE = "OFF", "WARN", "REFUSE"
-"""By WARN screens ask for duplicates and show them; by OFF they do not."""
+"""By WARN whoever creates one is told, and screens ask before; by OFF they are not, and do not."""
 PROBABLE = 65
 """From which score on one is refused, unless the tenant says otherwise: the same number alone is enough."""
 MOST_NAMED = 5
@@ -51,6 +55,13 @@ async def hold_marks(tx: Transaction, table: str, marks: Iterable[str]) -> None:
     """Lets whoever creates one with the same name, number or address wait until this transaction has ended."""
     for mark in sorted({mark for mark in marks if mark}):
         await tx.hold(f"{table} {mark}")
+
+
+def beside(likely: Iterable[tuple[UUID, int, Sequence[str]]], hidden: int) -> str:
+    """Records that are probably the same, by id, score and reasons, as a header says it: JSON in ASCII; empty when there are
+    none, seen or not."""
+    told = [{"id": str(id), "score": score, "reasons": list(reasons)} for id, score, reasons in likely]
+    return orjson.dumps({"duplicates": told, "hiddenCount": hidden}).decode() if told or hidden else ""
 
 
 def refuse(resource: str, likely: Sequence[Likely], hidden: int) -> None:

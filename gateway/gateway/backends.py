@@ -127,10 +127,11 @@ class Backends:
         timeout: float | None = None,
         patience: float = PATIENCE,
         waited: float = 0.0,
+        beside: dict[str, str] | None = None,
     ) -> Message:
         """The answer of an RPC. `timeout` in seconds; None takes the contract's deadline. `patience` in seconds is for
         a service that has just come back and is about to be reached again; it goes off the timeout, and so do the
-        seconds the request has `waited` already.
+        seconds the request has `waited` already. What the method tells beside its answer goes into `beside`.
 
         Raises Refusal: 404 MODULE_NOT_INSTALLED when the service is not installed, else what the failed
         call says.
@@ -141,7 +142,12 @@ class Backends:
         try:
             left = (timeout or method.deadline + _GRACE) - waited
             left -= await self._links[method.domain].reached(min(patience, left / 2))
-            return await call(request, timeout=left, metadata=metadata)
+            running = call(request, timeout=left, metadata=metadata)
+            answer = await running
+            if beside is not None and method.beside:
+                trailing: Any = await running.trailing_metadata() or ()
+                beside.update((name, str(told)) for name, told in trailing if name == method.beside)
+            return answer
         except grpc.aio.AioRpcError as error:
             raise of_call(error) from None
 

@@ -45,6 +45,8 @@ class Method:
     """The kinds of record that it looks through, when it is a part of search across."""
     takes_parts: bool = False
     """Whether it is asked in parts, which are a file."""
+    beside: str = ""
+    """The header that may stand beside its answer."""
 
     @property
     def reads(self) -> bool:
@@ -119,6 +121,7 @@ def _methods(service: ServiceDescriptor) -> Iterator[Method]:
             streams=method.server_streaming,
             searched=tuple(options.Extensions[rules_pb2.searched]),
             takes_parts=method.client_streaming,
+            beside=options.Extensions[rules_pb2.beside],
         )
 
 

@@ -259,6 +259,9 @@ def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, 
         }
     else:
         good = {"description": "Done.", "content": {"application/json": {"schema": made.message(answer)}}}
+    if method.beside:
+        text = f"What is told beside the answer: see {method.name}."
+        good["headers"] = {method.beside.title(): {"description": text, "schema": {"type": "string"}}}
     responses = _responses(good)
     if route.http_method == "GET" and route.answers_etag:
         responses["304"] = {"description": "The record still has the entity tag in If-None-Match."}

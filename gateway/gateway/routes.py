@@ -118,10 +118,14 @@ class Call:
         seat = await self._limits.seat(method.domain, "" if caller is None else caller.who.tenant)
         try:
             waited += time.monotonic() - began
-            message = await self._backends.call(method, request, metadata, waited=waited)
+            beside: dict[str, str] = {}
+            message = await self._backends.call(method, request, metadata, waited=waited, beside=beside)
         finally:
             seat.leave()
         answer = self._answer(exchange, message)
+        answer.headers.extend(
+            (name.encode(), told.encode("ascii", "ignore")) for name, told in beside.items()
+        )
         if self._after is not None:
             self._after(exchange, request, message, answer)
         return answer

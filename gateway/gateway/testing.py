@@ -40,6 +40,8 @@ class Peer:
         default_factory=list[tuple[str, Any, Principal | None]]
     )
     address: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
+    """What stands beside each of its answers."""
     _server: grpc.aio.Server | None = None
     _held: socket.socket | None = None
     """Keeps its port from others who run beside while it is away; nobody listens there."""
@@ -92,6 +94,8 @@ class Peer:
             token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
             self.calls.append((name, request, self.verifier.verify(token) if token else None))
             try:
+                if self.beside:
+                    context.set_trailing_metadata(self.beside)
                 answer = self.answers[name](request)
                 return await answer if isinstance(answer, Awaitable) else answer
             except Problem as problem:

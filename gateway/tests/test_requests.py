@@ -53,6 +53,22 @@ async def test_a_record_is_read_with_its_etag_and_not_sent_twice(house: House) -
     assert (head.status_code, head.content) == (200, b"")
 
 
+async def test_what_is_told_beside_an_answer_is_a_header(house: House) -> None:
+    told = '{"duplicates":[],"hiddenCount":1}'
+    peer = house.on("leads.LeadService/CreateLead", lambda r: r.lead)
+    peer.beside = (("kehu-possible-duplicates", told), ("kehu-other", "of nobody's contract"))
+    house.on("leads.LeadService/GetLead", lambda r: lead_pb2.Lead(id=r.id))
+    made = await house.http.post("/v1/leads", json={"name": "李娜"}, headers=house.bearer())
+    assert (made.status_code, made.json(), made.headers["kehu-possible-duplicates"]) == (
+        200,
+        {"name": "李娜"},
+        told,
+    )
+    assert "kehu-other" not in made.headers
+    read = await house.http.get(f"/v1/leads/{ID}", headers=house.bearer())
+    assert "kehu-possible-duplicates" not in read.headers
+
+
 async def test_queries_fill_fields(house: House) -> None:
     peer = house.on("leads.LeadService/ListLeads", lambda r: lead_service_pb2.ListLeadsResponse())
     answer = await house.http.get(

@@ -1,5 +1,6 @@
 """A customer that is kept twice, through the gateway: found, merged, and the merge undone, in every service."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -67,6 +68,16 @@ def test_kept_twice(boss: Any, eventually: Callable[..., Any]) -> None:
         "/v1/customers:findDuplicates", {"customer": {"displayName": f"{mark}软件（上海）有限公司"}}
     )
     assert [twin["customer"]["id"] for twin in found["duplicates"]] == [one]
+    # Whoever creates it all the same is told beside the answer.
+    person = {"name": f"王{mark}", "phone": "010 6288 0002"}
+    twin, first, second = [
+        boss.http.post(f"/v1/{path}", json=body, headers=boss.headers)
+        for path, body in (("customers", {"displayName": f"{mark}软件（上海）有限公司"}), ("leads", person), ("leads", person))
+    ]  # fmt: skip
+    for made, known in ((twin, [one]), (first, None), (second, [first.json()["id"]])):
+        told = made.headers.get("kehu-possible-duplicates")
+        assert (told and [like["id"] for like in json.loads(told)["duplicates"]]) == known
+        boss.ask("DELETE", f"/v1/{'customers' if made is twin else 'leads'}/{made.json()['id']}")
     # It is created all the same, by somebody in a hurry.
     lead = boss.post("/v1/leads", {"name": "李娜", "companyName": f"{mark}软件", "phone": "010 6288 0001"})
     converted = boss.post(f"/v1/leads/{lead['id']}:convert", {"opportunity": {"name": "deal"}})

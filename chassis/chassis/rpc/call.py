@@ -1,7 +1,7 @@
 """What a method knows beside its request: who asks, the database, the other services."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor
@@ -35,6 +35,8 @@ class Call:
     token: str = ""
     """The caller's own token, for calls that are made in the caller's name."""
     method: "Method | None" = None
+    beside: dict[str, str] = field(default_factory=dict[str, str])
+    """What goes out beside the answer, by the names of the headers."""
 
     def as_service(self) -> "Call":
         """The same call with this service acting by itself for the caller.

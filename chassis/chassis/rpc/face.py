@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -71,6 +72,9 @@ class Method:
     keeps_answers: bool
     """Whether a request_id of the request is kept with the effect."""
     references: "References | None" = None
+    beside: str = ""
+    """The header that may stand beside its answer."""
+    tell: Callable[[Any, Any, Call], Awaitable[str]] | None = None
 
 
 class References(Protocol):
@@ -96,14 +100,20 @@ class Face:
         return self._declare(name, Kind.READ)
 
     def write(
-        self, name: str, *, prepare: Callable[[Any, Call], Awaitable[Any]] | None = None
+        self,
+        name: str,
+        *,
+        prepare: Callable[[Any, Call], Awaitable[Any]] | None = None,
+        beside: Callable[[Any, Any, Call], Awaitable[str]] | None = None,
     ) -> Callable[[H], H]:
         """`async (request, tx) -> answer`, in one transaction.
 
         With `prepare`, `async (request, tx, prepared) -> answer`: what `prepare(request, call)` gives is found before the
-        transaction begins, for questions to other services.
+        transaction begins, for questions to other services. With `beside`, what `beside(request, answer, call)` gives is told
+        beside the answer in the header that the contract names, after the transaction has committed: also of a repeat, and not
+        when it fails or takes long.
         """
-        return self._declare(name, Kind.WRITE, prepare)
+        return self._declare(name, Kind.WRITE, prepare, beside)
 
     def process(self, name: str) -> Callable[[H], H]:
         """`async (request, call) -> answer`, with transactions of its own."""
@@ -132,7 +142,11 @@ class Face:
         return [m.name for m in self._descriptor.methods if m.name not in self.methods]
 
     def _declare(
-        self, name: str, kind: Kind, prepare: Callable[[Any, Call], Awaitable[Any]] | None = None
+        self,
+        name: str,
+        kind: Kind,
+        prepare: Callable[[Any, Call], Awaitable[Any]] | None = None,
+        tell: Callable[[Any, Any, Call], Awaitable[str]] | None = None,
     ) -> Callable[[Any], Any]:
         found = self._descriptor.methods_by_name.get(name)
         if found is None or name in self.methods:
@@ -144,8 +158,15 @@ class Face:
                 f"{self.service}.{name}: what is asked in parts is an upload, and nothing else is"
             )
 
+        beside: str = found.GetOptions().Extensions[rules_pb2.beside]
+        if bool(beside) != (tell is not None):
+            raise ValueError(
+                f"{self.service}.{name}: what is told beside its answer is what the contract names"
+            )
+
         def decorate(handler: Any) -> Any:
-            self.methods[name] = replace(_method(found, kind, handler, prepare), references=self._references)
+            method = _method(found, kind, handler, prepare)
+            self.methods[name] = replace(method, references=self._references, beside=beside, tell=tell)
             return handler
 
         return decorate
@@ -270,6 +291,10 @@ async def serve_upload(
     return await method.handler(first, parts, replace(call, method=method))
 
 
+_BESIDE = 0.5
+"""Seconds that something beside an answer may take."""
+
+
 async def _write(method: Method, request: Message, call: Call) -> Message:
     request_id = getattr(request, "request_id", "") if method.keeps_answers else ""
     prepared = [await method.prepare(request, call)] if method.prepare is not None else []
@@ -281,7 +306,13 @@ async def _write(method: Method, request: Message, call: Call) -> Message:
         tx.seen = seen
         return await method.handler(request, tx, *prepared)
 
-    return await once(call, method, request_id, _hash(request) if request_id else b"", work)
+    answer = await once(call, method, request_id, _hash(request) if request_id else b"", work)
+    if method.tell is not None:
+        # It is done, whatever becomes of what is told besides.
+        with suppress(Problem, TimeoutError):
+            async with asyncio.timeout(_BESIDE):
+                call.beside[method.beside] = await method.tell(request, answer, call)
+    return answer
 
 
 async def once(

@@ -135,7 +135,12 @@ class Server:
         self, method: Method, request: bytes, context: Context, metadata: dict[str, str]
     ) -> Message:
         async with self._admitted(method, context, metadata) as (call, timeout):
-            return await serve_call(method, _read(method, request), call, timeout)
+            answer = await serve_call(method, _read(method, request), call, timeout)
+            if any(call.beside.values()):
+                context.set_trailing_metadata(
+                    tuple((name, told) for name, told in call.beside.items() if told)
+                )
+            return answer
 
     async def _parts(
         self, method: Method, request: bytes, context: Context, metadata: dict[str, str]

@@ -1,6 +1,7 @@
 """Duplicates: what is found, why, and by whom."""
 
 import asyncio
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -115,7 +116,7 @@ async def test_found_before_it_is_created(
     assert [one.customer.id for one in found.duplicates] == [id]
     assert reason in kinds(found.duplicates[0])
     assert 50 <= found.duplicates[0].score <= 100
-    # Creating does not ask, and then both know of each other.
+    # Creating it is not refused, and then both know of each other.
     other = await made(company, **new)
     assert [one.customer.id for one in (await find(company, other)).duplicates] == [id]
     assert [one.customer.id for one in (await find(company, id)).duplicates] == [other]
@@ -243,6 +244,68 @@ async def create(
         who or company.who, CUSTOMERS + "CreateCustomer", request, customer_pb2.Customer
     )
     return done.id
+
+
+async def beside(company: Company, who: Principal | None, request: Any) -> tuple[Any, dict[str, Any]]:
+    """What is created, and what is told beside it: scores by id, and how many more there are."""
+    contact = isinstance(request, contact_service_pb2.CreateContactRequest)
+    answer = contact_pb2.Contact if contact else customer_pb2.Customer
+    channel: Any = company.service.channel
+    ask = channel.unary_unary(
+        f"/{CONTACTS}CreateContact" if contact else f"/{CUSTOMERS}CreateCustomer",
+        request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString,
+    )  # fmt: skip
+    running = ask(
+        request,
+        metadata=[("authorization", f"Bearer {company.service.token(who or company.who)}")],
+        timeout=15,
+    )
+    made = await running
+    told = dict(await running.trailing_metadata()).get("kehu-possible-duplicates")
+    if told is None:
+        return made, {}
+    found = json.loads(told)
+    return made, {one["id"]: one["reasons"] for one in found["duplicates"]} | {"hidden": found["hiddenCount"]}
+
+
+async def test_who_creates_what_is_probably_there_is_told(company: Company) -> None:
+    def new(**values: Any) -> customer_service_pb2.CreateCustomerRequest:
+        asked = {name: values.pop(name) for name in ("allow_duplicate", "request_id") if name in values}
+        return customer_service_pb2.CreateCustomerRequest(customer=customer_pb2.Customer(**values), **asked)
+
+    first, told = await beside(
+        company, None, new(display_name="一", phone="13800007777", email="Info@Told.example")
+    )
+    assert told == {}
+    again = new(display_name="二", email="info@told.example", phone="138 0000 7777", request_id=uuid4().hex)
+    second, told = await beside(company, None, again)
+    assert set(told.pop(first.id)) == {"EMAIL", "PHONE"} and told == {"hidden": 0}
+    # Whoever has not had the answer is told once more; it is there once.
+    repeated, told = await beside(company, None, again)
+    assert repeated.id == second.id and set(told) == {first.id, "hidden"}
+    # What somebody may not see is counted.
+    own = somebody(company.who.tenant, rights=OWN)
+    _, told = await beside(
+        company, own, new(display_name="三", phone="13800007777", email="info@told.example")
+    )
+    assert told == {"hidden": 2}
+    # Who knows is not told, nor is a service, nor anybody where the rule says so.
+    like = {"display_name": "四", "phone": "13800007777", "email": "info@told.example"}
+    assert (await beside(company, None, new(**like, allow_duplicate=True)))[1] == {}
+    assert (await beside(company, company.who.acting_as("leads"), new(**like)))[1] == {}
+    met = contact_service_pb2.CreateContactRequest(
+        contact=contact_pb2.Contact(
+            customer_id=first.id, display_name="李娜", phones=[contact_pb2.ContactPhone(number="13800007778")]
+        )
+    )
+    person, told = await beside(company, None, met)
+    assert told == {}
+    assert person.id in (await beside(company, None, met))[1]
+    await ruled(
+        company, customers=duplicate_pb2.DUPLICATE_ACTION_OFF, contacts=duplicate_pb2.DUPLICATE_ACTION_OFF
+    )
+    assert (await beside(company, None, new(**like)))[1] == {}
+    assert (await beside(company, None, met))[1] == {}
 
 
 async def test_a_rule_refuses_what_is_probably_there(company: Company) -> None:

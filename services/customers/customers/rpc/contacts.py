@@ -25,6 +25,7 @@ from customers.customer import SHARES_OF_CUSTOMER, writable_customer
 from customers.duplicate_rule import check_contact
 from customers.errors import merged
 from customers.reports import CHART, MEMBERS_OF
+from customers.rpc.alike import contacts_beside
 from customers.rpc.customers import CUSTOMERS, merged_into
 from customers.rpc.messages import Named, affiliated_message, contact_values, org_chart
 from customers.rpc.written import written_contact_traits
@@ -140,7 +141,7 @@ async def list_contacts(
     )
 
 
-@face.write("CreateContact")
+@face.write("CreateContact", beside=contacts_beside)
 async def create(request: service_pb.CreateContactRequest, tx: Transaction) -> pb.Contact:
     customer_id = parse_id(request.contact.customer_id, "contact.customerId")
     customer = await writable_customer(tx, customer_id, "contact.customerId")

@@ -32,6 +32,7 @@ from customers.customer import (
 from customers.duplicate_rule import check_customer
 from customers.errors import merged
 from customers.ownership import assign_customers
+from customers.rpc.alike import customers_beside
 from customers.rpc.messages import customer_card, customer_message, customer_values
 from customers.rpc.written import written_customer_traits
 from customers.trash import delete_customer, delete_untouched
@@ -143,7 +144,7 @@ async def _owner_of_new(request: service_pb.CreateCustomerRequest, call: Call) -
     return await owner_for(call, request.customer.owner_id, "customers", "customer.ownerId")
 
 
-@face.write("CreateCustomer", prepare=_owner_of_new)
+@face.write("CreateCustomer", prepare=_owner_of_new, beside=customers_beside)
 async def create(request: service_pb.CreateCustomerRequest, tx: Transaction, owner: Owner) -> pb.Customer:
     values = customer_values(request.customer)
     id = parse_id(request.customer_id, "customerId") if request.customer_id else None

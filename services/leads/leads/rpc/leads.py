@@ -1,6 +1,7 @@
 """LeadService: capture, fields and statuses."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -15,13 +16,15 @@ from chassis.listing import RECORD_FIELDS, Listing
 from chassis.mapping import to_datetime
 from chassis.owners import Owner, owner_for
 from chassis.papers import drop_papers
+from chassis.probable import MOST_NAMED, WARN, beside
 from chassis.rpc import Call, Face
 from leads.assignment import watch_acceptance
 from leads.captures import LeadCapture, follow, note_first, take_in, tells_origin
+from leads.cleaning import Columns, leads_like
 from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
 from leads.duplicates import check_new
-from leads.handling import Handling, hold
+from leads.handling import Handling, LeadHandling, handling_id, hold
 from leads.lead import Lead, assign_lead, capture, change_lead, disqualify_lead, kept, remind, reopen_lead
 from leads.lead_events import (
     LeadContacted,
@@ -71,7 +74,23 @@ async def _owner_of_new(request: service_pb.CreateLeadRequest, call: Call) -> Ow
     return await owner_for(call, request.lead.owner_id, "leads", "lead.ownerId")
 
 
-@face.write("CreateLead", prepare=_owner_of_new)
+async def _leads_beside(request: service_pb.CreateLeadRequest, made: pb.Lead, call: Call) -> str:
+    """Which leads the new one may be, where the company's rule is to warn. What services create was decided on elsewhere."""
+    if call.who.service is not None or request.allow_duplicate:
+        return ""
+    rows = await call.database.read(call.who, _RULE, handling_id(call.who.tenant_id))
+    rule: Any = rows[0] if rows else vars(LeadHandling())
+    if rule["duplicates"] != WARN:
+        return ""
+    lead = Columns(await LEADS.get(call, made.id))
+    twins, hidden = await leads_like(call.database, call.who, lead, rule["duplicates_min_score"])
+    return beside([(one.id, one.score, one.reasons) for one in twins[:MOST_NAMED]], hidden)
+
+
+_RULE = "SELECT duplicates, duplicates_min_score FROM lead_handling WHERE id = $1"
+
+
+@face.write("CreateLead", prepare=_owner_of_new, beside=_leads_beside)
 async def create(request: service_pb.CreateLeadRequest, tx: Transaction, owner: Owner) -> pb.Lead:
     id = parse_id(request.lead_id, "leadId") if request.lead_id else None
     values = lead_values(request.lead)
