@@ -17,6 +17,7 @@ expected there.
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -215,6 +216,20 @@ def parse(text: str) -> Node | None:
     if len(text) > MOST_CHARACTERS:
         raise invalid(MOST_CHARACTERS + 1, f"is longer than {MOST_CHARACTERS} characters")
     return _Parser(text).parse()
+
+
+def comparisons(node: Node | None) -> Iterator[Comparison]:
+    """All comparisons of a filter, in their order."""
+    match node:
+        case Comparison():
+            yield node
+        case Not():
+            yield from comparisons(node.part)
+        case And() | Or():
+            for part in node.parts:
+                yield from comparisons(part)
+        case None:
+            return
 
 
 def written(node: Node) -> str:

@@ -40,6 +40,20 @@ class Used:
     inside: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Where rules name values of a list: in an array of texts, or with `fields` in a filter that compares these with values.
+
+    `rule` is what it is called that names them, in the plural; of a table that holds several kinds, those of `of_type`.
+    """
+
+    table: str
+    column: str
+    rule: str
+    fields: tuple[str, ...] = ()
+    of_type: str = ""
+
+
 @dataclass(frozen=True)
 class ListKind:
     """A list that a service declares. `values` are those of a tenant that has not changed it.
@@ -121,6 +135,15 @@ class OneList:
                 field, f"'{found.key[:40]}' is retired: choose one of {self._shown()}", reason="VALUE_RETIRED"
             )
         return found.key
+
+    def check_named(self, text: str, field: str) -> None:
+        """Checks a value that a rule is to name, by its key; a retired one is held by records still. Raises Invalid
+        (VALUE_UNKNOWN) naming `field`."""
+        if text and not self.accepts_others and text not in self._by_key:
+            raise Invalid(
+                field, f"'{text[:40]}' is no value of the list {self.kind.key}; there are: {self._shown()}",
+                reason="VALUE_UNKNOWN",
+            )  # fmt: skip
 
     def _shown(self) -> str:
         return ", ".join([value.key for value in self.values if not value.retired][:30]) or "none"

@@ -18,10 +18,11 @@ from sqlmodel import Field
 from chassis.database import Database, Transaction
 from chassis.errors import Invalid, NotFound, Precondition, Violation
 from chassis.events.event import Event
+from chassis.filters import Op, comparisons, parse
 from chassis.principal import Principal
 from chassis.records import Record
 from chassis.texts import line, same
-from chassis.value_lists.kinds import ListKind, Lists, Offered, Used, lists_of
+from chassis.value_lists.kinds import ListKind, Lists, Named, Offered, Used, lists_of
 
 
 class ValueList(Record, table=True):
@@ -66,14 +67,19 @@ class ValueListUpdated(Event):
 
 
 class ValueInUse(Precondition):
-    """Records hold a value that is to go."""
+    """Records hold a value that is to go, or rules name it; `rules` says how many of which."""
 
     reason = "VALUE_IN_USE"
 
-    def __init__(self, key: str, rows: int) -> None:
-        super().__init__(
-            f"{rows:,} records hold '{key}': retire it instead.", metadata={"key": key, "rows": str(rows)}
-        )
+    def __init__(self, key: str, rows: int, rules: Mapping[str, int]) -> None:
+        told = {"key": key, "rows": str(rows)}
+        message = f"{rows:,} records hold '{key}': retire it instead."
+        if rules:
+            told["rules"] = ", ".join(f"{rule}: {many}" for rule, many in rules.items())
+            users = {**({"records": rows} if rows else {}), **rules}
+            named = ", ".join(f"{many:,} of the {user}" for user, many in users.items())
+            message = f"'{key}' is held or named by {named}: retire it instead."
+        super().__init__(message, metadata=told)
 
 
 class ValueBuiltIn(Precondition):
@@ -96,10 +102,12 @@ _COUNT = text(
 
 
 class ValueLists:
-    """The lists of one service. Raises ValueError for two of one key."""
+    """The lists of one service, and where its rules name values of them, by the key of the list. Raises ValueError for two of one
+    key."""
 
-    def __init__(self, *kinds: ListKind) -> None:
+    def __init__(self, *kinds: ListKind, named: Mapping[str, Sequence[Named]] | None = None) -> None:
         self.kinds = kinds
+        self.named = dict(named or {})
         self.by_key = {kind.key: kind for kind in kinds}
         if len(self.by_key) < len(kinds):
             raise ValueError("two lists have one key")
@@ -152,7 +160,7 @@ class ValueLists:
             tidy = [_tidied(value) for value in values]
             _check(tidy)
             items = [_kept(value) for value in tidy]
-            await _check_gone(tx, kind, row, {value.key for value in tidy})
+            await self._check_gone(tx, kind, row, {value.key for value in tidy})
         if (items, others) == (row.items, row.accepts_others):
             return
         if row not in tx.session:
@@ -169,18 +177,37 @@ class ValueLists:
             on=row,
         )  # fmt: skip
 
+    async def check_filter(self, tx: Transaction, filter: str, fields: Mapping[str, str], field: str) -> None:
+        """Checks the values that a filter names which is to be kept; `fields` are the fields that it may compare with values of a
+        list, and that list's key. Raises Invalid (VALUE_UNKNOWN) naming `field`."""
+        for one in comparisons(parse(filter)):
+            if (
+                one.field in fields
+                and one.op in _WHOLE
+                and (one.value.quoted or one.value.text not in _UNSAID)
+            ):
+                (await self.within(tx)).by_key[fields[one.field]].check_named(one.value.text, field)
+
+    async def _check_gone(self, tx: Transaction, kind: ListKind, row: ValueList, stay: set[str]) -> None:
+        for gone in [item["key"] for item in row.items if item["key"] not in stay]:
+            if gone in kind.built_in:
+                raise ValueBuiltIn(gone)
+            rows = await _held(tx, kind.used, gone)
+            rules: dict[str, int] = {}
+            for named in self.named.get(kind.key, ()):
+                many = await _naming(tx, named, gone)
+                if many:
+                    rules[named.rule] = rules.get(named.rule, 0) + many
+            if rows or rules:
+                raise ValueInUse(gone, rows, rules)
+
+
+_WHOLE = (Op.EQ, Op.NE)
+_UNSAID = ("null", "*")
+
 
 def _row(row: Any) -> dict[str, Any]:
     return {**row, "items": orjson.loads(row["items"])}
-
-
-async def _check_gone(tx: Transaction, kind: ListKind, row: ValueList, stay: set[str]) -> None:
-    for gone in [item["key"] for item in row.items if item["key"] not in stay]:
-        if gone in kind.built_in:
-            raise ValueBuiltIn(gone)
-        rows = await _held(tx, kind.used, gone)
-        if rows:
-            raise ValueInUse(gone, rows)
 
 
 def _kept(value: Offered) -> dict[str, Any]:
@@ -226,3 +253,23 @@ async def _held(tx: Transaction, used: Sequence[Used], key: str) -> int:
         found = await tx.session.execute(text(f"SELECT count(*) FROM {one.table} WHERE {such}"), {"key": key})  # noqa: S608 (declared columns)
         rows += found.scalar_one()
     return rows
+
+
+async def _naming(tx: Transaction, named: Named, key: str) -> int:
+    """How many rules name the value."""
+    such = f"deleted_at IS NULL AND {named.column} <> '{{}}'" if not named.fields else "deleted_at IS NULL"
+    such += " AND of_type = :type" if named.of_type else ""
+    of = {"type": named.of_type} if named.of_type else {}
+    # Tables and columns of a service's declaration.
+    found = await tx.session.execute(text(f"SELECT {named.column} FROM {named.table} WHERE {such}"), of)  # noqa: S608 (declared columns)
+    return sum(_names(one, named.fields, key) for one in found.scalars())
+
+
+def _names(held: Any, fields: Sequence[str], key: str) -> bool:
+    """Whether an array of texts, or a filter that compares these fields, names the value."""
+    if not fields:
+        return key in held
+    try:
+        return any(one.field in fields and one.value.text == key for one in comparisons(parse(held)))
+    except Invalid:
+        return False  # nobody can ask it any more

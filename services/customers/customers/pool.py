@@ -25,6 +25,7 @@ from chassis.principal import NOBODY, Principal
 from chassis.records import Record
 from customers.customer import Customer, CustomerSnapshot, told
 from customers.ownership import assign_customers, belong
+from customers.value_lists import VALUE_LISTS
 
 RETURN = "return idle customers"
 """The kind of the job. Its key is the tenant."""
@@ -120,10 +121,20 @@ async def rule_of(tx: Transaction) -> PoolRule:
 _WARN_ANEW = text("UPDATE customers SET return_time = NULL WHERE return_time IS NOT NULL")
 
 
+_KEPT = (
+    ("kept_level_keys", "rule.keptLevelKeys", "level"), ("kept_stage_keys", "rule.keptStageKeys", "stage"),
+)  # fmt: skip
+
+
 async def change_rule(tx: Transaction, values: Mapping[str, Any], etag: str) -> PoolRule:
-    """Sets what is named. Raises EtagMismatch; Invalid for days that leave no time to warn."""
+    """Sets what is named. Raises EtagMismatch; Invalid for days that leave no time to warn, and for levels and stages that the
+    tenant's lists do not have (VALUE_UNKNOWN)."""
     rule = await only_locked(tx, PoolRule, rule_id(tx.who.tenant_id))
     tx.check_etag(rule, etag)
+    for column, field, list_key in _KEPT:
+        for key in values.get(column, ()):
+            if key not in getattr(rule, column):
+                (await VALUE_LISTS.within(tx)).by_key[list_key].check_named(key, field)
     changed = change(rule, values)
     if rule.idle_days and not 1 <= rule.warning_days < rule.idle_days:
         raise Invalid("rule.warningDays", "is at least 1 and less than idleDays")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chassis.database import Transaction
-from chassis.value_lists.kinds import ListKind, Used, built_in, offered
+from chassis.value_lists.kinds import ListKind, Named, Used, built_in, offered
 from chassis.value_lists.value_list import ValueLists
 
 _SIZE = ListKind(
@@ -158,9 +158,23 @@ _DISCOUNT_LEVEL = ListKind(
     used=(Used("partners", "discount_level"),),
 )  # fmt: skip
 
+FILTERED: Mapping[str, str] = {
+    "levelKey": "level", "stageKey": "stage", "sourceKey": "source", "sizeKey": "size", "industry": "industry",
+    "region": "region", "type": "type",
+}  # fmt: skip
+"""The fields of customers that filters compare with values, and the keys of their lists."""
+_NAMED: dict[str, list[Named]] = {
+    key: [
+        Named("segments", "filter", "segments", (name,)),
+        Named("saved_views", "filter", "saved views", (name,), of_type="customer"),
+    ]
+    for name, key in FILTERED.items()
+}
+_NAMED["level"].append(Named("pool_rules", "kept_level_keys", "rules of the pool"))
+_NAMED["stage"].append(Named("pool_rules", "kept_stage_keys", "rules of the pool"))
 VALUE_LISTS = ValueLists(
     _TYPE, _INDUSTRY, _LEVEL, _STAGE, _SOURCE, _SIZE, _REGION, _PHONE_LABEL, _EMAIL_LABEL, _ADDRESS_LABEL, _ACCOUNT_LABEL,
-    _PARTNER_TYPE, _DISCOUNT_LEVEL,
+    _PARTNER_TYPE, _DISCOUNT_LEVEL, named=_NAMED,
 )  # fmt: skip
 _SHOWN = {kind.key: kind for kind in (_SIZE, _LEVEL, _STAGE, _SOURCE)}
 ENUMS: Mapping[str, frozenset[str]] = {column: kind.built_in for column, kind in _SHOWN.items()}

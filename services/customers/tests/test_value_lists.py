@@ -5,9 +5,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
-from kehu.customers.v1 import contact_pb2, contact_service_pb2, customer_pb2, customer_service_pb2
+from kehu.customers.v1 import (
+    contact_pb2,
+    contact_service_pb2,
+    customer_pb2,
+    customer_service_pb2,
+    pool_pb2,
+    pool_service_pb2,
+    segment_pb2,
+    segment_service_pb2,
+)
 from kehu.history.v1 import history_pb2
+from kehu.savedviews.v1 import saved_views_pb2
 from kehu.valuelists.v1 import value_lists_pb2 as lists_pb2
 
 from chassis.errors import Code, Problem
@@ -254,6 +265,66 @@ async def test_no_value_goes_while_records_hold_it(company: Company) -> None:
         await update(company, one.id, ["level_key"], level_key="A")
     changed = await change(company, without((await lists(company))["level"], "VIP"))
     assert [v.key for v in changed.values] == ["A", "B", "C", "D"]
+
+
+async def test_no_value_goes_while_rules_name_it(company: Company) -> None:
+    async def ask(method: str, request: Any, answer: type[Any]) -> Any:
+        return await company.service.ask(company.who, f"kehu.customers.v1.{method}", request, answer)
+
+    async def keep(level: str) -> None:
+        rule = pool_service_pb2.UpdatePoolRuleRequest(
+            rule=pool_pb2.PoolRule(kept_level_keys=[level] if level else []),
+            update_mask=FieldMask(paths=["kept_level_keys"]),
+        )
+        await ask("PoolService/UpdatePoolRule", rule, pool_pb2.PoolRule)
+
+    async def segment(filter: str) -> segment_pb2.Segment:
+        made = segment_service_pb2.CreateSegmentRequest(
+            segment=segment_pb2.Segment(display_name=uuid4().hex, filter=filter)
+        )
+        return await ask("SegmentService/CreateSegment", made, segment_pb2.Segment)
+
+    async def drop() -> lists_pb2.ValueList:
+        return await change(company, without((await lists(company))["level"], "VIP"))
+
+    # What the list does not have, no rule may name; of one that takes others, whatever people have written.
+    await refused(Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", keep("VIP"))
+    for filter in ('levelKey = "VIP"', 'displayName : "x" OR NOT stageKey != "warm"'):
+        await refused(Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", segment(filter))
+    await segment('industry = "shipbuilding" AND levelKey = "" AND stageKey != null')
+    await add(company, "level", "VIP")
+    await keep("VIP")
+    one = await segment('(levelKey = "VIP" OR level = A) AND city : "VIP"')
+    await segment('displayName : "VIP"')
+    view = saved_views_pb2.SavedView(record_type="customer", display_name="Best", filter='levelKey : "VIP"')
+    view = await ask(
+        "SavedViewService/CreateSavedView", saved_views_pb2.CreateSavedViewRequest(saved_view=view), saved_views_pb2.SavedView
+    )  # fmt: skip
+    problem = await refused(Code.FAILED_PRECONDITION, "VALUE_IN_USE", drop())
+    assert problem.metadata["rules"] == "segments: 1, saved views: 1, rules of the pool: 1"
+    assert (
+        "'VIP' is held or named by 1 of the segments, 1 of the saved views, 1 of the rules" in problem.message
+    )
+    assert problem.metadata["rows"] == "0"
+    # A retired one is held by records still.
+    await change(company, retired((await lists(company))["level"], "VIP"))
+    await segment('levelKey = "VIP" AND city = "x"')
+    await keep("")
+    for found in await _segments(company):
+        if "VIP" in found.filter:
+            request = segment_service_pb2.DeleteSegmentRequest(id=found.id)
+            await ask("SegmentService/DeleteSegment", request, Empty)
+    assert one.id not in {found.id for found in await _segments(company)}
+    await ask("SavedViewService/DeleteSavedView", saved_views_pb2.DeleteSavedViewRequest(id=view.id), Empty)
+    assert [value.key for value in (await drop()).values] == ["A", "B", "C", "D"]
+
+
+async def _segments(company: Company) -> list[segment_pb2.Segment]:
+    found = await company.service.ask(
+        company.who, "kehu.customers.v1.SegmentService/ListSegments", segment_service_pb2.ListSegmentsRequest(),
+        segment_service_pb2.ListSegmentsResponse,
+    )  # fmt: skip
+    return list(found.segments)
 
 
 async def test_labels_are_counted_where_they_stand(company: Company) -> None:

@@ -17,7 +17,7 @@ from chassis.errors import Invalid, Precondition
 from chassis.fields import Field, Kind, Sql, Test, at_hand, predicate
 from chassis.filters import Comparison, parse
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS
-from leads.value_lists import SOURCES
+from leads.value_lists import FILTERED, SOURCES, VALUE_LISTS
 from leads.words import ACCEPTANCES, CHANNELS, STATUSES
 
 LISTED: Mapping[str, Field] = {
@@ -78,12 +78,13 @@ async def fields_of(tx: Transaction, conditions: Iterable[str]) -> Definitions:
 
 
 async def check(tx: Transaction, text: str, fields: Mapping[str, Field], field: str) -> str:
-    """The condition, tidied. Raises Invalid (FILTER_INVALID) naming `field`."""
+    """The condition, tidied. Raises Invalid (FILTER_INVALID, VALUE_UNKNOWN) naming `field`."""
     custom = await fields_of(tx, [text])
     try:
         at_hand(parse(text), fields, partial(held, custom))
     except Invalid as wrong:
         raise Invalid(field, wrong.violations[0].description, reason=wrong.reason) from None
+    await VALUE_LISTS.check_filter(tx, text, FILTERED, field)
     return text.strip()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chassis.database import Transaction
-from chassis.value_lists.kinds import ListKind, Used, built_in
+from chassis.value_lists.kinds import ListKind, Named, Used, built_in
 from chassis.value_lists.value_list import ValueLists
 
 _SOURCE = ListKind(
@@ -28,7 +28,20 @@ _SOURCE = ListKind(
     ),
     closed=True,
 )  # fmt: skip
-VALUE_LISTS = ValueLists(_SOURCE)
+FILTERED: Mapping[str, str] = {"sourceKey": "source", "lastSourceKey": "source"}
+"""The fields of leads that conditions and filters compare with values, and the keys of their lists."""
+VALUE_LISTS = ValueLists(
+    _SOURCE,
+    named={
+        "source": [
+            Named("assignment_rules", "condition", "assignment rules", tuple(FILTERED)),
+            Named("score_rules", "condition", "score rules", tuple(FILTERED)),
+            Named("cadences", "condition", "cadences", tuple(FILTERED)),
+            Named("lead_handling", "reclaim_condition", "rules of the pool", tuple(FILTERED)),
+            Named("saved_views", "filter", "saved views", tuple(FILTERED), of_type="lead"),
+        ]
+    },
+)
 SOURCES = tuple(value.key for value in _SOURCE.values)
 """What the contract names."""
 

@@ -265,7 +265,8 @@ async def test_sources_are_the_tenants_own(service: Harness) -> None:
     assert (told.get("source"), told["sourceKey"]) == (None, "douyin")
 
     # What is held cannot go, only be retired: then it stays where it is and nobody chooses it any more.
-    await refused(Code.FAILED_PRECONDITION, "VALUE_IN_USE", offer(service, boss, drop="douyin"))
+    problem = await refused(Code.FAILED_PRECONDITION, "VALUE_IN_USE", offer(service, boss, drop="douyin"))
+    assert problem.metadata["rules"] == "score rules: 1"
     await refused(Code.FAILED_PRECONDITION, "VALUE_BUILT_IN", offer(service, boss, drop="WEB_FORM"))
     member = replace(boss, rights={"leads": Rights(Reach.ALL, Reach.ALL)})
     await refused(Code.PERMISSION_DENIED, "RIGHT_MISSING", offer(service, member, douyin))

@@ -31,6 +31,7 @@ from customers.segments.segment import (
     remove_customers,
     told,
 )
+from customers.value_lists import FILTERED, VALUE_LISTS
 
 face = Face("kehu.customers.v1.SegmentService")
 SEGMENT = Mapping(pb.Segment)
@@ -85,6 +86,7 @@ async def create(request: service_pb.CreateSegmentRequest, tx: Transaction, owne
     id = parse_id(request.segment_id, "segmentId") if request.segment_id else None
     values = SEGMENT.values(request.segment)
     values.pop("owner_id", None)
+    await VALUE_LISTS.check_filter(tx, values["filter"], FILTERED, "segment.filter")
     return await _answer(tx, found_segment(tx, values, owner, id))
 
 
@@ -95,7 +97,10 @@ async def _of_changed(request: service_pb.UpdateSegmentRequest, call: Call) -> N
 @face.write("UpdateSegment", prepare=_of_changed)
 async def update(request: service_pb.UpdateSegmentRequest, tx: Transaction, checked: None) -> pb.Segment:
     segment = await _segment(tx, request.segment.id, request.segment.etag, "segment.id")
-    change_segment(tx, segment, SEGMENT.values(request.segment, request.update_mask))
+    values = SEGMENT.values(request.segment, request.update_mask)
+    if values.get("filter", segment.filter).strip() != segment.filter:
+        await VALUE_LISTS.check_filter(tx, values["filter"], FILTERED, "segment.filter")
+    change_segment(tx, segment, values)
     return await _answer(tx, segment)
 
 
