@@ -34,26 +34,51 @@ _WELL_KNOWN: dict[str, dict[str, Any]] = {
     "google.protobuf.Value": {},
     "google.protobuf.ListValue": {"type": "array", "items": {}},
 }
+_FOREIGN: dict[str, str] = {
+    "google.type.Money": "An amount of money.",
+    "google.type.Money.currency_code": "The currency by ISO 4217, as CNY.",
+    "google.type.Money.units": "Whole units of the currency.",
+    "google.type.Money.nanos": "Billionths of a unit, with the sign of the units.",
+    "google.type.Date": "A day of the calendar.",
+    "google.type.Date.year": "The year, from 1 to 9999.",
+    "google.type.Date.month": "The month, from 1 to 12.",
+    "google.type.Date.day": "The day of the month, from 1 to 31.",
+}
+"""What is said of messages of others, whose comments do not come along."""
 _PROBLEM = {
     "type": "object",
     "description": "What went wrong (RFC 9457).",
     "required": ["type", "title", "status", "detail", "reason", "traceId"],
     "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
+        "type": {"type": "string", "description": "An address that names the kind of problem."},
+        "title": {"type": "string", "description": "The kind of problem in words."},
+        "status": {"type": "integer", "description": "The HTTP status."},
         "detail": {"type": "string", "description": "What is wrong with which value, and what to do."},
         "reason": {"type": "string", "description": "The reason in UPPER_SNAKE case, for programs."},
-        "instance": {"type": "string"},
-        "traceId": {"type": "string"},
+        "instance": {"type": "string", "description": "The path that was asked for."},
+        "traceId": {
+            "type": "string",
+            "description": "By which operators find the request in logs and traces.",
+        },
         "violations": {
             "type": "array",
+            "description": "The values that were refused.",
             "items": {
                 "type": "object",
-                "properties": {"field": {"type": "string"}, "description": {"type": "string"}},
+                "properties": {
+                    "field": {
+                        "type": "string",
+                        "description": "The field in lowerCamelCase, with its place in the request.",
+                    },
+                    "description": {"type": "string", "description": "What is wrong with it."},
+                },
             },
         },
-        "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+        "metadata": {
+            "type": "object",
+            "description": "What programs may want to know of the reason, as counts and ids.",
+            "additionalProperties": {"type": "string"},
+        },
     },
 }
 
@@ -165,7 +190,7 @@ class Document:
         return dict(_SCALARS[field.type])
 
     def _comment(self, name: str) -> str:
-        return self._contracts.comments.get(name, "")
+        return self._contracts.comments.get(name) or _FOREIGN.get(name, "")
 
     def _describe(self, schema: dict[str, Any], name: str) -> None:
         comment = self._comment(name)
@@ -288,7 +313,13 @@ def _operation(made: Document, contracts: Contracts, route: Route) -> dict[str, 
             content["multipart/form-data"] = {
                 "schema": {
                     "type": "object",
-                    "properties": {"file": {"type": "string", "contentMediaType": "*/*"}},
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "contentMediaType": "*/*",
+                            "description": "The file as it is.",
+                        }
+                    },
                 }
             }
         operation["requestBody"] = {"required": True, "content": content}
@@ -352,17 +383,28 @@ def _access(access: rules_pb2.Access) -> dict[str, Any]:
     return found
 
 
+_WHY = {
+    "reason": {"type": "string", "description": "Why, in UPPER_SNAKE case, for programs."},
+    "detail": {"type": "string", "description": "Why, in words."},
+}
+
+
 def _view360() -> dict[str, Any]:
-    section = {
-        "type": "object",
-        "properties": {k: {"type": "string"} for k in ("section", "reason", "detail")},
-    }
+    named = {"type": "string", "description": "The section."}
+    section = {"type": "object", "properties": {"section": named, **_WHY}}
     schema = {
         "type": "object",
         "properties": {
-            "customer": {"$ref": "#/components/schemas/customers.v1.Customer"},
-            "sections": {"type": "object", "additionalProperties": {"type": "object"}},
-            "missing": {"type": "array", "items": section},
+            "customer": {
+                "$ref": "#/components/schemas/customers.v1.Customer",
+                "description": "The customer.",
+            },
+            "sections": {
+                "type": "object",
+                "description": "By its service's name what each knows of the customer.",
+                "additionalProperties": {"type": "object"},
+            },
+            "missing": {"type": "array", "description": "Sections that could not be had.", "items": section},
         },
     }
     good = {"description": "All that is known.", "content": {"application/json": {"schema": schema}}}
@@ -372,7 +414,13 @@ def _view360() -> dict[str, Any]:
         "description": "The customer and a section of each service that runs; `missing` names sections that could not be had.",
         "tags": ["customers"],
         "parameters": [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+            {
+                "name": "id",
+                "in": "path",
+                "required": True,
+                "description": "The customer's id.",
+                "schema": {"type": "string", "format": "uuid"},
+            }
         ],
         "responses": _responses(good),
         "x-kehu-access": {"act": "read", "right": "customers"},
@@ -381,16 +429,22 @@ def _view360() -> dict[str, Any]:
 
 def _search(made: Document, contracts: Contracts) -> dict[str, Any]:
     types = [kind for method in contracts.methods for kind in method.searched]
-    texts = {name: {"type": "string"} for name in ("service", "reason", "detail")}
-    missing = {
-        "type": "object",
-        "properties": {**texts, "types": {"type": "array", "items": {"type": "string"}}},
-    }
+    service = {"type": "string", "description": "The service."}
+    unseen = {"type": "array", "description": "The kinds of record that it has.", "items": {"type": "string"}}
+    missing = {"type": "object", "properties": {"service": service, **_WHY, "types": unseen}}
     schema = {
         "type": "object",
         "properties": {
-            "groups": {"type": "array", "items": made.message(search_pb2.SearchGroup.DESCRIPTOR)},
-            "missing": {"type": "array", "items": missing},
+            "groups": {
+                "type": "array",
+                "description": "What was found, by kind of record.",
+                "items": made.message(search_pb2.SearchGroup.DESCRIPTOR),
+            },
+            "missing": {
+                "type": "array",
+                "description": "Services that could not be asked.",
+                "items": missing,
+            },
         },
     }
     good = {"description": "What was found.", "content": {"application/json": {"schema": schema}}}

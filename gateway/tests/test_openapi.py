@@ -60,3 +60,35 @@ def test_limits_of_the_edge_are_documented(document: dict[str, Any]) -> None:
 def test_what_is_required_is_not_empty(document: dict[str, Any]) -> None:
     create = document["components"]["schemas"]["imports.v1.CreateImportRequest"]["properties"]
     assert create["filename"]["minLength"] == create["content"]["minLength"] == 1
+
+
+def test_everything_says_what_it_is(document: dict[str, Any]) -> None:
+    silent: list[str] = []
+
+    def look(where: str, said: dict[str, Any]) -> None:
+        for name, schema in said.get("properties", {}).items():
+            if not schema.get("description"):
+                silent.append(f"{where}.{name}")
+            look(f"{where}.{name}", schema)
+        for part in ("items", "additionalProperties"):
+            if isinstance(said.get(part), dict):
+                look(f"{where}.{part}", said[part])
+
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            silent += [f"{where}: summary"] if not operation["summary"] else []
+            named = [*operation.get("parameters", ()), *operation.get("responses", {}).values()]
+            named += [header for answer in named for header in answer.get("headers", {}).values()]
+            silent += [f"{where}: {one.get('name', one)}" for one in named if not one.get("description")]
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                look(where, content["schema"])
+            for answer in operation["responses"].values():
+                for content in answer.get("content", {}).values():
+                    look(where, content["schema"])
+    for name, schema in document["components"]["schemas"].items():
+        silent += [name] if not schema.get("description") else []
+        look(name, schema)
+    assert silent == []
+    told = document["paths"]["/v1/customers"]["post"]["responses"]["200"]["headers"]
+    assert list(told) == ["Kehu-Possible-Duplicates"]

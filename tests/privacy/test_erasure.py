@@ -324,6 +324,12 @@ async def test_nothing_of_a_person_is_found_after_their_erasure(house: House) ->
     assert ("order", "ACCOUNTING_DUTY") in kept and ("outbox", "COPY") in kept
     assert set(done["notices"]) >= {"OPEN_ORDER", "LEGAL_HOLD"}
     assert not any(word in json.dumps(done, ensure_ascii=False) for word in it.words)
+    asked_of = {"recordType": "erasure", "recordId": begun["id"]}
+    ended, *_ = (await house.ask("customers.HistoryService/ListChanges", asked_of))["changes"]
+    assert ("state", "RUNNING", "SUCCEEDED") in {
+        (one["field"], one.get("oldValue"), one.get("newValue")) for one in ended["fields"]
+    }
+    assert ended["origin"] == "CHANGE_ORIGIN_JOB"
     events = await _told(house, "person.erased")
     assert [event["erasureId"] for event in events] == [begun["id"]]
     assert ids["contact"] in events[0]["contactIds"] and ids["lead"] in events[0]["leadIds"]

@@ -16,6 +16,7 @@ from kehu.customers.v1 import (
     points_pb2,
     points_service_pb2,
 )
+from kehu.history.v1 import history_pb2
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from kehu.sales.v1 import events_pb2 as sales
 from kehu.sales.v1 import opportunity_pb2, order_pb2
@@ -182,6 +183,26 @@ class Company:
         """Runs that job of the company once, as the service does when it is due."""
         call = self.service.running.call(self.who.acting_as("customers"))
         await SERVICE.jobs[kind]({}, call)
+
+    async def history(
+        self, record_type: str, id: str, who: Principal | None = None
+    ) -> list[history_pb2.Change]:
+        """What became of a record, the latest first, as its history tells it."""
+        request = history_pb2.ListChangesRequest(record_type=record_type, record_id=id)
+        found = await self.service.ask(
+            who or self.who,
+            "kehu.customers.v1.HistoryService/ListChanges",
+            request,
+            history_pb2.ListChangesResponse,
+        )
+        return list(found.changes)
+
+    async def told(self, id: str) -> list[str]:
+        """The events of a record, the oldest first, without their package."""
+        rows = await self.service.running.database.read(
+            self.who, "SELECT type FROM outbox WHERE record_id = $1 ORDER BY seq", UUID(id)
+        )
+        return [row["type"].removeprefix("kehu.customers.v1.") for row in rows]
 
     async def sound(self) -> None:
         """Asserts that the ledger has no fault."""

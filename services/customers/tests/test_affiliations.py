@@ -230,7 +230,7 @@ async def test_two_who_become_the_primary_contact_together_do_not_both(people: P
 
 async def test_the_chart_tells_what_is_cut_off(people: People) -> None:
     bank = await people.customer("工行")
-    top = await people.contact(bank, "行长", primary=True)
+    top = await people.contact(bank, "行长", primary=True, decision_role=contact_pb2.DECISION_ROLE_DECIDER)
     for place in range(4):
         middle = await people.contact(bank, f"部长{place}", reports_to_id=top)
         for number in range(2):
@@ -239,6 +239,8 @@ async def test_the_chart_tells_what_is_cut_off(people: People) -> None:
     assert (whole.member_count, whole.cut_off_count, len(whole.members)) == (13, 0, 13)
     assert [m.depth for m in whole.members] == [0] + [1] * 4 + [2] * 8
     assert whole.members[0].report_count == 4 and whole.members[0].primary_contact
+    assert whole.members[0].decision_role == contact_pb2.DECISION_ROLE_DECIDER
+    assert {m.decision_role for m in whole.members[1:]} == {contact_pb2.DECISION_ROLE_UNSPECIFIED}
     part = await people.chart(bank, most=3)
     assert [m.display_name for m in part.members] == ["行长", "部长0", "部长1"]
     assert (part.member_count, part.cut_off_count) == (13, 10)

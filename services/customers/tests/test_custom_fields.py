@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from itertools import product
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
@@ -507,6 +507,13 @@ async def test_history_and_events_name_them(service: Harness) -> None:
         who, "kehu.customers.v1.HistoryService/ListChanges", definitions, history_pb2.ListChangesResponse
     )
     assert [f.field for f in told.changes[0].fields] == ["labelEn"]
+    await remove(service, who, one.id)
+    rows = await service.running.database.read(
+        who, "SELECT type FROM outbox WHERE record_id = $1 ORDER BY seq", UUID(one.id)
+    )
+    assert [row["type"].rpartition(".")[2] for row in rows] == [
+        "CustomFieldCreated", "CustomFieldUpdated", "CustomFieldDeleted",
+    ]  # fmt: skip
 
 
 async def test_filters(service: Harness) -> None:

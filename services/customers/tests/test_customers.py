@@ -378,6 +378,18 @@ async def test_an_import_may_change_what_is_there(service: Harness) -> None:
     )
     done = await imported(service, BOSS, second, mode=imports_pb2.IMPORT_MODE_UPSERT)
     assert (done.created_rows, done.updated_rows, done.unchanged_rows, done.refused_rows) == (1, 1, 1, 0)
+    # The history says that imports did it.
+    found = await service.ask(
+        BOSS, CUSTOMERS + "ListCustomers", customer_service_pb2.ListCustomersRequest(filter='externalKey = "UP1"'),
+        customer_service_pb2.ListCustomersResponse,
+    )  # fmt: skip
+    asked = history_pb2.ListChangesRequest(record_type="customer", record_id=found.customers[0].id)
+    told = await service.ask(
+        BOSS, "kehu.customers.v1.HistoryService/ListChanges", asked, history_pb2.ListChangesResponse
+    )
+    assert [(one.origin, [f.field for f in one.fields]) for one in told.changes] == [
+        (history_pb2.CHANGE_ORIGIN_IMPORT, ["industry"]), (history_pb2.CHANGE_ORIGIN_IMPORT, []),
+    ]  # fmt: skip
     assert (await imported(service, BOSS, second)).refused_rows == 3
 
 

@@ -34,6 +34,7 @@ from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody, together
 from customers.customer import Customer
+from customers.duplicate_rule import rule_id
 from customers.rpc.duplicate_sweeps import DUPLICATES as SWEPT
 from customers.testing import Company
 
@@ -304,6 +305,12 @@ async def test_who_creates_what_is_probably_there_is_told(company: Company) -> N
     await ruled(
         company, customers=duplicate_pb2.DUPLICATE_ACTION_OFF, contacts=duplicate_pb2.DUPLICATE_ACTION_OFF
     )
+    rule = str(rule_id(company.who.tenant_id))
+    assert await company.told(rule) == ["DuplicateRuleUpdated"]
+    (change, *_) = await company.history("duplicate_rule", rule)
+    assert [(f.field, f.old_value, f.new_value) for f in change.fields] == [
+        ("contacts", "WARN", "OFF"), ("customers", "WARN", "OFF"),
+    ]  # fmt: skip
     assert (await beside(company, None, new(**like)))[1] == {}
     assert (await beside(company, None, met))[1] == {}
 

@@ -5,6 +5,7 @@ import io
 from typing import Any
 
 import pytest
+from google.protobuf.struct_pb2 import Value
 from google.type.date_pb2 import Date
 from kehu.customers.v1 import (
     competitor_pb2,
@@ -21,6 +22,7 @@ from kehu.customers.v1 import (
     segment_pb2,
     segment_service_pb2,
 )
+from kehu.customfields.v1 import custom_fields_pb2 as custom
 from kehu.exports.v1 import exports_pb2 as pb
 from kehu.imports.v1 import imports_pb2
 
@@ -30,6 +32,7 @@ from chassis.ids import new_id
 from chassis.imports.mapping import proposal
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import Harness, eventually, somebody
+from chassis.wire import from_dict
 from customers import imports
 from customers.rpc import exports
 from customers.testing import CUSTOMERS, Company, yuan
@@ -85,21 +88,37 @@ async def test_customers_and_contacts_go_from_one_company_to_another(
     service: Harness, company: Company
 ) -> None:
     here, there = company.who, somebody(company.who.tenant + "-twin")
+    for who in (here, there):
+        for kind in ("customer", "contact"):
+            budget = {
+                "recordType": kind,
+                "key": "budget",
+                "kind": "CUSTOM_FIELD_KIND_NUMBER",
+                "labelEn": "Budget",
+                "decimals": 1,
+            }
+            request = from_dict(custom.CreateCustomFieldRequest, {"customField": budget})
+            await service.ask(
+                who, "kehu.customers.v1.CustomFieldService/CreateCustomField", request, custom.CustomField
+            )
+    own = {"budget": Value(string_value="12.5")}
     child = await customer(
-        service, here, display_name="某子公司", kind=customer_pb2.CUSTOMER_KIND_COMPANY,
+        service, here, custom_fields=own, display_name="某子公司", kind=customer_pb2.CUSTOMER_KIND_COMPANY,
         phone="138 0000 1234",
         level=customer_pb2.CUSTOMER_LEVEL_A, employee_count=12, tags=["重点", "VIP"], notes="一\n二", external_key="K1",
         industry="finance", source=customer_pb2.CUSTOMER_SOURCE_REFERRAL, tax_number="91110000100001X",
         address=customer_pb2.Address(country_code="CN", city="北京", street="复兴路 1 号"), needs="ERP",
     )  # fmt: skip
     await contact(
-        service, here, customer_id=child, display_name="张三", title="经理",
+        service, here, customer_id=child, display_name="张三", title="经理", custom_fields=own,
         phones=[contact_pb2.ContactPhone(number=n) for n in ("+8613800001234", "+8613800005678")],
         emails=[contact_pb2.ContactEmail(address="z@example.com")], notes="a\nb",
     )  # fmt: skip
     asked: dict[str, Any] = {"headers": pb.EXPORT_HEADERS_FIELDS, "order_by": "createTime"}
     files = {kind: await file(service, here, kind, **asked) for kind in ("customer", "contact")}
     for kind, content in files.items():
+        header, row = table(content)
+        assert row[header.index("customFields.budget")] == "12.5", kind
         ended = await imported(service, there, kind, content)
         assert ended.refused_rows == ended.repaired_rows == 0
         assert await file(service, there, kind, **asked) == content

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -565,7 +565,14 @@ async def test_two_merges_at_once_do_not_swallow_each_other(book: Book) -> None:
 
 async def test_history_tells_of_it(book: Book) -> None:
     one, two = await book.add("甲"), await book.add("乙", website="https://b.example")
-    await book.undo(await book.merge(one, two))
+    merge = await book.merge(one, two)
+    kept = merge.undo_end_time.ToDatetime() - merge.create_time.ToDatetime()
+    assert kept == timedelta(days=30)
+    await book.undo(merge)
+    undone, made = await book.history("merge", merge.id)
+    assert made.act == history_pb2.CHANGE_ACT_CREATED
+    assert ("state", "MERGED", "UNDONE") in {(f.field, f.old_value, f.new_value) for f in undone.fields}
+    assert not any(f.field == "kept" for f in undone.fields)
     request = history_pb2.ListChangesRequest(record_type="customer", record_id=two)
     changes = (await book.ask("HistoryService/ListChanges", request, history_pb2.ListChangesResponse)).changes
     acts = [history_pb2.ChangeAct.Name(change.act) for change in changes]

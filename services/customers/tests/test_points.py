@@ -81,6 +81,7 @@ async def test_an_order_earns_once_and_its_cancelling_takes_back(company: Compan
     await company.hear(placed)
     assert (await company.card(card)).balance == 0
     await company.sound()
+    assert "PointsTakenBack" in await company.told(card)
 
 
 async def test_a_programme_begins_with_payment_and_a_part_of_it_earns_nothing(company: Company) -> None:
@@ -244,6 +245,7 @@ async def test_what_was_redeemed_for_a_cancelled_order_comes_back(company: Compa
     await company.hear(order_event("OrderPlaced", other, theirs, 100))
     await refused(Code.INVALID_ARGUMENT, "CUSTOMER_MISMATCH", company.redeem(card, 1, order_id=theirs))
     await company.sound()
+    assert "PointsGivenBack" in await company.told(card)
 
 
 async def test_fifty_redemptions_at_once_never_go_below_zero(company: Company) -> None:
@@ -312,6 +314,7 @@ async def test_lots_are_spent_by_their_days_and_expire(company: Company) -> None
         (KIND.POINTS_TRANSACTION_KIND_EXPIRE, -90), (KIND.POINTS_TRANSACTION_KIND_REDEEM, -5),
     ]  # fmt: skip
     await company.sound()
+    assert "PointsExpired" in await company.told(card)
 
 
 async def test_points_of_an_order_that_have_expired_are_not_taken_back(company: Company) -> None:
@@ -448,6 +451,7 @@ async def test_levels_fall_in_the_night_and_by_cancelling(company: Company) -> N
     await company.programme(levels=levels)
     await company.job(NIGHT)
     assert (await company.card(card)).level_id == low
+    assert "CardLevelChanged" in await company.told(card)
 
 
 async def test_the_moment_of_earning(company: Company) -> None:
@@ -500,6 +504,17 @@ async def test_cards_are_blocked_replaced_and_renewed(company: Company) -> None:
     assert renewed.state == membership_pb2.CARD_STATE_ACTIVE
     assert (await company.redeem(second.id, 5)).balance == 0
     await refused(Code.ABORTED, "ETAG_MISMATCH", company.verb("Block", second.id, etag="1"))
+    # All of it is told, and stands in the histories.
+    assert await company.told(card) == [
+        "CardIssued", "PointsEarned", "CardBlocked", "CardReplaced", "CardUnblocked", "PointsRedeemed",
+    ]  # fmt: skip
+    assert await company.told(second.id) == [
+        "CardIssued", "PointsAdjusted", "CardExpired", "CardRenewed", "PointsRedeemed",
+    ]  # fmt: skip
+    programme = await company.programme(validity_months=7)
+    assert await company.told(programme.id) == ["ProgrammeUpdated", "ProgrammeUpdated"]
+    (change, *_) = await company.history("programme", programme.id)
+    assert ("validityMonths", "0", "7") in {(f.field, f.old_value, f.new_value) for f in change.fields}
 
 
 async def test_redeemed_points_have_a_value(company: Company) -> None:

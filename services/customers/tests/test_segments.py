@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
 from kehu.customers.v1 import (
     customer_pb2,
     customer_service_pb2,
@@ -18,6 +19,7 @@ from kehu.customers.v1 import (
     trash_service_pb2,
 )
 from kehu.customfields.v1 import custom_fields_pb2 as fields
+from kehu.history.v1 import history_pb2
 from sqlalchemy import text
 
 from chassis.errors import Code
@@ -350,9 +352,21 @@ async def test_a_rule_whose_field_is_gone_says_so(company: Company) -> None:
 async def test_a_repeated_create_makes_one_and_a_deleted_one_is_gone(company: Company) -> None:
     name, key = f"Segment {uuid4().hex}", uuid4().hex
     first = await create(company, display_name=name, request_id=key)
+    update = segment_service_pb2.UpdateSegmentRequest(
+        segment=segment_pb2.Segment(id=first.id, description="the best"),
+        update_mask=FieldMask(paths=["description"]),
+    )
+    changed = await company.service.ask(company.who, SEGMENTS + "UpdateSegment", update, segment_pb2.Segment)
     assert (await create(company, display_name=name, request_id=key)).id == first.id
-    request = segment_service_pb2.DeleteSegmentRequest(id=first.id, etag=first.etag)
+    request = segment_service_pb2.DeleteSegmentRequest(id=first.id, etag=changed.etag)
     await company.service.ask(company.who, SEGMENTS + "DeleteSegment", request, Empty)
+    assert await company.told(first.id) == ["SegmentCreated", "SegmentUpdated", "SegmentDeleted"]
+    deleted, updated, created = await company.history("segment", first.id)
+    assert [one.act for one in (created, deleted)] == [
+        history_pb2.CHANGE_ACT_CREATED,
+        history_pb2.CHANGE_ACT_DELETED,
+    ]
+    assert [(f.field, f.new_value) for f in updated.fields] == [("description", "the best")]
     await refused(Code.NOT_FOUND, "NOT_FOUND", count(company, first.id))
     assert (await create(company, display_name=name)).id != first.id
     assert [len(await told(company, f"segment.{what}")) for what in ("created", "deleted")] == [2, 1]
