@@ -3,8 +3,8 @@
 from chassis.custom_fields.schema import install_custom_references
 from chassis.schema import install_following_tables
 
-revision = "0045"
-down_revision = "0044"
+revision = "0046"
+down_revision = "0045"
 branch_labels = None
 depends_on = None
 

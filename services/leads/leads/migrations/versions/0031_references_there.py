@@ -1,15 +1,15 @@
-"""Custom fields of customers and contacts that named others before are found by these, too."""
+"""Custom fields of leads that named others before are found by these, too."""
 
 from chassis.custom_fields.schema import fill_custom_references
 
-revision = "0046"
-down_revision = "0045"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    fill_custom_references("customers", "contacts")
+    fill_custom_references("leads")
 
 
 def downgrade() -> None:

@@ -2,8 +2,8 @@
 
 from chassis.custom_fields.schema import fill_custom_references
 
-revision = "0024"
-down_revision = "0023"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

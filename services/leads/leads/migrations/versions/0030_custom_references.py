@@ -2,8 +2,8 @@
 
 from chassis.custom_fields.schema import install_custom_references
 
-revision = "0029"
-down_revision = "0028"
+revision = "0030"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 

@@ -2,8 +2,8 @@
 
 from chassis.custom_fields.schema import install_custom_references
 
-revision = "0023"
-down_revision = "0022"
+revision = "0027"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 
