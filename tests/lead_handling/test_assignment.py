@@ -354,7 +354,8 @@ async def test_what_is_changed_about_rules_is_told_and_kept(company: Make) -> No
         assert len(await c.history(record.id, kind)) == len(events)
         if changes:
             rows = await c.rows(
-                "SELECT convert_from(data, 'UTF8') AS data FROM outbox WHERE record_id = $1::uuid AND subject LIKE '%.updated'",
+                "SELECT convert_from(data, 'UTF8') AS data FROM outbox WHERE record_id = $1::uuid AND subject LIKE '%.updated'"
+                " ORDER BY seq",
                 record.id,
             )
             assert changes in [row["data"] for row in rows][-1]
