@@ -1,10 +1,15 @@
-"""Customers, contacts and leads that were merged: their memberships of campaigns follow."""
+"""Customers, contacts and leads that were merged: their memberships of campaigns follow, and so do fields of the tenant's own
+that refer to them."""
 
 from sqlalchemy import ColumnElement, select
 from sqlmodel import col
 
+from chassis.custom_fields.references import CustomReferences
 from chassis.database import Transaction
 from chassis.following import Following, Reference, Target
+from marketing import campaign
+from marketing.campaign import Campaign, CampaignUpdated
+from marketing.custom_fields import CUSTOM_FIELDS
 from marketing.member import CampaignMember, MemberAdded, MemberResponded, remove, told
 
 Conditions = tuple[ColumnElement[bool], ...]
@@ -61,6 +66,14 @@ async def _to_contact(tx: Transaction, member: CampaignMember, to: Target, aside
     return False
 
 
-CUSTOMERS = Following("customer", Reference(CampaignMember, "customer_id", _to_customer))
+def _tell(tx: Transaction, row: Campaign, column: str) -> None:
+    tx.record(CampaignUpdated(**campaign.told(row), changed_fields=[column]), on=row)
+
+
+CUSTOMERS = Following(
+    "customer",
+    Reference(CampaignMember, "customer_id", _to_customer),
+    custom=CustomReferences(CUSTOM_FIELDS, _tell),
+)
 CONTACTS = Following("contact", Reference(CampaignMember, "contact_id", _to_contact))
 LEADS = Following("lead", Reference(CampaignMember, "lead_id", _to_lead))

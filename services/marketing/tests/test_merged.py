@@ -13,6 +13,7 @@ from kehu.customers.v1 import (
     trash_pb2,
     trash_service_pb2,
 )
+from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.leads.v1 import events_pb2 as leads
 from kehu.marketing.v1 import campaign_member_pb2 as members_pb
 from kehu.marketing.v1 import campaign_member_service_pb2 as members
@@ -43,6 +44,26 @@ async def _campaign(suite: Any, *customers: str) -> str:
     return made.id
 
 
+async def _sponsored(suite: Any, customer: str) -> str:
+    """A campaign whose sponsor, a field of the company's own, is that customer."""
+    field = fields.CustomField(
+        record_type="campaign", key="sponsor", label_en="Sponsor", kind=fields.CUSTOM_FIELD_KIND_REFERENCE,
+        reference_type="customer",
+    )  # fmt: skip
+    adding = fields.CreateCustomFieldRequest(custom_field=field)
+    await suite.ask(BOSS, "CustomFieldService/CreateCustomField", adding, fields.CustomField)
+    campaign = pb.Campaign(name="sponsored", channel=pb.CAMPAIGN_CHANNEL_EMAIL)
+    campaign.custom_fields["sponsor"].string_value = customer
+    request = campaigns.CreateCampaignRequest(campaign=campaign)
+    return (await suite.ask(BOSS, "CampaignService/CreateCampaign", request, pb.Campaign)).id
+
+
+async def _sponsor(suite: Any, campaign: str) -> str:
+    request = campaigns.GetCampaignRequest(id=campaign)
+    found = await suite.ask(BOSS, "CampaignService/GetCampaign", request, pb.Campaign)
+    return found.custom_fields["sponsor"].string_value
+
+
 async def _members(suite: Any, campaign: str) -> set[tuple[str, str]]:
     request = members.ListCampaignMembersRequest(filter=f'campaignId = "{campaign}"')
     page = await suite.ask(
@@ -54,6 +75,7 @@ async def _members(suite: Any, campaign: str) -> set[tuple[str, str]]:
 async def test_members_follow_and_go_back(suite: Any) -> None:
     one, two = [(await suite.customer(BOSS, name)).id for name in ("One", "Two")]
     both, only = await _campaign(suite, one, two), await _campaign(suite, two)
+    sponsored = await _sponsored(suite, two)
     merging = merge_service_pb2.MergeCustomersRequest(id=one, merged_ids=[two])
     merge = await suite.customers.ask(
         BOSS, "kehu.customers.v1.MergeService/MergeCustomers", merging, merge_pb2.Merge
@@ -61,7 +83,7 @@ async def test_members_follow_and_go_back(suite: Any) -> None:
 
     async def merged() -> bool:
         there = [await _members(suite, campaign) for campaign in (both, only)]
-        return there == [{(one, "One")}, {(one, "One")}]
+        return there == [{(one, "One")}, {(one, "One")}] and await _sponsor(suite, sponsored) == one
 
     await eventually(merged)
     undoing = merge_service_pb2.UndoMergeRequest(id=merge.id)
@@ -69,7 +91,8 @@ async def test_members_follow_and_go_back(suite: Any) -> None:
 
     async def undone() -> bool:
         there = [await _members(suite, campaign) for campaign in (both, only)]
-        return there == [{(one, "One"), (two, "Two")}, {(two, "Two")}]
+        back = there == [{(one, "One"), (two, "Two")}, {(two, "Two")}]
+        return back and await _sponsor(suite, sponsored) == two
 
     await eventually(undone)
 

@@ -73,6 +73,7 @@ async def fields_of_ones_own(sales: Any) -> None:
     await own_field(sales, "opportunity", "introduced_by")
     await own_field(sales, "opportunity", "rival")
     await own_field(sales, "product", "made_for")
+    await own_field(sales, "order", "billed_to")
 
 
 async def test_all_follow_and_go_back_and_say_so(sales: Any) -> None:
@@ -225,6 +226,7 @@ async def test_fields_of_ones_own_follow_like_the_others(sales: Any) -> None:
         "o", customer_id=three, custom_fields=named(introduced_by=two, rival=three)
     )
     product = await sales.product(f"p{uuid4()}", 10, custom_fields=named(made_for=two))
+    order = await sales.order(place=False, customer_id=three, custom_fields=named(billed_to=two))
 
     async def of(id: str) -> tuple[str, ...]:
         now = await sales.opportunity_now(id)
@@ -245,6 +247,11 @@ async def test_fields_of_ones_own_follow_like_the_others(sales: Any) -> None:
     told = await sales.told(product.id)
     assert told[-1]["changedFields"] == ["customFields.made_for"]
     assert told[-1]["product"]["customFields"] == {"made_for": one}
+    billed = (await sales.told(order.id))[-1]
+    assert (billed["changedFields"], billed["order"]["customFields"]) == (
+        ["customFields.billed_to"],
+        {"billed_to": one},
+    )
     rows = await sales.harness.running.database.read(
         sales.boss,
         "SELECT changes, origin FROM history WHERE record_id = $1 ORDER BY version",

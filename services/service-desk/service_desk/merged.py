@@ -1,7 +1,9 @@
-"""Customers and contacts that were merged: their tickets follow, and say so."""
+"""Customers and contacts that were merged: their tickets follow, and say so; fields of the tenant's own do as well."""
 
+from chassis.custom_fields.references import CustomReferences
 from chassis.database import Transaction
 from chassis.following import Following, Reference, Target
+from service_desk.custom_fields import CUSTOM_FIELDS
 from service_desk.ticket import Ticket, TicketUpdated, told
 
 
@@ -25,5 +27,9 @@ async def _to_contact(tx: Transaction, ticket: Ticket, to: Target, aside: bool) 
     return False
 
 
-CUSTOMERS = Following("customer", Reference(Ticket, "customer_id", _to_customer))
+CUSTOMERS = Following(
+    "customer",
+    Reference(Ticket, "customer_id", _to_customer),
+    custom=CustomReferences(CUSTOM_FIELDS, _tell),
+)
 CONTACTS = Following("contact", Reference(Ticket, "contact_id", _to_contact))

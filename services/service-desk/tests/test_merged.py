@@ -9,9 +9,11 @@ import pytest
 import pytest_asyncio
 from kehu.customers.v1 import events_pb2 as customers
 from kehu.customers.v1 import merge_pb2
+from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.servicedesk.v1 import ticket_pb2 as t
 from kehu.servicedesk.v1 import ticket_service_pb2 as pb
 
+from chassis.custom_fields.given import Given
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Arrival, take_in
 from chassis.ids import new_id
@@ -46,13 +48,23 @@ async def _hear(desk: Harness, event: Any) -> None:
 
 async def test_tickets_follow_and_go_back(desk: Harness) -> None:
     one, two, lina, twin = (new_id() for _ in range(4))
+    field = fields.CustomField(
+        record_type="ticket", key="sold_to", label_en="Sold to", kind=fields.CUSTOM_FIELD_KIND_REFERENCE,
+        reference_type="customer",
+    )  # fmt: skip
+    await desk.ask(
+        BOSS, "kehu.servicedesk.v1.CustomFieldService/CreateCustomField",
+        fields.CreateCustomFieldRequest(custom_field=field), fields.CustomField,
+    )  # fmt: skip
     async with desk.running.database.transaction(BOSS) as tx:
+        tx.seen = frozenset({("customer", str(two))})
         values = {
             "subject": "It leaks",
             "customer_id": two,
             "contact_id": twin,
             "channel": "",
             "priority": "",
+            "custom_fields": Given({"sold_to": str(two)}, whole=True),
         }
         ticket = await open_ticket(tx, values, Asker("Two", "Li Na"), Owner(BOSS.person_id, None), None)
 
@@ -63,6 +75,7 @@ async def test_tickets_follow_and_go_back(desk: Harness) -> None:
             pb.GetTicketRequest(id=str(ticket.id)),
             t.Ticket,
         )
+        assert got.custom_fields["sold_to"].string_value == got.customer_id
         return got.customer_id, got.customer_name, got.contact_id
 
     merge, merge2 = str(new_id()), str(new_id())
@@ -99,4 +112,4 @@ async def test_tickets_follow_and_go_back(desk: Harness) -> None:
     rows = await desk.running.database.read(
         BOSS, "SELECT subject FROM outbox WHERE record_id = $1 ORDER BY seq", UUID(str(ticket.id))
     )
-    assert [row["subject"].rpartition(".")[2] for row in rows] == ["opened", *["updated"] * 4]
+    assert [row["subject"].rpartition(".")[2] for row in rows] == ["opened", *["updated"] * 6]

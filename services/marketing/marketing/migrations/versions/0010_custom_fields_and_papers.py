@@ -1,7 +1,7 @@
 """Campaigns have fields of the tenant's own, notes and files."""
 
 from chassis.attachments.schema import install_attachments
-from chassis.custom_fields.schema import install_custom_fields
+from chassis.custom_fields.schema import install_custom_fields, install_custom_references
 from chassis.notes.schema import install_notes
 
 revision = "0010"
@@ -12,6 +12,7 @@ depends_on = None
 
 def upgrade() -> None:
     install_custom_fields("campaigns", ordered=True)
+    install_custom_references("campaigns")
     install_notes()
     install_attachments()
 
