@@ -23,7 +23,7 @@ from proof.found import rows, unsent
 from proof.left_behind import databases_of, places
 from proof.rig import Rig, rigged
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(3600 if EVERY else 600)
 
 
 @pytest.fixture
@@ -101,7 +101,9 @@ def _ends(
         return answer.status_code == 200 and answer.json()["id"]
 
     id = eventually(begun, 60)
-    eventually(lambda: revived() and _ended(boss, id), 120)
+    eventually(
+        lambda: revived() and _ended(boss, id), 300
+    )  # as many as die must come back, one after another
     eventually(lambda: revived() and died.keys() == steps.keys(), 30)
     assert len(boss.get("/v1/erasures", params={"filter": f'recordId = "{contact}"'})["erasures"]) == 1
     assert boss.http.get(f"/v1/contacts/{contact}", headers=boss.headers).status_code == 404
