@@ -26,7 +26,6 @@ from sqlalchemy import select, text
 from sqlmodel import col
 
 from chassis.answers import forget_answers
-from chassis.custom_fields import references
 from chassis.custom_fields.references import PREFIX, CustomReferences, locked
 from chassis.database import Transaction
 from chassis.events.event import Envelope
@@ -87,11 +86,8 @@ _TAKE_BACK = text(
     "DELETE FROM moved_references WHERE merge_id = :merge AND reference = :reference RETURNING row_id, former_id, aside"
 )
 _TAKE_CUSTOM_BACK = text(
-    "WITH t AS MATERIALIZED (SELECT reference, row_id FROM moved_references"
-    " WHERE merge_id = :merge AND starts_with(reference, :prefix) LIMIT :most FOR UPDATE)"
-    " DELETE FROM moved_references AS m USING t"
-    " WHERE m.merge_id = :merge AND m.reference = t.reference AND m.row_id = t.row_id"
-    " RETURNING m.reference, m.row_id, m.former_id"
+    "DELETE FROM moved_references WHERE merge_id = :merge AND starts_with(reference, :prefix)"
+    " RETURNING reference, row_id, former_id"
 )
 # The row has moved on since: when that is undone, it goes back to where it came from in the first place.
 _CAME_FROM = text(
@@ -108,11 +104,11 @@ _RENAMED = text(
 class Following:
     """The references of one service to one kind of records."""
 
-    def __init__(self, kind: str, *columns: Reference, custom: CustomReferences | None = None) -> None:
+    def __init__(self, kind: str, *references: Reference, custom: CustomReferences | None = None) -> None:
         """`kind` is also what custom fields call what they refer to."""
         self._of = kind
         self._kind = f"follow {kind}"
-        self._references = columns
+        self._references = references
         self._custom = custom
         self.jobs: Mapping[str, Any] = {self._kind: self._look_again}
 
@@ -148,7 +144,8 @@ class Following:
                         "survivor": survivor.id,
                     }  # fmt: skip
                     await tx.session.execute(_CAME_FROM, came)
-        await self._custom_back(tx, merge_id, survivor.id)
+        if self._custom is not None:
+            await self._custom_back(tx, self._custom, merge_id, survivor.id)
         await self.follow(tx, [one.id for one in restored])
 
     async def follow(self, tx: Transaction, ids: Iterable[UUID]) -> None:
@@ -195,9 +192,6 @@ class Following:
         self, tx: Transaction, custom: CustomReferences, merge_id: UUID, former: UUID, to: UUID
     ) -> None:
         for naming in await custom.naming(tx, self._of, former):
-            if len(naming.ids) == references.AT_ONCE:
-                # The others a moment later: the job asks again.
-                await tx.enqueue(self._kind, {"ids": [str(former)]})
             for row in await locked(tx, naming.record, naming.ids):
                 if row.custom_fields.get(naming.field.key) != str(former):
                     continue  # somebody has changed it while it was waited for
@@ -208,29 +202,25 @@ class Following:
                 }  # fmt: skip
                 await tx.session.execute(_MOVED, kept)
 
-    async def _custom_back(self, tx: Transaction, merge_id: UUID, survivor: UUID) -> set[UUID]:
-        """What custom fields name goes back. Answers with whom they name again."""
-        if self._custom is None:
-            return set()
-        of = {"merge": merge_id, "prefix": PREFIX, "most": references.AT_ONCE}
-        taken = (await tx.session.execute(_TAKE_CUSTOM_BACK, of)).all()
-        if len(taken) == references.AT_ONCE:
-            await tx.enqueue(self._kind, {"merge": str(merge_id), "survivor": str(survivor)})
-        for reference in sorted({moved.reference for moved in taken}):
-            naming = await self._custom.named(tx, self._of, reference)
+    async def _custom_back(
+        self, tx: Transaction, custom: CustomReferences, merge_id: UUID, survivor: UUID
+    ) -> None:
+        of = {"merge": merge_id, "prefix": PREFIX}
+        for moved in sorted(
+            (await tx.session.execute(_TAKE_CUSTOM_BACK, of)).all(), key=lambda one: one.row_id
+        ):
+            naming = await custom.named(tx, self._of, moved.reference)
             if naming is None:
                 continue  # the field refers to nothing any more, or is gone
-            former = {UUID(str(one.row_id)): one.former_id for one in taken if one.reference == reference}
             await tx.session.flush()
-            there = {row.id: row for row in await locked(tx, naming.record, list(former))}
-            for id, was in former.items():
-                row = there.get(id)
-                if row is not None and row.custom_fields.get(naming.field.key) == str(survivor):
-                    self._custom.refer(tx, row, naming.field, UUID(str(was)))
-                else:
-                    came = {"former": was, "reference": reference, "row": id, "survivor": survivor}
-                    await tx.session.execute(_CAME_FROM, came)
-        return {UUID(str(moved.former_id)) for moved in taken}
+            there = await locked(tx, naming.record, [moved.row_id])
+            if there and there[0].custom_fields.get(naming.field.key) == str(survivor):
+                custom.refer(tx, there[0], naming.field, UUID(str(moved.former_id)))
+            else:
+                came = {
+                    "former": moved.former_id, "reference": moved.reference, "row": moved.row_id, "survivor": survivor,
+                }  # fmt: skip
+                await tx.session.execute(_CAME_FROM, came)
 
     async def _note(
         self, tx: Transaction, merge_id: UUID, record: UUID, survivor: Target, *, undone: bool
@@ -244,11 +234,7 @@ class Following:
     async def _look_again(self, payload: Mapping[str, Any], call: Any) -> None:
         """The job."""
         async with call.database.transaction(call.who, origin="event") as tx:
-            if "merge" in payload:
-                again = await self._custom_back(tx, UUID(payload["merge"]), UUID(payload["survivor"]))
-            else:
-                again = {UUID(id) for id in payload["ids"]}
-            await self.follow(tx, sorted(again))
+            await self.follow(tx, [UUID(id) for id in payload["ids"]])
 
 
 async def moved_custom(tx: Transaction, merge_id: UUID) -> int:

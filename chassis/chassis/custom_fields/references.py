@@ -22,14 +22,8 @@ from chassis.records import Customized, Record
 
 Tell = Callable[[Transaction, Any, str], None]
 """`(tx, row, column)`: records that a column of a row has changed."""
-AT_ONCE = 1000
-"""Records that are moved in one transaction. There may be as many as a tenant has; nobody waits for all of them."""
-_FIELDS = text(
-    "SELECT DISTINCT of_table, key FROM custom_references WHERE referred_id = :id ORDER BY of_table, key"
-)
 _NAMING = text(
-    "SELECT record_id FROM custom_references WHERE referred_id = :id AND of_table = :table AND key = :key"
-    " ORDER BY record_id LIMIT :most"
+    "SELECT of_table, key, record_id FROM custom_references WHERE referred_id = :id ORDER BY of_table, key, record_id"
 )
 _WHERE_THEY_WENT = text(WENT.replace("$1", ":ids")).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
@@ -62,18 +56,17 @@ class CustomReferences:
     """Is not asked to tell of deleted rows."""
 
     async def naming(self, tx: Transaction, kind: str, id: UUID) -> list[Naming]:
-        """The fields that refer to such records and name that one, in so many records as are moved at once."""
+        """The fields that refer to such records and name that one."""
         await tx.session.flush()
+        found: dict[tuple[str, str], list[UUID]] = {}
+        for row in (await tx.session.execute(_NAMING, {"id": id})).all():
+            found.setdefault((row.of_table, row.key), []).append(UUID(str(row.record_id)))
         out: list[Naming] = []
-        for row in (await tx.session.execute(_FIELDS, {"id": id})).all():
-            record = self.custom.records.get(row.of_table)
-            field = (
-                None if record is None else (await definitions(tx, record.record_type)).fields.get(row.key)
-            )
+        for (table, key), ids in found.items():
+            record = self.custom.records.get(table)
+            field = None if record is None else (await definitions(tx, record.record_type)).fields.get(key)
             if record is not None and field is not None and _refers(field, kind):
-                such = {"id": id, "table": row.of_table, "key": row.key, "most": AT_ONCE}
-                found = (await tx.session.execute(_NAMING, such)).scalars()
-                out.append(Naming(record, field, [UUID(str(one)) for one in found]))
+                out.append(Naming(record, field, ids))
         return out
 
     async def named(self, tx: Transaction, kind: str, name: str) -> Naming | None:

@@ -31,11 +31,10 @@ from kehu.customers.v1 import (
 from kehu.customfields.v1 import custom_fields_pb2
 from kehu.history.v1 import history_pb2
 
-from chassis.custom_fields import references
 from chassis.errors import Code, Problem
 from chassis.merge_preview import moved_records
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import eventually, refused, somebody
+from chassis.testing import refused, somebody
 from chassis.wire import to_dict
 from customers.customer import Customer
 from customers.merging import referring
@@ -671,29 +670,6 @@ async def test_what_a_merge_brought_is_known_again_where_it_went_since(book: Boo
     for merge in (gone, went):
         await book.undo(merge)
     assert [await book.named(id) for id in (empty, full, mine, yours)] == [None, a, c, a]
-
-
-async def test_nobody_waits_for_all_that_name_them(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(references, "AT_ONCE", 2)
-    await book.field("distributor")
-    one, two, three = [await book.add(name) for name in ("One", "Two", "Three")]
-    others = [await book.add(f"Other {n}", custom_fields=named(distributor=two)) for n in range(5)]
-
-    async def all_name(id: str) -> bool:
-        return [await book.named(other) for other in others] == [id] * 5
-
-    def merging(survivor: str, other: str) -> Any:
-        request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=[other])
-        return book.ask("MergeService/MergeCustomers", request, merge_pb2.Merge)
-
-    merge = await merging(one, two)
-    await eventually(lambda: all_name(one))
-    await book.undo(merge)
-    # What has not gone back yet goes on with the one that comes back and is merged again.
-    again = await merging(three, two)
-    await eventually(lambda: all_name(three))
-    await book.undo(again)
-    await eventually(lambda: all_name(two))
 
 
 async def test_what_is_written_while_they_are_merged_follows_a_little_later(book: Book) -> None:
