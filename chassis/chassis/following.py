@@ -13,6 +13,22 @@ CUSTOM_FIELDS, tell))`, and `install_custom_references("orders", …)` in a migr
 
 A record that is written while the merge is heard of, by somebody who had asked before whether the other one is there, is found by
 a look some time later; a handler that takes a reference out of an event calls `follow` after it.
+
+A custom field may name a record in any number of others. So only the first `AT_ONCE` of these are moved in the transaction of the
+merge, of its undoing or of the event, and the rest in steps by a job, each a transaction of so many. This holds:
+
+- What is left to do is read from the tables and stands nowhere else: a field that names a record which went is to be moved; what
+  `moved_references` holds of a merge that was undone is to be taken back. A step that is repeated, or done twice at a time, finds
+  less to do; one that dies has done nothing.
+- Nobody waits for a record to move its custom fields. One that somebody else holds is left to a later step; those that an undoing
+  puts back itself are taken back in its own transaction, and it holds them anyway.
+- Who moves or takes back holds the record, and writes what is kept of the move in the same transaction. Who follows a merge holds
+  it (`FOR SHARE`) until then, so that its undoing, which comes after, finds all that was moved for it. That waits for one step.
+- A merge is undone as a whole and for good, whether that is heard before the merge or after it. From then on nothing is moved for
+  it, and its moves go back before anything else is moved in the same record: a merge of the survivor does not carry along what
+  the undoing of another has not come to yet.
+- What came back follows once more, should that record have been merged again meanwhile.
+- Columns are moved in the transaction itself, and wait for none of this.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -22,12 +38,13 @@ from typing import Any
 from uuid import UUID
 
 from kehu.customers.v1 import events_pb2 as events
-from sqlalchemy import select, text
+from sqlalchemy import ARRAY, Text, Uuid, bindparam, select, text
 from sqlmodel import col
 
 from chassis.answers import forget_answers
-from chassis.custom_fields.references import PREFIX, CustomReferences, locked
+from chassis.custom_fields.references import PREFIX, CustomReferences, Naming, held, locked, table_of
 from chassis.database import Transaction
+from chassis.errors import Conflict
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
 from chassis.privacy.person import GONE
@@ -37,6 +54,8 @@ _REPEATED = timedelta(days=1)
 """Whoever has not had an answer asks again within that."""
 _LATER = timedelta(seconds=60)
 """No transaction lasts that long: whoever had read of the merged record has written by then."""
+AT_ONCE = 200
+"""Records whose custom fields are moved in one transaction: for less than others wait for a lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +89,14 @@ class Reference:
 
 _WENT = text(
     "INSERT INTO merged_records (tenant_id, merge_id, record_id, survivor_id, survivor_name, undone)"
-    " VALUES (:tenant, :merge, :record, :survivor, :name, :undone)"
+    " VALUES (:tenant, :merge, :record, :survivor, :name, CAST(:undone AS boolean)"
+    " OR EXISTS (SELECT 1 FROM merged_records WHERE merge_id = :merge AND undone))"
     " ON CONFLICT (tenant_id, merge_id, record_id) DO UPDATE SET undone = merged_records.undone OR excluded.undone"
 )
+_UNDONE = text("UPDATE merged_records SET undone = true WHERE merge_id = :merge AND NOT undone")
 _WHERE_TO = text(
     "SELECT merge_id, survivor_id, survivor_name FROM merged_records WHERE record_id = :record AND NOT undone"
-    " ORDER BY merge_id DESC LIMIT 1"
+    " ORDER BY merge_id DESC LIMIT 1 FOR SHARE"
 )
 _MOVED = text(
     "INSERT INTO moved_references (tenant_id, merge_id, reference, row_id, former_id, aside)"
@@ -85,10 +106,24 @@ _MOVED = text(
 _TAKE_BACK = text(
     "DELETE FROM moved_references WHERE merge_id = :merge AND reference = :reference RETURNING row_id, former_id, aside"
 )
-_TAKE_CUSTOM_BACK = text(
-    "DELETE FROM moved_references WHERE merge_id = :merge AND starts_with(reference, :prefix)"
-    " RETURNING reference, row_id, former_id"
+_MOVED_BY = text(
+    "SELECT reference, row_id FROM moved_references WHERE merge_id = :merge AND starts_with(reference, :prefix)"
+    " ORDER BY reference, row_id LIMIT :most"
 )
+_MOVED_OF = text(
+    "SELECT DISTINCT reference, row_id FROM moved_references WHERE merge_id = :merge AND starts_with(reference, :prefix)"
+    " AND row_id = ANY(:rows)"
+).bindparams(bindparam("rows", type_=ARRAY(Uuid)))
+# A later merge has moved what an earlier one had moved before.
+_TAKE_CUSTOM_BACK = text(
+    "DELETE FROM moved_references WHERE reference = ANY(:names) AND row_id = ANY(:rows)"
+    " AND merge_id IN (SELECT m.merge_id FROM merged_records AS m WHERE m.merge_id = moved_references.merge_id AND m.undone)"
+    " RETURNING merge_id, reference, row_id, former_id,"
+    " (SELECT m.survivor_id FROM merged_records AS m WHERE m.merge_id = moved_references.merge_id LIMIT 1) AS survivor_id"
+).bindparams(bindparam("names", type_=ARRAY(Text)), bindparam("rows", type_=ARRAY(Uuid)))
+_FORGET_CUSTOM = text(
+    "DELETE FROM moved_references WHERE merge_id = :merge AND starts_with(reference, :prefix) AND row_id = ANY(:rows)"
+).bindparams(bindparam("rows", type_=ARRAY(Uuid)))
 # The row has moved on since: when that is undone, it goes back to where it came from in the first place.
 _CAME_FROM = text(
     "UPDATE moved_references SET former_id = :former WHERE reference = :reference AND row_id = :row AND former_id = :survivor"
@@ -108,9 +143,13 @@ class Following:
         """`kind` is also what custom fields call what they refer to."""
         self._of = kind
         self._kind = f"follow {kind}"
+        # A kind of its own: replicas of the version before would leave half of it undone.
+        self._rest = f"follow {kind} on"
         self._references = references
         self._custom = custom
         self.jobs: Mapping[str, Any] = {self._kind: self._look_again}
+        if custom is not None:
+            self.jobs = {**self.jobs, self._rest: self._carry_on}
 
     async def merged(
         self, tx: Transaction, merge_id: UUID, survivor: Target, records: Sequence[UUID]
@@ -123,11 +162,18 @@ class Following:
         await tx.enqueue(self._kind, payload, due_at=tx.now + _LATER, key=str(merge_id))
 
     async def unmerged(
-        self, tx: Transaction, merge_id: UUID, survivor: Target, restored: Sequence[Target]
+        self,
+        tx: Transaction,
+        merge_id: UUID,
+        survivor: Target,
+        restored: Sequence[Target],
+        first: Sequence[UUID] = (),
     ) -> None:
-        """The merge was undone: what it moved goes back, unless somebody has given it to another since."""
+        """The merge was undone: what it moved goes back, unless somebody has given it to another since. In records that are
+        `first`, custom fields are back when this returns, however many others there are."""
         for one in restored:
             await self._note(tx, merge_id, one.id, survivor, undone=True)
+        await tx.session.execute(_UNDONE, {"merge": merge_id})
         names = {one.id: one.name for one in restored}
         for reference in self._references:
             of = {"merge": merge_id, "reference": reference.name}
@@ -144,13 +190,29 @@ class Following:
                         "survivor": survivor.id,
                     }  # fmt: skip
                     await tx.session.execute(_CAME_FROM, came)
+        again = {one.id for one in restored}
         if self._custom is not None:
-            await self._custom_back(tx, self._custom, merge_id, survivor.id)
-        await self.follow(tx, [one.id for one in restored])
+            of = {"merge": merge_id, "prefix": PREFIX, "rows": list(first)}
+            found = (await tx.session.execute(_MOVED_OF, of)).all()
+            named, _ = await self._take_back(tx, self._custom, merge_id, found, wait=True)
+            more, _, left = await self._custom_back(tx, self._custom, merge_id)
+            again |= named | more
+            if left:
+                await tx.enqueue(self._rest, {"undone": str(merge_id)}, key=f"undone {merge_id}")
+        await self.follow(tx, sorted(again))
 
     async def follow(self, tx: Transaction, ids: Iterable[UUID]) -> None:
         """Moves what refers to these, where they were merged, to where they went, and on from there."""
+        _, left = await self._follow(tx, ids)
+        for id in left:
+            await tx.enqueue(self._rest, {"id": str(id)}, key=str(id))
+
+    async def _follow(
+        self, tx: Transaction, ids: Iterable[UUID], *, columns: bool = True
+    ) -> tuple[int, list[UUID]]:
+        """Answers with how many records' custom fields have changed, and which ids are named by more."""
         waiting, seen = list(ids), set[UUID]()
+        changed, left = 0, list[UUID]()
         while waiting:
             id = waiting.pop()
             if id in seen:
@@ -160,11 +222,19 @@ class Following:
             if went is None:
                 continue
             survivor = Target(UUID(str(went.survivor_id)), went.survivor_name)
-            for reference in self._references:
+            for reference in self._references if columns else ():
                 await self._move(tx, reference, UUID(str(went.merge_id)), id, survivor)
             if self._custom is not None:
-                await self._move_custom(tx, self._custom, UUID(str(went.merge_id)), id, survivor.id)
+                some, again, more = await self._move_custom(
+                    tx, self._custom, UUID(str(went.merge_id)), id, survivor.id, AT_ONCE - changed
+                )
+                changed += some
+                left += [id] if more else []
+                # Who came back may be on the way to where that one went once more.
+                waiting += again
+                seen -= again
             waiting.append(survivor.id)
+        return changed, left
 
     async def renamed(self, tx: Transaction, id: UUID, name: str) -> None:
         """A record has another name: what follows to it later is to show that."""
@@ -189,38 +259,104 @@ class Following:
             await tx.session.execute(_MOVED, kept)
 
     async def _move_custom(
-        self, tx: Transaction, custom: CustomReferences, merge_id: UUID, former: UUID, to: UUID
-    ) -> None:
+        self, tx: Transaction, custom: CustomReferences, merge_id: UUID, former: UUID, to: UUID, most: int
+    ) -> tuple[int, set[UUID], bool]:
+        """Answers with how many records it has changed, whom they name again for an undoing, and whether there are more."""
+        changed, again, more = 0, set[UUID](), False
         for naming in await custom.naming(tx, self._of, former):
-            for row in await locked(tx, naming.record, naming.ids):
-                if row.custom_fields.get(naming.field.key) != str(former):
-                    continue  # somebody has changed it while it was waited for
-                custom.refer(tx, row, naming.field, to)
-                kept = {
-                    "tenant": tx.who.tenant_id, "merge": merge_id, "reference": naming.name, "row": row.id,
-                    "former": former, "aside": False,
-                }  # fmt: skip
+            ids = await custom.ids(tx, naming, former, most - changed + 1)
+            more = more or len(ids) > most - changed
+            ids = ids[: most - changed]
+            if not ids:
+                continue
+            rows = await locked(tx, naming.record, ids, wait=False)
+            more = bool(await held(tx, naming.record, ids, rows)) or more
+            again |= await self._settle(tx, custom, naming, rows)
+            kept: list[dict[str, Any]] = []
+            for row in rows:
+                # Somebody may have changed it before it was held.
+                fields = {
+                    name: field
+                    for name, field in naming.fields.items()
+                    if row.custom_fields.get(field.key) == str(former)
+                }
+                if fields:
+                    changed += 1
+                    custom.refer(tx, row, {field.key: str(to) for field in fields.values()})
+                    kept += [
+                        {
+                            "tenant": tx.who.tenant_id, "merge": merge_id, "reference": name, "row": row.id,
+                            "former": former, "aside": False,
+                        }
+                        for name in fields
+                    ]  # fmt: skip
+            if kept:
                 await tx.session.execute(_MOVED, kept)
+        return changed, again, more
 
     async def _custom_back(
-        self, tx: Transaction, custom: CustomReferences, merge_id: UUID, survivor: UUID
-    ) -> None:
-        of = {"merge": merge_id, "prefix": PREFIX}
-        for moved in sorted(
-            (await tx.session.execute(_TAKE_CUSTOM_BACK, of)).all(), key=lambda one: one.row_id
-        ):
-            naming = await custom.named(tx, self._of, moved.reference)
-            if naming is None:
-                continue  # the field refers to nothing any more, or is gone
-            await tx.session.flush()
-            there = await locked(tx, naming.record, [moved.row_id])
-            if there and there[0].custom_fields.get(naming.field.key) == str(survivor):
-                custom.refer(tx, there[0], naming.field, UUID(str(moved.former_id)))
-            else:
-                came = {
-                    "former": moved.former_id, "reference": moved.reference, "row": moved.row_id, "survivor": survivor,
-                }  # fmt: skip
-                await tx.session.execute(_CAME_FROM, came)
+        self, tx: Transaction, custom: CustomReferences, merge_id: UUID
+    ) -> tuple[set[UUID], int, bool]:
+        """Takes some of what a merge that was undone has moved back. Answers with whom the records name again, how many moves
+        were dealt with, and whether there are more."""
+        of = {"merge": merge_id, "prefix": PREFIX, "most": AT_ONCE + 1}
+        found = (await tx.session.execute(_MOVED_BY, of)).all()
+        again, done = await self._take_back(tx, custom, merge_id, found[:AT_ONCE], wait=False)
+        return again, done, len(found) > done
+
+    async def _take_back(
+        self, tx: Transaction, custom: CustomReferences, merge_id: UUID, found: Sequence[Any], *, wait: bool
+    ) -> tuple[set[UUID], int]:
+        """Takes these moves back, and whatever else is to be in the same records. Answers with whom they name again, and how many
+        of these were dealt with."""
+        of_tables: dict[str, list[UUID]] = {}
+        for one in found:
+            of_tables.setdefault(table_of(one.reference), []).append(one.row_id)
+        again, done = set[UUID](), 0
+        for table, ids in sorted(of_tables.items()):
+            naming = await custom.fields(tx, self._of, table)
+            busy = set[UUID]()
+            if naming is not None:
+                rows = await locked(tx, naming.record, ids, wait=wait)
+                busy = await held(tx, naming.record, ids, rows)
+                again |= await self._settle(tx, custom, naming, rows)
+            free = [id for id in ids if id not in busy]
+            done += len(free)
+            # What is left now is of fields that refer to nothing any more, and of records that are gone.
+            rest = {"merge": merge_id, "prefix": f"{PREFIX}{table} ", "rows": free}
+            await tx.session.execute(_FORGET_CUSTOM, rest)
+        return again, done
+
+    async def _settle(
+        self, tx: Transaction, custom: CustomReferences, naming: Naming, rows: Sequence[Any]
+    ) -> set[UUID]:
+        """Takes back in these rows, which are held, what merges that were undone have moved, the last first. Answers with whom
+        they name again."""
+        if not rows:
+            return set()
+        asked = {"names": list(naming.fields), "rows": [row.id for row in rows]}
+        found = (await tx.session.execute(_TAKE_CUSTOM_BACK, asked)).all()
+        moves: dict[UUID, list[Any]] = {}
+        for one in sorted(found, key=lambda one: one.merge_id, reverse=True):
+            moves.setdefault(one.row_id, []).append(one)
+        again, came = set[UUID](), list[dict[str, Any]]()
+        for row in rows:
+            back: dict[str, str] = {}
+            for one in moves.get(row.id, ()):
+                key = naming.fields[one.reference].key
+                if back.get(key, row.custom_fields.get(key)) == str(one.survivor_id):
+                    back[key] = str(one.former_id)
+                    again.add(UUID(str(one.former_id)))
+                else:
+                    came.append({
+                        "former": one.former_id, "reference": one.reference, "row": one.row_id,
+                        "survivor": one.survivor_id,
+                    })  # fmt: skip
+            if back:
+                custom.refer(tx, row, back)
+        if came:
+            await tx.session.execute(_CAME_FROM, came)
+        return again
 
     async def _note(
         self, tx: Transaction, merge_id: UUID, record: UUID, survivor: Target, *, undone: bool
@@ -235,6 +371,27 @@ class Following:
         """The job."""
         async with call.database.transaction(call.who, origin="event") as tx:
             await self.follow(tx, [UUID(id) for id in payload["ids"]])
+
+    async def _carry_on(self, payload: Mapping[str, Any], call: Any) -> None:
+        """The job that moves what was too much for one transaction, or takes it back. Raises Conflict when all that is left is
+        held by others: then it comes again later."""
+        left = True
+        while left:
+            async with call.database.transaction(call.who, origin="event") as tx:
+                changed, left = await self._step(tx, payload)
+            if left and not changed:
+                raise Conflict("Somebody else holds the records that are left.", reason="RECORD_BUSY")
+
+    async def _step(self, tx: Transaction, payload: Mapping[str, Any]) -> tuple[int, bool]:
+        """Answers with how much was done, and whether there is more."""
+        if self._custom is None:
+            return 0, False
+        if "undone" in payload:
+            again, done, left = await self._custom_back(tx, self._custom, UUID(payload["undone"]))
+            await self.follow(tx, sorted(again))
+            return done, left
+        changed, left_of = await self._follow(tx, [UUID(payload["id"])], columns=False)
+        return changed, bool(left_of)
 
 
 async def moved_custom(tx: Transaction, merge_id: UUID) -> int:

@@ -113,7 +113,10 @@ _FILLED_AT_ONCE = 1000
 
 def fill(table: str, change: str, where: str) -> None:
     """Changes the rows of a table in use that were there before, as `change` says behind SET; `where` is true of those that lack
-    it. Outside of a transaction, some rows at a time: nobody waits for all that are looked through, and a repeat goes on."""
+    it. Outside of a transaction, some rows at a time: nobody waits for all that are looked through, and a repeat goes on.
+
+    Triggers on the table write as the owner as well: `custom_fields` are changed as `fill_custom_references` does it.
+    """
     if not table.isidentifier():
         raise ValueError(f"{table!r} is no table name")
     owner = owner_role()

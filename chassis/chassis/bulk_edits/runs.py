@@ -351,7 +351,7 @@ class Undoing(Running):
         if custom is not None:
             # So is where those went to whom the records referred.
             changes, self._seen = await custom.former(
-                as_them, self._editor.record_type, [row.changes for row in rows]
+                as_them, self._editor.record_type, [(row.id, row.changes) for row in rows]
             )
             rows = [replace(row, changes=one) for row, one in zip(rows, changes, strict=True)]
         await super()._take(rows, plan, refused)

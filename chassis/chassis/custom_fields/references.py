@@ -4,46 +4,64 @@ Which records' fields name a record stands in `custom_references`, which the dat
 them: so it is one look at an index, whatever fields there are, and nothing is kept of tenants whose fields refer to nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, bindparam, select, text
+from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, select, text
 from sqlmodel import col
 
 from chassis.custom_fields.definition import Definition, Kind
 from chassis.custom_fields.definitions import definitions
 from chassis.custom_fields.given import COLUMN
 from chassis.custom_fields.switch import CustomFields
-from chassis.custom_fields.went import WENT, as_id, went_by
+from chassis.custom_fields.went import WENT, as_id, led, left_now, went_by
 from chassis.database import Transaction
 from chassis.records import Customized, Record
 
-Tell = Callable[[Transaction, Any, str], None]
-"""`(tx, row, column)`: records that a column of a row has changed."""
+
+class Tell(Protocol):
+    """Records that these columns of a row have changed."""
+
+    def __call__(self, tx: Transaction, row: Any, *columns: str) -> None: ...
+
+
+_NAMED_BY = text(
+    "SELECT t FROM unnest(:tables) AS t WHERE EXISTS"
+    " (SELECT 1 FROM custom_references WHERE referred_id = :id AND of_table = t) ORDER BY t"
+).bindparams(bindparam("tables", type_=ARRAY(Text)))
 _NAMING = text(
-    "SELECT of_table, key, record_id FROM custom_references WHERE referred_id = :id ORDER BY of_table, key, record_id"
+    "SELECT DISTINCT record_id FROM custom_references WHERE referred_id = :id AND of_table = :table AND key = ANY(:keys)"
+    " ORDER BY record_id LIMIT :most"
+).bindparams(bindparam("keys", type_=ARRAY(Text)))
+_FORGET = text("DELETE FROM custom_references WHERE of_table = :table AND record_id = ANY(:ids)").bindparams(
+    bindparam("ids", type_=ARRAY(Uuid))
 )
 _WHERE_THEY_WENT = text(WENT.replace("$1", ":ids")).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
 
 @dataclass(frozen=True)
 class Naming:
-    """A field of one kind of record, with the records in which it names a certain other."""
+    """The fields of one kind of record that refer to a certain kind of others."""
 
     record: type[Record]
-    field: Definition
-    ids: Sequence[UUID]
+    fields: Mapping[str, Definition]
+    """By the names under which it is kept what was moved."""
 
     @property
-    def name(self) -> str:
-        """The name under which it is kept what was moved."""
-        return f"{PREFIX}{self.record.__tablename__} {self.field.id}"
+    def keys(self) -> list[str]:
+        """Of the fields."""
+        return [field.key for field in self.fields.values()]
 
 
 PREFIX = "custom "
 """With what these names begin."""
+
+
+def table_of(name: str) -> str:
+    """The table in whose rows that is a field's name."""
+    return name.removeprefix(PREFIX).partition(" ")[0]
 
 
 @dataclass(frozen=True)
@@ -56,50 +74,65 @@ class CustomReferences:
     """Is not asked to tell of deleted rows."""
 
     async def naming(self, tx: Transaction, kind: str, id: UUID) -> list[Naming]:
-        """The fields that refer to such records and name that one."""
+        """The fields that refer to such records, of those kinds of record of which any names that one."""
         await tx.session.flush()
-        found: dict[tuple[str, str], list[UUID]] = {}
-        for row in (await tx.session.execute(_NAMING, {"id": id})).all():
-            found.setdefault((row.of_table, row.key), []).append(UUID(str(row.record_id)))
-        out: list[Naming] = []
-        for (table, key), ids in found.items():
-            record = self.custom.records.get(table)
-            field = None if record is None else (await definitions(tx, record.record_type)).fields.get(key)
-            if record is not None and field is not None and _refers(field, kind):
-                out.append(Naming(record, field, ids))
-        return out
+        found = await tx.session.execute(_NAMED_BY, {"tables": list(self.custom.records), "id": id})
+        namings = [await self.fields(tx, kind, table) for table in found.scalars().all()]
+        return [naming for naming in namings if naming is not None]
 
-    async def named(self, tx: Transaction, kind: str, name: str) -> Naming | None:
-        """The field that is kept under that name, if it still refers to such records."""
-        table, _, id = name.removeprefix(PREFIX).partition(" ")
+    async def fields(self, tx: Transaction, kind: str, table: str) -> Naming | None:
+        """The fields of records of that table that refer to such records, if there are any."""
         record = self.custom.records.get(table)
         if record is None:
             return None
-        fields = (await definitions(tx, record.record_type)).fields.values()
-        found = next((field for field in fields if field.id == UUID(id) and _refers(field, kind)), None)
-        return None if found is None else Naming(record, found, [])
+        fields = {
+            f"{PREFIX}{table} {field.id}": field
+            for field in (await definitions(tx, record.record_type)).fields.values()
+            if field.kind is Kind.REFERENCE and field.reference_type == kind
+        }
+        return Naming(record, fields) if fields else None
 
-    def refer(self, tx: Transaction, row: Any, field: Definition, id: UUID) -> None:
-        """Lets a field of a row refer to that record."""
-        row.custom_fields = {**row.custom_fields, field.key: str(id)}
+    async def ids(self, tx: Transaction, naming: Naming, id: UUID, most: int) -> list[UUID]:
+        """The records whose fields name that one, the first `most` of them."""
+        asked: dict[str, Any] = {
+            "id": id, "table": naming.record.__tablename__, "keys": naming.keys, "most": most,
+        }  # fmt: skip
+        return list((await tx.session.execute(_NAMING, asked)).scalars().all())
+
+    def refer(self, tx: Transaction, row: Any, values: Mapping[str, str]) -> None:
+        """Lets fields of a row refer to these records."""
+        row.custom_fields = {**row.custom_fields, **values}
         if row.deleted_at is None:
-            self.tell(tx, row, f"{COLUMN}.{field.key}")
+            self.tell(tx, row, *(f"{COLUMN}.{key}" for key in values))
 
 
-def _refers(field: Definition, kind: str) -> bool:
-    return field.kind is Kind.REFERENCE and field.reference_type == kind
-
-
-async def locked(tx: Transaction, record: type[Record], ids: Sequence[UUID]) -> Sequence[Any]:
-    """The rows as they are now, deleted ones among them, locked from here on."""
+async def locked(
+    tx: Transaction, record: type[Record], ids: Sequence[UUID], *, wait: bool = True
+) -> Sequence[Any]:
+    """The rows as they are now, deleted ones among them, locked from here on; unless it is to `wait`, without those that somebody
+    else holds."""
+    await tx.session.flush()
     found = await tx.session.execute(
         select(record)
-        .where(col(record.id).in_(ids))
+        .where(col(record.id) == any_(bindparam("ids", list(ids), type_=ARRAY(Uuid))))
         .order_by(col(record.id))
-        .with_for_update()
+        .with_for_update(skip_locked=not wait)
         .execution_options(populate_existing=True)
     )
     return found.scalars().all()
+
+
+async def held(tx: Transaction, record: type[Record], ids: Sequence[UUID], rows: Sequence[Any]) -> set[UUID]:
+    """Those of the ids whose rows somebody else holds, since they are there and not among the locked ones. What is kept of rows
+    that are there no longer is forgotten."""
+    missing = {UUID(str(id)) for id in ids} - {row.id for row in rows}
+    if not missing:
+        return missing
+    found = await tx.session.execute(select(col(record.id)).where(col(record.id).in_(missing)))
+    there = set(found.scalars().all())
+    if missing - there:
+        await tx.session.execute(_FORGET, {"table": record.__tablename__, "ids": sorted(missing - there)})
+    return there
 
 
 async def led_on(
@@ -128,18 +161,24 @@ async def led_on(
             continue
         went = went_by([tuple(row) for row in await tx.session.execute(_WHERE_THEY_WENT, {"ids": list(ids)})])
         if went:
-            out[table.record_type] = {id: _changed_since(changed, keys, went) for id, changed in rows.items()}
+            changed = [UUID(id) for id, columns in rows.items() if COLUMN in columns]
+            here = {str(row.id): row.custom_fields for row in await locked(tx, table, changed)}
+            out[table.record_type] = {
+                id: _changed_since(columns, keys, went, here.get(id, {})) for id, columns in rows.items()
+            }
     return out, referred
 
 
-def _changed_since(changed: Mapping[str, Any], keys: set[str], went: Mapping[str, str]) -> Mapping[str, Any]:
+def _changed_since(
+    changed: Mapping[str, Any], keys: set[str], went: Mapping[str, str], here: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """What was left is known again by where it went. What was there before is not: it is put back, and followed."""
     if COLUMN not in changed:
         return changed
     before, after = (dict(values) for values in changed[COLUMN])
     for key in keys & after.keys():
-        now = went.get(after[key], after[key])
-        if key in before and went.get(before[key], before[key]) == now:
+        now = left_now(went, after[key], here.get(key))
+        if key in before and led(went, before[key]) == led(went, after[key]):
             before[key] = now
         after[key] = now
     return {**changed, COLUMN: [before, after]}

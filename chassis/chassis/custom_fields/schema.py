@@ -109,7 +109,11 @@ def add_custom_references(table: str) -> None:
 
 
 def fill_custom_references(*tables: str) -> None:
-    """For tables whose records had custom fields before: what these name is known as well. In a migration of its own."""
+    """For tables whose records had custom fields before: what these name is known as well. In a migration of its own.
+
+    The trigger writes as whoever changes the record: a later migration that changes `custom_fields` as the owner opens
+    `custom_references` to them as this does, or row security refuses it.
+    """
     owner = owner_role()
     with op.get_context().autocommit_block():
         op.execute("DROP POLICY IF EXISTS widening ON custom_references")

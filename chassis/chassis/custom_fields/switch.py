@@ -12,7 +12,7 @@ from chassis.custom_fields.definition import Kind
 from chassis.custom_fields.definitions import definitions_now
 from chassis.custom_fields.field import JOB, alone, counted
 from chassis.custom_fields.given import COLUMN
-from chassis.custom_fields.went import WENT, as_id, went_by
+from chassis.custom_fields.went import WENT, as_id, led, left_now, went_by
 from chassis.owners import LOOK_UP
 from chassis.principal import Act
 from chassis.records import Record, Shareable
@@ -98,31 +98,47 @@ class CustomFields:
         return frozenset(found)
 
     async def former(
-        self, call: Call, of_type: str, changes: Sequence[Changes]
+        self, call: Call, of_type: str, changes: Sequence[tuple[UUID, Changes]]
     ) -> tuple[list[Changes], frozenset[tuple[str, str]]]:
-        """What was done to records of that type, so that it can be undone now: where the records to which their fields referred
-        have been merged since, by where these went. And those of the former ones that the caller may see, as in `seen`."""
+        """What was done to records of that type, each with its id, so that it can be undone now: where those to whom their fields
+        referred have been merged since, by where these went, or by how far the record has followed them. And those of the former
+        ones that the caller may see, as in `seen`."""
         known = await definitions_now(call.database, call.who, of_type)
         types = {
             f"{COLUMN}.{one.key}": one.reference_type
             for one in known.fields.values()
             if one.kind is Kind.REFERENCE
         }
-        named = [(types[name], pair) for one in changes for name, pair in one.items() if name in types]
+        named = [(types[name], pair) for _, one in changes for name, pair in one.items() if name in types]
         ids = {id for _, pair in named for value in pair if (id := as_id(value)) is not None}
         if not ids:
-            return list(changes), frozenset()
+            return [one for _, one in changes], frozenset()
         went = went_by([tuple(row) for row in await call.database.read(call.who, WENT, list(ids))])
         wanted: dict[str, list[str]] = {}
         for of, (before, _) in named:
             id = as_id(before)
             if id is not None:
                 wanted.setdefault(of, []).append(went.get(str(id), str(id)))
+        here = await self._here(call, of_type, [id for id, _ in changes]) if went else {}
+
+        def since(id: UUID, name: str, pair: Sequence[Any]) -> Sequence[Any]:
+            before, after = pair
+            return [led(went, before), left_now(went, after, here.get(id, {}).get(name))]
+
         now: list[Changes] = [
-            {name: [went.get(id, id) for id in pair] if name in types else pair for name, pair in one.items()}
-            for one in changes
+            {name: since(id, name, pair) if name in types else pair for name, pair in one.items()}
+            for id, one in changes
         ]
         return now, await self._seen(call, wanted)
+
+    async def _here(self, call: Call, of_type: str, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+        """What fields of these records hold now, by the names of the columns."""
+        sql = f"SELECT id, custom_fields FROM {self.tables[of_type]} WHERE id = ANY($1::uuid[])"  # noqa: S608 (the table of a class)
+        rows = await call.database.read(call.who, sql, list(ids))
+        return {
+            UUID(str(row["id"])): {f"{COLUMN}.{key}": value for key, value in row["custom_fields"].items()}
+            for row in rows
+        }
 
 
 def _resource_of(request: Message) -> str | None:

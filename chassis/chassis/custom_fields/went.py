@@ -1,6 +1,6 @@
 """Where records went that were merged, as `chassis.following` keeps it: merged again, if they were."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -24,3 +24,15 @@ def as_id(value: Any) -> UUID | None:
         return UUID(value) if isinstance(value, str) and len(value) == 36 else None
     except ValueError:
         return None
+
+
+def led(went: Mapping[str, str], value: Any) -> Any:
+    """What a value is now, if it is an id that went; any other is what it was, also one that was of another kind."""
+    return went.get(value, value) if isinstance(value, str) else value
+
+
+def left_now(went: Mapping[str, str], left: Any, here: Any) -> Any:
+    """What a value that a change has left is to be known by in a record that holds `here`: one may be on its way, since records
+    follow one after another."""
+    end = led(went, left)
+    return here if led(went, here) == end else end

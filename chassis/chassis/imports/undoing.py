@@ -254,7 +254,8 @@ class Undoing:
             return {}, frozenset()
         rows = await self._database.read(self._who, _CHANGES, self._id, list(ids))
         call = replace(self._call, who=self._who)
-        now, seen = await custom.former(call, self._importer.record_type, [row["changes"] for row in rows])
+        done = [(row["record_id"], row["changes"]) for row in rows]
+        now, seen = await custom.former(call, self._importer.record_type, done)
         return {row["record_id"]: one for row, one in zip(rows, now, strict=True)}, seen
 
     async def _changed_by_others(self, tx: Transaction, effects: Sequence[Any]) -> set[UUID]:

@@ -32,6 +32,7 @@ from kehu.customfields.v1 import custom_fields_pb2 as fields
 from kehu.identity.v1 import person_pb2, person_service_pb2
 from sqlalchemy import text
 
+from chassis import following
 from chassis.bulk_edits import edit as bulk_edit
 from chassis.bulk_edits import runs
 from chassis.bulk_edits.runs import Running, Undoing
@@ -204,13 +205,14 @@ async def events(company: Company, id: str) -> list[str]:
     return [row["type"].rpartition(".")[2] for row in rows]
 
 
-async def own_field(company: Company, key: str, kind: str = "TEXT", **said: Any) -> None:
+async def own_field(company: Company, key: str, kind: str = "TEXT", **said: Any) -> str:
     field = from_dict(
         fields.CustomField,
         {"recordType": "customer", "key": key, "labelEn": key, "kind": f"CUSTOM_FIELD_KIND_{kind}", **said},
     )
     request = fields.CreateCustomFieldRequest(custom_field=field)
-    await company.service.ask(company.who, FIELDS + "CreateCustomField", request, fields.CustomField)
+    made = await company.service.ask(company.who, FIELDS + "CreateCustomField", request, fields.CustomField)
+    return made.id
 
 
 async def test_a_preview_says_what_would_become_of_the_first_and_changes_nothing(company: Company) -> None:
@@ -654,21 +656,42 @@ async def test_undoing_puts_back_what_nobody_has_changed_since(company: Company)
     assert sorted((await now(company, tags))["tags"]) == ["both", "later", "old"]
 
 
-async def test_an_undoing_refers_to_where_they_went_since(company: Company) -> None:
+@pytest.mark.parametrize("at_once", [following.AT_ONCE, 0])
+async def test_an_undoing_refers_to_where_they_went_since(
+    company: Company, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the records have not followed yet."""
     await own_field(company, "distributor", "REFERENCE", referenceType="customer")
     old, new, older, newer = [await customer(company) for _ in range(4)]
     ids = [await customer(company, customFields={"distributor": old}), await customer(company)]
     done = await run(company, change({"customFields": {"distributor": new}}), ids=ids)
     assert done.changed_records == 2
+    monkeypatch.setattr(following, "AT_ONCE", at_once)
     for survivor, gone in ((older, old), (newer, new)):
         request = merge_service_pb2.MergeCustomersRequest(id=survivor, merged_ids=[gone])
         await company.service.ask(
             company.who, "kehu.customers.v1.MergeService/MergeCustomers", request, merge_pb2.Merge
         )
-    assert [(await now(company, id))["customFields"] for id in ids] == [{"distributor": newer}] * 2
+    here = {"distributor": newer if at_once else new}
+    assert [(await now(company, id))["customFields"] for id in ids] == [here] * 2
     back = await undone(company, done.id)
     assert (back.undone_records, back.kept_records) == (2, 0)
     assert [(await now(company, id)).get("customFields", {}) for id in ids] == [{"distributor": older}, {}]
+
+
+async def test_an_undoing_comes_to_its_end_though_a_field_was_of_another_kind(company: Company) -> None:
+    await own_field(company, "distributor", "REFERENCE", referenceType="customer")
+    mood = await own_field(company, "mood", "MULTI_CHOICE", choices=[{"key": "a", "labelEn": "A"}])
+    other = await customer(company)
+    ids = [await customer(company), await customer(company)]
+    done = await run(company, change({"customFields": {"distributor": other, "mood": ["a"]}}), ids=ids)
+    await run(company, change({"customFields": {"mood": None}}), ids=ids)
+    gone = fields.DeleteCustomFieldRequest(id=mood)
+    await company.service.ask(company.who, FIELDS + "DeleteCustomField", gone, Empty)
+    await own_field(company, "mood", "REFERENCE", referenceType="customer")
+    back = await undone(company, done.id)
+    # It was cleared since, so that the records stay.
+    assert (back.undone_records, back.kept_records) == (0, 2)
 
 
 async def test_an_undoing_begins_once_and_in_time(company: Company) -> None:

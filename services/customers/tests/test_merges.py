@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,11 +32,12 @@ from kehu.customers.v1 import (
 from kehu.customfields.v1 import custom_fields_pb2
 from kehu.history.v1 import history_pb2
 
+from chassis import following
 from chassis.errors import Code, Problem
 from chassis.merge_preview import moved_records
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import refused, somebody
-from chassis.wire import to_dict
+from chassis.testing import eventually, refused, somebody
+from chassis.wire import from_dict, to_dict
 from customers.customer import Customer
 from customers.merging import referring
 from customers.merging.merge import Merge
@@ -173,6 +175,25 @@ class Book(Company):
             self.who, f"SELECT custom_fields ->> $1 AS id FROM {table} WHERE id = $2", key, UUID(id)
         )
         return rows[0]["id"]
+
+    async def follow(self, id: str) -> None:
+        """The job that goes on when many name a customer that was merged, twice at a time."""
+        job, call = referring.CUSTOMERS.jobs["follow customer on"], self.service.running.call(self.who)
+        await asyncio.gather(*(job({"id": id}, call) for _ in range(2)), return_exceptions=True)
+        await job({"id": id}, call)
+
+    async def followed(self) -> bool:
+        """Whether nothing is left for that job."""
+        waiting = "SELECT count(*) AS count FROM jobs WHERE kind = 'follow customer on'"
+        return not (await self.service.running.database.read(self.who, waiting))[0]["count"]
+
+    @asynccontextmanager
+    async def held(self, *ids: str) -> AsyncGenerator[None]:
+        """Somebody else writes these meanwhile."""
+        async with self.service.running.database.transaction(self.who) as tx:
+            for id in ids:
+                await tx.get(Customer, UUID(id), right="customers")
+            yield
 
     async def facet(self, id: str) -> customer_facet_pb2.CustomerFacet:
         request = customer_facet_pb2.GetCustomerFacetRequest(customer_id=id)
@@ -633,7 +654,8 @@ async def test_fields_of_ones_own_follow_and_go_back(book: Book) -> None:
         for what, data in await book.events()
         if what == "customer.updated" and data["customerId"] == three
     ]
-    assert [names for _, _, names in told] == [["customFields.distributor"], ["customFields.old"]]
+    # Both of its fields at once.
+    assert [names for _, _, names in told] == [["customFields.distributor", "customFields.old"]]
     assert [data["changedFields"] for what, data in await book.events() if what == "contact.updated"] == [
         ["customFields.patron"]
     ]
@@ -651,7 +673,11 @@ async def test_fields_of_ones_own_follow_and_go_back(book: Book) -> None:
     assert await book.named(thrown) == two
 
 
-async def test_what_a_merge_brought_is_known_again_where_it_went_since(book: Book) -> None:
+@pytest.mark.parametrize("at_once", [following.AT_ONCE, 0])
+async def test_what_a_merge_brought_is_known_again_where_it_went_since(
+    book: Book, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what refers to them has not followed yet."""
     await book.field("distributor")
     a, b, c, d, mine, yours = [await book.add(name) for name in ("A", "B", "C", "D", "Mine", "Yours")]
     empty, full = await book.add("Empty"), await book.add("Full", custom_fields=named(distributor=a))
@@ -661,11 +687,15 @@ async def test_what_a_merge_brought_is_known_again_where_it_went_since(book: Boo
     choices: dict[str, Any] = {"customFields.distributor": yours}
     chosen = await book.merge(mine, yours, **choices)
     assert [await book.named(id) for id in (empty, mine)] == [a, a]
+    monkeypatch.setattr(following, "AT_ONCE", at_once)
     went, gone = await book.merge(b, a), await book.merge(d, c)
-    assert [await book.named(id) for id in (empty, mine, full)] == [b, b, b]
+    assert [await book.named(id) for id in (empty, mine, full)] == [b if at_once else a] * 3
     # What came with the others goes with them, and what was there before is there again, where it is now.
     await book.undo(filled)
     await book.undo(chosen)
+    monkeypatch.undo()
+    for id in (a, c):
+        await book.follow(id)
     assert [await book.named(id) for id in (empty, full, mine, yours)] == [None, b, d, b]
     for merge in (gone, went):
         await book.undo(merge)
@@ -681,7 +711,7 @@ async def test_what_is_written_while_they_are_merged_follows_a_little_later(book
     async with book.service.running.database.transaction(book.who) as tx:
         late = await tx.get(Customer, UUID(three), right="customers")
         late.custom_fields = {"distributor": two}
-    (look,) = referring.CUSTOMERS.jobs.values()
+    look = referring.CUSTOMERS.jobs["follow customer"]
     call = book.service.running.call(book.who)
     for _ in range(2):
         await look({"ids": [two]}, call)
@@ -690,3 +720,91 @@ async def test_what_is_written_while_they_are_merged_follows_a_little_later(book
     await book.change(other, custom_fields=named(distributor=three))
     await book.undo(merge)
     assert (await book.named(three), await book.named(other)) == (two, three)
+
+
+async def test_however_many_name_them_a_merge_is_done_at_once_and_the_rest_follows(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await book.field("distributor")
+    monkeypatch.setattr(following, "AT_ONCE", 3)
+    two, three = await book.add("Two"), await book.add("Three")
+    many = [await book.add(f"N{number}", custom_fields=named(distributor=two)) for number in range(8)]
+    one = await book.add("One")
+    # It names itself: what the survivor has of that comes last of all.
+    await book.change(two, custom_fields=named(distributor=two))
+    before = await book.rows()
+
+    async def names() -> list[str | None]:
+        return [await book.named(id) for id in many]
+
+    async def merged(survivor: str, gone: str) -> merge_pb2.Merge:
+        done = await book.merge(survivor, gone)
+        await eventually(book.followed)
+        return done
+
+    # It waits for nobody, and is undone while it is half way.
+    async with book.held(*many[2:]):
+        merge = await book.merge(one, two)
+        assert await names() == [one] * 2 + [two] * 6
+        await book.undo(merge)
+        assert await names() == [two] * 8
+    await eventually(book.followed)
+    assert await book.rows() == before
+
+    # The rest follows, once each, and what the undoing puts back itself does not wait for the rest.
+    merge = await merged(one, two)
+    assert [*await names(), await book.named(one), await book.named(two)] == [one] * 10
+    told = [
+        data
+        for what, data in await book.events()
+        if what == "customer.updated" and data["customerId"] == many[7]
+    ]
+    assert [data["changedFields"] for data in told] == [["customFields.distributor"]]
+    async with book.held(*many[2:]):
+        await book.undo(merge)
+        assert (await names())[2:] == [one] * 6 and await book.named(one) is None
+        # The survivor goes on meanwhile: they do not come along.
+        further = await book.merge(three, one)
+        assert (await names())[2:] == [one] * 6
+    await book.follow(one)
+    await eventually(book.followed)
+    assert await names() == [two] * 8
+    await book.undo(further)
+    await eventually(book.followed)
+    assert await book.rows() == before
+
+    # Or it takes in the same one again before all are back.
+    merge = await merged(one, two)
+    async with book.held(*many[2:]):
+        await book.undo(merge)
+        merge = await book.merge(one, two)
+    await eventually(book.followed)
+    assert await names() == [one] * 8
+    await book.undo(merge)
+    await eventually(book.followed)
+    assert await book.rows() == before
+
+
+async def test_what_was_of_another_kind_does_not_follow(book: Book) -> None:
+    choices = [{"key": "a", "labelEn": "A"}, {"key": "b", "labelEn": "B"}]
+    await book.field("distributor")
+    field = from_dict(
+        custom_fields_pb2.CustomField,
+        {
+            "recordType": "customer", "key": "mood", "labelEn": "Mood", "kind": "CUSTOM_FIELD_KIND_MULTI_CHOICE",
+            "choices": choices,
+        },
+    )  # fmt: skip
+    request = custom_fields_pb2.CreateCustomFieldRequest(custom_field=field)
+    made = await book.ask("CustomFieldService/CreateCustomField", request, custom_fields_pb2.CustomField)
+    one, two, three, four = [await book.add(name) for name in ("One", "Two", "Three", "Four")]
+    await book.change(one, custom_fields={"mood": from_dict(Value, ["a"])})
+    await book.change(two, custom_fields=named(distributor=three))
+    merge = await book.merge(one, two)
+    await book.change(one, custom_fields={"mood": Value(null_value=0)})  # pyright: ignore[reportArgumentType]
+    gone = custom_fields_pb2.DeleteCustomFieldRequest(id=made.id)
+    await book.ask("CustomFieldService/DeleteCustomField", gone, Empty)
+    await book.field("mood")
+    await book.merge(four, three)
+    await book.undo(merge)
+    assert [await book.named(id) for id in (one, two)] == [None, four]

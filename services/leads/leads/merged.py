@@ -36,9 +36,9 @@ async def _attached_contact(tx: Transaction, row: Any, to: Target, aside: bool) 
     return False
 
 
-def _tell(tx: Transaction, row: Any, column: str) -> None:
+def _tell(tx: Transaction, row: Any, *columns: str) -> None:
     if isinstance(row, Lead) and row.deleted_at is None:
-        tx.record(LeadUpdated(**told(row), changed_fields=[column]), on=row)
+        tx.record(LeadUpdated(**told(row), changed_fields=[*columns]), on=row)
 
 
 _TABLES = (Lead, Conversion)

@@ -245,7 +245,8 @@ async def undo(tx: Transaction, handling: Handling, merge: LeadMerge) -> None:
     if survivor is None or survivor.status in (CONVERTED, CONVERTING) or survivor.duplicate_of_lead_id:
         raise errors.MergeSurvivorGone
     gone = [Target(UUID(str(id)), None) for id in merge.merged_ids]
-    await LEADS.unmerged(tx, merge.id, Target(survivor.id, None), gone)
+    first = sorted(map(UUID, merge.kept.get("lead", {})))
+    await LEADS.unmerged(tx, merge.id, Target(survivor.id, None), gone, first=first)
     before, referred = await led_on(tx, merge.kept, [Lead])
     rows = before.get("lead", {})
     # What may be held once is given up by the survivor before the others take it.

@@ -14,17 +14,17 @@ from sales.order import Order, OrderUpdated
 from sales.product import Product, ProductUpdated
 
 
-def _tell(tx: Transaction, row: Any, column: str) -> None:
+def _tell(tx: Transaction, row: Any, *columns: str) -> None:
     if row.deleted_at is not None:
         return
     if isinstance(row, Order):
-        tx.record(OrderUpdated(**order.told(row), changed_fields=[column]), on=row)
+        tx.record(OrderUpdated(**order.told(row), changed_fields=[*columns]), on=row)
     elif isinstance(row, Opportunity):
-        tx.record(OpportunityUpdated(**opportunity.told(row), changed_fields=[column]), on=row)
+        tx.record(OpportunityUpdated(**opportunity.told(row), changed_fields=[*columns]), on=row)
     elif isinstance(row, Product):
-        tx.record(ProductUpdated(**product.told(row), changed_fields=[column]), on=row)
+        tx.record(ProductUpdated(**product.told(row), changed_fields=[*columns]), on=row)
     else:
-        tx.record(ActivityUpdated(**activity.told(row), changed_fields=[column]), on=row)
+        tx.record(ActivityUpdated(**activity.told(row), changed_fields=[*columns]), on=row)
 
 
 async def _to_customer(tx: Transaction, row: Any, to: Target, aside: bool) -> bool:

@@ -22,9 +22,12 @@ from kehu.sales.v1 import (
     order_service_pb2,
 )
 
+from chassis import following
 from chassis.ids import new_id
+from chassis.testing import eventually
 from sales import merged
 from sales.activity import Activity
+from sales.opportunity import Opportunity
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -109,7 +112,7 @@ async def test_what_comes_late_follows(sales: Any) -> None:
     # Sales had asked for the customer before, and writes after it has heard.
     late = await sales.opportunity("late", customer_id=two)
     call = sales.harness.running.call(sales.boss.acting_as("sales"))
-    (job,) = merged.CUSTOMERS.jobs.values()
+    job = merged.CUSTOMERS.jobs["follow customer"]
     await job({"ids": [two]}, call)
     assert (await sales.opportunity_now(late.id)).customer_id == one
     # A lead was converted into the one that went.
@@ -269,3 +272,45 @@ async def test_fields_of_ones_own_follow_like_the_others(sales: Any) -> None:
     assert (await of(deal.id), await of(other.id)) == ((two, two, three), (three, two, three))
     assert await found(two) == ["d", "o"] and await found(one) == []
     assert (await sales.told(product.id))[-1]["product"]["customFields"] == {"made_for": two}
+
+
+async def test_what_is_too_many_for_one_event_follows_in_steps(
+    sales: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "AT_ONCE", 2)
+    one, two, three = (sales.names.customer(name) for name in ("One", "Two", "Three"))
+    own = named(introduced_by=two, rival=two)
+    deals = [await sales.opportunity("d", customer_id=three, custom_fields=own) for _ in range(5)]
+    mine = await sales.opportunity("m", customer_id=two)
+
+    async def now() -> list[tuple[str, ...]]:
+        found = [(await sales.opportunity_now(deal.id)).custom_fields for deal in deals]
+        return [tuple(custom[key].string_value for key in ("introduced_by", "rival")) for custom in found]
+
+    async def followed() -> bool:
+        waiting = "SELECT count(*) AS count FROM jobs WHERE kind = 'follow customer on'"
+        return not (await sales.harness.running.database.read(sales.boss, waiting))[0]["count"]
+
+    merge = str(new_id())
+    async with sales.harness.running.database.transaction(sales.boss) as tx:
+        for deal in deals[1:]:
+            await tx.get(Opportunity, UUID(deal.id), right="opportunities")
+        # What is no custom field is there at once, whoever holds others, and it is undone half way.
+        await sales.hear(went(merge, one, two), times=2)
+        assert (await sales.opportunity_now(mine.id)).customer_id == one
+        assert await now() == [(one, one)] + [(two, two)] * 4
+        await sales.hear(back(merge, one, Two=two), times=2)
+        await sales.hear(went(merge, one, two))
+    await eventually(followed)
+    assert await now() == [(two, two)] * 5
+    again = str(new_id())
+    await sales.hear(went(again, one, two), times=2)
+    await eventually(followed)
+    assert await now() == [(one, one)] * 5
+    told = await sales.told(deals[4].id)
+    both = ["customFields.introduced_by", "customFields.rival"]
+    assert [data.get("changedFields") for data in told[1:]] == [both]
+    await sales.hear(back(again, one, Two=two))
+    await eventually(followed)
+    assert await now() == [(two, two)] * 5
+    assert (await sales.opportunity_now(mine.id)).customer_id == two

@@ -1,5 +1,5 @@
 """Fields of the tenant's own that refer to customers and contacts follow these to the survivor of a merge, and go back with its
-undoing: in the same transaction, and those of records that are written meanwhile a little later."""
+undoing: in the same transaction, and those that are too many for it, or are written meanwhile, a little later."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,14 +12,15 @@ from customers import contact as contacts
 from customers import customer as customers
 from customers.contact import Contact
 from customers.custom_fields import CUSTOM_FIELDS
+from customers.customer import Customer
 from customers.merging.merge import CUSTOMER, Merge
 
 
-def _tell(tx: Transaction, row: Any, column: str) -> None:
+def _tell(tx: Transaction, row: Any, *columns: str) -> None:
     if isinstance(row, Contact):
-        tx.record(contacts.ContactUpdated(**contacts.told(row), changed_fields=[column]), on=row)
+        tx.record(contacts.ContactUpdated(**contacts.told(row), changed_fields=[*columns]), on=row)
     else:
-        tx.record(customers.CustomerUpdated(**customers.told(row), changed_fields=[column]), on=row)
+        tx.record(customers.CustomerUpdated(**customers.told(row), changed_fields=[*columns]), on=row)
 
 
 _CUSTOM = CustomReferences(CUSTOM_FIELDS, _tell)
@@ -34,9 +35,10 @@ async def follow_merge(tx: Transaction, merge: Merge) -> None:
 
 
 async def unfollow(tx: Transaction, merge: Merge, restored: Sequence[UUID]) -> None:
-    """They are referred to again."""
+    """They are referred to again, at once in what the undoing puts back."""
     back = [Target(id, None) for id in restored]
-    await _of(merge).unmerged(tx, merge.id, Target(merge.survivor_id, None), back)
+    kept = {UUID(id) for table in (Customer, Contact) for id in merge.kept.get(table.record_type, {})}
+    await _of(merge).unmerged(tx, merge.id, Target(merge.survivor_id, None), back, first=sorted(kept))
 
 
 async def follow_all(tx: Transaction, ids: Iterable[UUID]) -> None:
