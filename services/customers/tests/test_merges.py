@@ -785,6 +785,24 @@ async def test_however_many_name_them_a_merge_is_done_at_once_and_the_rest_follo
     assert await book.rows() == before
 
 
+async def test_an_undoing_finds_what_a_step_was_moving(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    await book.field("distributor")
+    one, two = await book.add("One"), await book.add("Two")
+    for number in range(3):
+        await book.add(f"N{number}", custom_fields=named(distributor=two))
+    before = await book.rows()
+    monkeypatch.setattr(following, "AT_ONCE", 0)
+    merge = await book.merge(one, two)
+    monkeypatch.undo()
+    async with book.service.running.database.transaction(book.who) as tx:
+        await referring.CUSTOMERS.follow(tx, [UUID(two)])
+        undoing = asyncio.create_task(book.undo(merge))
+        await asyncio.wait({undoing}, timeout=0.3)
+    await undoing
+    await eventually(book.followed)
+    assert await book.rows() == before
+
+
 async def test_what_was_of_another_kind_does_not_follow(book: Book) -> None:
     choices = [{"key": "a", "labelEn": "A"}, {"key": "b", "labelEn": "B"}]
     await book.field("distributor")
