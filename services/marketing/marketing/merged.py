@@ -66,8 +66,8 @@ async def _to_contact(tx: Transaction, member: CampaignMember, to: Target, aside
     return False
 
 
-def _tell(tx: Transaction, row: Campaign, column: str) -> None:
-    tx.record(CampaignUpdated(**campaign.told(row), changed_fields=[column]), on=row)
+def _tell(tx: Transaction, row: Campaign, *columns: str) -> None:
+    tx.record(CampaignUpdated(**campaign.told(row), changed_fields=[*columns]), on=row)
 
 
 CUSTOMERS = Following(

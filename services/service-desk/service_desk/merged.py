@@ -7,10 +7,10 @@ from service_desk.custom_fields import CUSTOM_FIELDS
 from service_desk.ticket import Ticket, TicketUpdated, told
 
 
-def _tell(tx: Transaction, ticket: Ticket, column: str) -> None:
-    ticket.derive()
-    if ticket.deleted_at is None:
-        tx.record(TicketUpdated(**told(ticket), changed_fields=[column]), on=ticket)
+def _tell(tx: Transaction, row: Ticket, *columns: str) -> None:
+    row.derive()
+    if row.deleted_at is None:
+        tx.record(TicketUpdated(**told(row), changed_fields=[*columns]), on=row)
 
 
 async def _to_customer(tx: Transaction, ticket: Ticket, to: Target, aside: bool) -> bool:
