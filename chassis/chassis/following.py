@@ -37,11 +37,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from kehu.customers.v1 import customer_pb2
 from kehu.customers.v1 import events_pb2 as events
 from sqlalchemy import ARRAY, Text, Uuid, bindparam, select, text
 from sqlmodel import col
 
-from chassis.answers import forget_answers
 from chassis.custom_fields.references import PREFIX, CustomReferences, Naming, held, locked, table_of
 from chassis.database import Transaction
 from chassis.errors import Conflict
@@ -50,8 +50,6 @@ from chassis.events.subscriptions import Subscriptions
 from chassis.privacy.person import GONE
 from chassis.records import Record
 
-_REPEATED = timedelta(days=1)
-"""Whoever has not had an answer asks again within that."""
 _LATER = timedelta(seconds=60)
 """No transaction lasts that long: whoever had read of the merged record has written by then."""
 AT_ONCE = 200
@@ -69,8 +67,8 @@ class Target:
 Move = Callable[[Transaction, Any, Target, bool], Awaitable[bool]]
 """`async (tx, row, to, aside) -> aside`: lets the row refer to `to` and records what there is to tell. True when the row had to
 be set aside for that, since there is one for `to` already; `aside` says that this was done when it was moved the other way."""
-Forget = Callable[[Transaction, UUID], Awaitable[None]]
-"""`async (tx, id)`: empties what is copied of that record. It may be repeated."""
+Forget = Callable[[Transaction, UUID, bool], Awaitable[None]]
+"""`async (tx, id, person)`: empties what is copied of that record, which was a person's or a company's. It may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -435,17 +433,19 @@ def hear_purges(
     """Lets what is copied of customers and contacts that left the trash for good be emptied: the names to which merges lead, and
     what `customer` and `contact` say."""
 
-    async def gone(tx: Transaction, following: Following, ids: Iterable[str], forget: Forget | None) -> None:
+    async def gone(
+        tx: Transaction, following: Following, ids: Iterable[str], forget: Forget | None, person: bool
+    ) -> None:
         for id in map(UUID, ids):
             await following.renamed(tx, id, GONE)
             if forget is not None:
-                await forget(tx, id)
-        await forget_answers(tx, tx.now - _REPEATED)
+                await forget(tx, id, person)
 
     @subscriptions.on(events.CustomerPurged)
     async def customer_purged(event: events.CustomerPurged, tx: Transaction, envelope: Envelope) -> None:
-        await gone(tx, customers, (event.customer_id, *event.merged_customer_ids), customer)
+        person = event.kind == customer_pb2.CUSTOMER_KIND_PERSON
+        await gone(tx, customers, (event.customer_id, *event.merged_customer_ids), customer, person)
 
     @subscriptions.on(events.ContactPurged)
     async def contact_purged(event: events.ContactPurged, tx: Transaction, envelope: Envelope) -> None:
-        await gone(tx, contacts, (event.contact_id, *event.merged_contact_ids), contact)
+        await gone(tx, contacts, (event.contact_id, *event.merged_contact_ids), contact, True)

@@ -2,7 +2,8 @@
 
 Called from a service's Alembic migrations, which run as the owner role `kehu_<service>_owner`. The app role (`kehu_<service>`)
 and the relay role (`kehu_<service>_relay`) own nothing: the app role sees the rows of the tenant that its transaction has
-set and no others; the relay role sees the outbox, jobs and dead letters of all tenants and no other table.
+set and no others; the relay role sees the outbox, jobs and dead letters of all tenants and no other table. Of answers that are
+kept for repeats it sees which and how old they are, to clear them away, and not what they say.
 
 Pitfalls, each the reason for a line below: after a commit the setting is '' and not NULL, hence `nullif`; a table's owner is
 exempt from row security unless it is FORCEd; unique and foreign keys ignore row security, so they start with `tenant_id`.
@@ -289,6 +290,16 @@ def _bounded_search_function(table: str) -> None:
     arguments = "integer[], text[], text, integer, integer"
     op.execute(f"REVOKE ALL ON FUNCTION {table}_search({arguments}) FROM PUBLIC")
     op.execute(f"GRANT EXECUTE ON FUNCTION {table}_search({arguments}) TO {app}")
+
+
+def clear_answers() -> None:
+    """Lets the relay role clear away the answers that are kept for repeats when nobody repeats any more."""
+    role = _role("_relay")
+    op.execute("DROP POLICY IF EXISTS relay ON idempotency")
+    op.execute(f"CREATE POLICY relay ON idempotency TO {role} USING (true)")
+    op.execute(
+        f"GRANT SELECT (tenant_id, person_id, method, request_id, created_at), DELETE ON idempotency TO {role}"
+    )
 
 
 def install_chassis_tables() -> None:

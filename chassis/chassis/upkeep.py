@@ -28,22 +28,31 @@ async def sweep(settings: Settings) -> None:
             log.warning("upkeep: %s", error)
 
 
+_CLEAR = {
+    "outbox": (
+        "DELETE FROM outbox WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox"
+        " WHERE sent_at < now() - make_interval(days => $1) LIMIT $2)"
+    ),
+    "answers": (
+        "DELETE FROM idempotency WHERE (tenant_id, person_id, method, request_id) IN (SELECT tenant_id, person_id, method,"
+        " request_id FROM idempotency WHERE created_at < now() - make_interval(days => $1) LIMIT $2)"
+    ),
+}
+
+
 async def sweep_once(settings: Settings) -> int:
-    """Removes the sent events that are past their keeping time. Returns their number."""
+    """Removes the sent events, and the answers for repeats, that are past their keeping time. Returns their number."""
     connection: Any = await asyncpg.connect(
         settings.relay_database_url.get_secret_value(), command_timeout=30
     )
+    days = {"outbox": settings.outbox_retention_days, "answers": settings.answer_retention_days}
     removed = 0
     try:
-        while True:
-            done = await connection.execute(
-                "DELETE FROM outbox WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox"
-                " WHERE sent_at < now() - make_interval(days => $1) LIMIT $2)",
-                settings.outbox_retention_days, _STEP,
-            )  # fmt: skip
-            count = int(done.split()[-1])
-            removed += count
-            if count < _STEP:
-                return removed
+        for what, statement in _CLEAR.items():
+            count = _STEP
+            while count == _STEP:
+                count = int((await connection.execute(statement, days[what], _STEP)).split()[-1])
+                removed += count
+        return removed
     finally:
         await connection.close()

@@ -64,7 +64,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
         "phone_label", "other_phones", "email_label", "other_emails", "address_label", "other_addresses", "accounts",
         "shared_with",
     })  # fmt: skip
-    history_hidden: ClassVar[frozenset[str]] = frozenset({*SHOWN, "city", "province"})
+    history_hidden: ClassVar[frozenset[str]] = frozenset({*SHOWN, "city", "province", "became_active_time"})
     derived: ClassVar[frozenset[str]] = history_hidden
     undone_by: ClassVar[tuple[Part, ...]] = (
         *undone_by_entry(CUSTOMER_WAYS), Whole(("annual_revenue", "annual_revenue_currency")), Written(("needs",)),
@@ -108,6 +108,7 @@ class Customer(Reached, Owned, Shareable, Searchable, Customized, table=True):
     last_contact_time: datetime | None = None
     last_deal_time: datetime | None = None
     last_service_time: datetime | None = None
+    became_active_time: datetime | None = None
     merged_into_id: UUID | None = None
     """The survivor, when it was deleted by a merge."""
     return_time: datetime | None = None

@@ -15,7 +15,6 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlmodel import col
 
-from chassis.answers import forget_answers
 from chassis.database import Database, Transaction
 from chassis.duplicates.pair import pairs_erased
 from chassis.events.event import Event
@@ -36,6 +35,7 @@ class CustomerPurged(Event):
     customer_id: UUID
     owner_id: UUID | None
     team_id: UUID | None
+    kind: str
     merged_customer_ids: list[UUID]
 
 
@@ -91,11 +91,28 @@ _FORGET_OF_CUSTOMERS = (
 )  # fmt: skip
 _OF_ROWS = ("customer", "contact", "relation", "partner", "card")
 """The kinds of rows that merges and the trash keep, by their ids."""
+_PAGE = 2_000
+"""Merges, or items of the trash, that one statement looks through: no index tells whom they keep, for row security would let none
+answer such a question."""
+_PAGE_OF = "SELECT id FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :page) AS read ORDER BY id DESC LIMIT 1"
+_PAGES = {table: text(_PAGE_OF.replace("{table}", table)) for table in ("merges", "trash")}
 _OUT_OF = (
     "UPDATE {table} SET kept = (SELECT jsonb_object_agg(kind, CASE WHEN kind = ANY(:kinds)"
     " THEN rows - CAST(:kept AS text[]) ELSE rows END) FROM jsonb_each(kept) AS of (kind, rows))"
     " WHERE EXISTS (SELECT FROM jsonb_each(kept) AS of (kind, rows) WHERE kind = ANY(:kinds) AND rows ?| CAST(:kept AS text[]))"
+    " AND id > :after AND id <= :last"
 )
+_OUT_OF_KEPT = {
+    "merges": (
+        # A merge of which one end is no more cannot be taken apart; of others, what they keep of those that are no more goes.
+        text(
+            "UPDATE merges SET kept = '{}', undo_end_time = least(undo_end_time, :now) WHERE kept <> '{}'"
+            " AND (survivor_id = ANY(:all) OR merged_ids && CAST(:all AS uuid[])) AND id > :after AND id <= :last"
+        ),
+        text(_OUT_OF.replace("{table}", "merges")),
+    ),
+    "trash": (text(_OUT_OF.replace("{table}", "trash")),),
+}
 _FORGET = (
     text("DELETE FROM custom_values WHERE record_id = ANY(:all)"),
     # When it was deleted is what brings it back, and says nothing of it.
@@ -111,14 +128,7 @@ _FORGET = (
         " WHERE r.id IN (SELECT import_id FROM import_effects WHERE record_id = ANY(:all)) AND r.preview <> '[]'"
     ),
     text("UPDATE import_effects SET message = '', changes = '{}' WHERE record_id = ANY(:all)"),
-    text("DELETE FROM trash WHERE id = ANY(:all)"),
-    # A merge of which one end is no more cannot be taken apart; of others, what they keep of those that are no more goes.
-    text(
-        "UPDATE merges SET kept = '{}', undo_end_time = least(undo_end_time, :now)"
-        " WHERE kept <> '{}' AND (survivor_id = ANY(:all) OR merged_ids && CAST(:all AS uuid[]))"
-    ),
-    text(_OUT_OF.replace("{table}", "merges")),
-    text(_OUT_OF.replace("{table}", "trash")),
+    text("DELETE FROM trash WHERE id = ANY(:items) OR id = ANY(:all)"),
 )
 _BELONG = text(
     "SELECT id FROM customer_relations WHERE from_customer_id = ANY(:customers) OR to_customer_id = ANY(:customers)"  # noqa: S608 (constants)
@@ -128,56 +138,84 @@ _BELONG = text(
 
 
 async def purge(payload: Mapping[str, Any], call: Any) -> None:
-    """The job: empties what the rule says, each in a transaction of its own; then waits for the next hour. `call` is that of
-    the chassis' jobs."""
+    """The job: empties what the rule says, some in a transaction, and comes again in an hour, whatever becomes of it now. `call`
+    is that of the chassis' jobs."""
     database: Database = call.database
     who: Principal = call.who
-    while rows := await database.read(who, _DUE, _STEP):
-        for row in rows:
-            async with database.transaction(who, origin="rule") as tx:
-                item = await tx.find(TrashItem, row["id"])
-                if item is not None:
-                    await _empty(tx, item)
     async with database.transaction(who, origin="rule") as tx:
         rule = await trash_rule(tx)
-        if rule.keep_days:
-            # Nobody has changed what was in the trash for so long: all answers that tell of it are older.
-            await forget_answers(tx, tx.now - timedelta(days=rule.keep_days))
-            await tx.enqueue(PURGE, {}, due_at=tx.now + _EACH, key=str(tx.who.tenant_id))
+        if not rule.keep_days:
+            return
+        await tx.enqueue(PURGE, {}, due_at=tx.now + _EACH, key=str(tx.who.tenant_id))
+    while rows := await database.read(who, _DUE, _STEP):
+        async with database.transaction(who, origin="rule") as tx:
+            # In one order: two that do it at once do not wait for each other.
+            found = [await tx.find(TrashItem, id) for id in sorted(row["id"] for row in rows)]
+            await _empty(tx, [item for item in found if item is not None])
 
 
-async def _empty(tx: Transaction, item: TrashItem) -> None:
-    id = item.id
-    # Its row goes by the statements below.
-    tx.session.expunge(item)
-    customers = await _ids(tx, _CUSTOMERS, {"id": id})
-    found = (await tx.session.execute(_CONTACTS, {"id": id, "customers": customers})).all()
-    survivors = {UUID(str(row.id)): UUID(str(row.survivor)) for row in found}
-    contacts = list(survivors)
-    everything = [*customers, *contacts]
-    such = {
-        "customers": customers,
-        "contacts": contacts,
-        "all": everything,
-        "now": tx.now,
-        "by": tx.who.person_id,
-    }
-    kept = [*everything, *await _ids(tx, _BELONG, such)]
-    such |= {"kinds": list(_OF_ROWS), "kept": [str(one) for one in kept]}
-    await drop_papers(tx, Contact.record_type, contacts)
-    await drop_papers(tx, Customer.record_type, customers)
-    for statement in (_EMPTY_CUSTOMERS, _EMPTY_CONTACTS, *_FORGET_OF_CUSTOMERS, *_FORGET):
-        known = {name: such[name] for name in statement.compile().params}
-        await tx.session.execute(statement, known)
-    for kind, ids in ((Customer.record_type, customers), (Contact.record_type, contacts)):
+@dataclass(frozen=True)
+class _Gone:
+    """What goes with one item of the trash: itself, contacts, and what had gone into any of them. Contacts with whom they went
+    into."""
+
+    id: UUID
+    customers: list[UUID]
+    contacts: dict[UUID, UUID]
+
+
+async def _empty(tx: Transaction, items: Sequence[TrashItem]) -> None:
+    gone: list[_Gone] = []
+    for item in items:
+        id = item.id
+        # Its row goes by the statements below.
+        tx.session.expunge(item)
+        customers = await _ids(tx, _CUSTOMERS, {"id": id})
+        found = (await tx.session.execute(_CONTACTS, {"id": id, "customers": customers})).all()
+        contacts = {UUID(str(row.id)): UUID(str(row.survivor)) for row in found}
+        gone.append(_Gone(id, customers, contacts))
+    such: dict[str, Any] = {
+        "items": [one.id for one in gone], "customers": [id for one in gone for id in one.customers],
+        "contacts": [id for one in gone for id in one.contacts], "now": tx.now, "by": tx.who.person_id,
+    }  # fmt: skip
+    such["all"] = [*such["customers"], *such["contacts"]]
+    kept = [*such["all"], *await _ids(tx, _BELONG, such)]
+    such |= {"kinds": list(_OF_ROWS), "kept": [str(one) for one in kept], "page": _PAGE}
+    # Merges and the trash before what they keep, as whoever undoes or restores takes them.
+    await _out_of_kept(tx, such)
+    await drop_papers(tx, Contact.record_type, such["contacts"])
+    await drop_papers(tx, Customer.record_type, such["customers"])
+    for statement in (*_FORGET, _EMPTY_CUSTOMERS, _EMPTY_CONTACTS, *_FORGET_OF_CUSTOMERS):
+        await tx.session.execute(statement, _known(statement, such))
+    for kind, ids in ((Customer.record_type, such["customers"]), (Contact.record_type, such["contacts"])):
         for one in ids:
             await pairs_erased(tx, kind, one)
-    await _tell(tx, id, customers, survivors)
+    for one in gone:
+        await _tell(tx, one.id, one.customers, one.contacts)
+
+
+async def _out_of_kept(tx: Transaction, such: Mapping[str, Any]) -> None:
+    for table, statements in _OUT_OF_KEPT.items():
+        after = UUID(int=0)
+        while True:
+            page = {"after": after, "page": _PAGE}
+            last = (await tx.session.execute(_PAGES[table], page)).scalar_one_or_none()
+            if last is None:
+                break
+            page = {**such, "after": after, "last": last}
+            for statement in statements:
+                await tx.session.execute(statement, _known(statement, page))
+            after = UUID(str(last))
+
+
+def _known(statement: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in statement.compile().params}
 
 
 async def _ids(tx: Transaction, statement: Any, values: Mapping[str, Any]) -> list[UUID]:
-    known = {name: values[name] for name in statement.compile().params}
-    return sorted(UUID(str(one)) for one in (await tx.session.execute(statement, known)).scalars())
+    return sorted(
+        UUID(str(one)) for one in (await tx.session.execute(statement, _known(statement, values))).scalars()
+    )
 
 
 async def _tell(tx: Transaction, id: UUID, customers: Sequence[UUID], survivors: Mapping[UUID, UUID]) -> None:
@@ -190,7 +228,11 @@ async def _tell(tx: Transaction, id: UUID, customers: Sequence[UUID], survivors:
         tx.say(gone, _PURGED)
         tx.record(
             CustomerPurged(
-                customer_id=id, owner_id=gone.owner_id, team_id=gone.team_id, merged_customer_ids=merged
+                customer_id=id,
+                owner_id=gone.owner_id,
+                team_id=gone.team_id,
+                kind=gone.kind,
+                merged_customer_ids=merged,
             ),
             on=gone,
         )

@@ -39,20 +39,20 @@ async def touch(tx: Transaction, kind: str, customer_id: UUID, at: datetime) -> 
 
 
 _FIRST = text(
-    "SELECT 1 FROM customers WHERE id = :id AND stage = 'PROSPECT' AND last_deal_time IS NULL AND deleted_at IS NULL"
+    "SELECT 1 FROM customers WHERE id = :id AND stage = 'PROSPECT' AND became_active_time IS NULL AND deleted_at IS NULL"
 )
 
 
 async def first_deal(tx: Transaction, customer_id: UUID) -> None:
-    """A prospect becomes ACTIVE by its first deal, which is not to be noted as a touch before. Whom somebody makes a prospect
-    again afterwards stays one."""
+    """A prospect becomes ACTIVE by its first deal, or by the next when it could not be told by that, as of one in the trash. Whom
+    somebody makes a prospect again afterwards stays one."""
     if (await tx.session.execute(_FIRST, {"id": customer_id})).first() is None:
         return
     customer = await tx.find(Customer, customer_id)
-    if customer is None or customer.stage != "PROSPECT" or customer.last_deal_time is not None:
+    if customer is None or customer.stage != "PROSPECT" or customer.became_active_time is not None:
         return  # somebody was faster
     if await prospects_become_active(tx):
-        customer.stage = "ACTIVE"
+        customer.stage, customer.became_active_time = "ACTIVE", tx.now
         tx.record(CustomerUpdated(**told(customer), changed_fields=["stage"]), on=customer)
         await tx.session.flush()
 

@@ -21,11 +21,13 @@ from kehu.customers.v1 import (
 )
 from kehu.history.v1 import history_pb2
 from kehu.imports.v1 import imports_pb2
+from sqlalchemy import text
 
 from chassis.errors import Code, Problem
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
 from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, running_service, somebody
+from chassis.upkeep import sweep_once
 from customers.customer import Customer
 from customers.service import SERVICE
 from customers.touches import touch
@@ -105,6 +107,17 @@ async def test_a_repeat_makes_one(service: Harness) -> None:
     assert await create(service, BOSS, "Once Ltd", "r-1") == first
     await refused(Code.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED", create(service, BOSS, "Twice Ltd", "r-1"))
     assert (await listed(service, BOSS, filter='displayName = "Once Ltd"')) == ["Once Ltd"]
+
+
+async def test_answers_for_repeats_go_after_a_week(service: Harness) -> None:
+    who = replace(BOSS, person_id=uuid4())
+    old, new = [await create(service, who, name, name) for name in ("old", "new")]
+    aged = "UPDATE idempotency SET created_at = created_at - interval '8 days' WHERE request_id = 'old'"
+    async with service.running.database.transaction(who) as tx:
+        await tx.session.execute(text(aged))
+    assert await sweep_once(service.running.settings) >= 1
+    assert (await create(service, who, "new", "new")).id == new.id
+    assert (await create(service, who, "old", "old")).id != old.id, "nobody repeats for so long"
 
 
 async def test_updates_need_the_present_version(service: Harness) -> None:

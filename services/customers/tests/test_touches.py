@@ -36,6 +36,7 @@ from customers.listens import SUBSCRIPTIONS
 from customers.rebuild import rebuild_touches
 from customers.service import SERVICE
 from customers.testing import CUSTOMERS, Company, opportunity_event, order_event
+from customers.touches import DEAL, touch
 from customers.weeks import week_of
 
 pytestmark = pytest.mark.timeout(300)
@@ -157,6 +158,9 @@ async def test_a_prospect_becomes_active_by_its_first_deal(company: Company) -> 
     customers = one, two, lost, gone, loser = [await company.customer() for _ in range(5)]
     for customer in customers:
         assert await stage(company, customer) == "PROSPECT"
+    # Who had bought before anybody looked at it is none any more by the next deal.
+    async with company.service.running.database.transaction(company.who) as tx:
+        await touch(tx, DEAL, UUID(two), NOW - timedelta(days=90))
     await make(company, lost, "LOST")
     ordered, order_id, event_id = order_event("OrderPlaced", one, str(new_id()), 100), str(new_id()), new_id()
     for _ in range(2):

@@ -282,7 +282,7 @@ async def remember_customer(tx: Transaction, customer_id: UUID) -> None:
 _FORGET_WHERE = text("DELETE FROM moved_references WHERE merge_id = :customer AND reference = 'deleted'")
 
 
-async def empty_customer(tx: Transaction, customer_id: UUID) -> None:
+async def empty_customer(tx: Transaction, customer_id: UUID, person: bool) -> None:
     """The customer left the trash for good: it is a member nowhere again, and what is left of its memberships says nothing of it.
     Members that came as a lead are called as that."""
     mine = (col(CampaignMember.customer_id) == customer_id, col(CampaignMember.lead_id).is_(None))

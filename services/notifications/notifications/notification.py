@@ -191,7 +191,7 @@ async def withdraw(tx: Transaction, record_type: str, id: UUID, person_id: UUID)
 _FORGET = text("UPDATE notifications SET spoken_of = '{}' WHERE about_id = :id AND spoken_of <> '{}'")
 
 
-async def forget(tx: Transaction, id: UUID) -> None:
+async def forget(tx: Transaction, id: UUID, person: bool) -> None:
     """A record left the trash for good: what was told of it no longer says what it was called."""
     await tx.session.execute(_FORGET, {"id": id})
 

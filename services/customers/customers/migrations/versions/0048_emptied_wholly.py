@@ -1,5 +1,5 @@
-"""What the emptying of the trash looks for: who went into a record by merges, its cards, and what bulk edits and imports have
-kept of it for their undoing."""
+"""When a prospect became active by its first deal; and what the emptying of the trash looks for: who went into a record by
+merges, its cards, and what bulk edits and imports have kept of it for their undoing."""
 
 from alembic import op
 
@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE customers ADD COLUMN IF NOT EXISTS became_active_time timestamptz")
         for table in ("customers", "contacts"):
             merged = f"{table} (tenant_id, merged_into_id) WHERE merged_into_id IS NOT NULL"
             build_index(f"{table}_merged_into", merged)

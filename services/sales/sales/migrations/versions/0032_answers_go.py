@@ -1,0 +1,16 @@
+"""Answers that are kept for repeats go when nobody repeats any more."""
+
+from chassis.schema import clear_answers
+
+revision = "0032"
+down_revision = "0031"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    clear_answers()
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup instead")
