@@ -287,7 +287,7 @@ async def activity_told(event: Any, tx: Transaction, envelope: Envelope) -> None
                 UUID(id) for id in (event.activity.customer_id, event.activity.contact_id, event.activity.lead_id) if id
             ),
         )  # fmt: skip
-        await hear(tx, told)
+        await hear(tx, told, envelope.time)
 
 
 for _event in (

@@ -64,8 +64,9 @@ def mornings(due: datetime, zone: str) -> tuple[datetime, datetime]:
     return min(first, due), second
 
 
-async def hear(tx: Transaction, planned: Planned) -> None:
-    """Keeps what was said of an activity, unless something newer has been heard."""
+async def hear(tx: Transaction, planned: Planned, said_at: datetime) -> None:
+    """Keeps what was said of an activity at that time, unless something newer has been heard. Nobody is reminded of what was
+    overdue already when it was said: it was put in late by somebody who knew, or came by thousands from another system."""
     row = {
         "tenant": tx.who.tenant_id, "id": planned.id, "version": planned.version, "person": planned.person_id,
         "subject": planned.subject, "about": list(planned.about_ids),
@@ -73,7 +74,9 @@ async def hear(tx: Transaction, planned: Planned) -> None:
     }  # fmt: skip
     if (await tx.session.execute(_KEEP, row)).first() is None or not planned.waiting:
         return
-    first, _ = mornings(planned.due_time, (await locale_of(tx, planned.person_id)).time_zone)
+    first, second = mornings(planned.due_time, (await locale_of(tx, planned.person_id)).time_zone)
+    if said_at >= second:
+        return
     await tx.enqueue(REMINDER, {"activity": str(planned.id)}, due_at=max(first, tx.now), key=str(planned.id))
 
 

@@ -43,8 +43,8 @@ async def _titles(office: Office) -> list[str]:
 
 
 async def test_what_is_overdue_is_told_at_once_and_only_once(office: Office) -> None:
-    id = uuid4()
-    await office.hear(activity("Planned", office.ann, NOW - timedelta(days=3)), id, by=office.ann)
+    id, before = uuid4(), NOW - timedelta(days=4)
+    await office.hear(activity("Planned", office.ann, NOW - timedelta(days=3)), id, by=office.ann, at=before)
 
     async def told() -> bool:
         return await _titles(office) == ["已逾期：回访"]
@@ -54,6 +54,16 @@ async def test_what_is_overdue_is_told_at_once_and_only_once(office: Office) -> 
     assert await told() and await _jobs(office, id) == []
     (one,) = await office.inbox(office.ann)
     assert one.record_type == "activity" and one.record_id == str(id) and one.HasField("due_time")
+
+
+async def test_of_what_was_overdue_when_it_was_planned_nobody_is_reminded(office: Office) -> None:
+    old = uuid4()
+    await office.hear(activity("Planned", office.ann, NOW - timedelta(days=3)), old, by=office.ann)
+    assert await _jobs(office, old) == [] and await _titles(office) == []
+    # Until another day is set.
+    later = NOW + timedelta(days=3)
+    await office.hear(activity("Updated", office.ann, later), old, 2, by=office.ann)
+    assert await _jobs(office, old) == [mornings(later, "Asia/Shanghai")[0]]
 
 
 async def test_what_is_due_today_is_told_today_and_tomorrow_again(office: Office) -> None:
