@@ -56,10 +56,11 @@ def shown(text: str) -> str:
 
 @dataclass(frozen=True)
 class Text:
-    """A text of at most `longest` characters, in one line unless `several_lines`."""
+    """A text of at most `longest` characters, in one line unless `several_lines`. A longer one is refused, or else `cut`."""
 
     longest: int = 200
     several_lines: bool = False
+    cut: bool = False
 
     @property
     def description(self) -> str:
@@ -67,6 +68,9 @@ class Text:
 
     def read(self, text: str) -> Read:
         value = texts.lines(text) if self.several_lines else texts.line(text)
+        if len(value) > self.longest and self.cut:
+            said = f"{shown(value)} has {len(value)} characters: the first {self.longest} are kept"
+            return Read(value[: self.longest].rstrip(), said)
         if len(value) > self.longest:
             raise Refused(
                 "TEXT_TOO_LONG", f"{shown(value)} has {len(value)} characters: at most {self.longest}"

@@ -25,7 +25,7 @@ from sales.opportunity import check_customer
 PLANNED, COMPLETED, CANCELLED = "PLANNED", "COMPLETED", "CANCELLED"
 STATUSES = (PLANNED, COMPLETED, CANCELLED)
 KINDS = ("VISIT", "CALL", "EMAIL", "SMS", "MEETING", "TASK")
-_CHANGEABLE_WHEN_ENDED = frozenset({"description", "location", "custom_fields"})
+_CHANGEABLE_WHEN_ENDED = frozenset({"description", "location", "external_key", "custom_fields"})
 
 
 class Activity(Owned, Searchable, Customized, table=True):

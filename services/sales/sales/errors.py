@@ -183,11 +183,11 @@ def id_taken() -> AlreadyExists:
 
 
 class ImportMovedOn(Precondition):
-    """An import has moved an opportunity on, or completed an activity: that is not undone."""
+    """An import has moved an opportunity on, ended an activity, or given one of them to another: that is not undone."""
 
     reason = "MOVED_ON"
 
     def __init__(self) -> None:
         super().__init__(
-            "The import has moved the record to another stage, its end or another owner: move it yourself."
+            "The import has moved the record to another stage, its end or another owner: that stays, change it yourself."
         )

@@ -92,6 +92,54 @@ async def test_products_and_opportunities_have_them(sales: Any) -> None:
     assert told["opportunity"]["customFields"] == {"chance": "8", "spare": made.id}
 
 
+async def brought_in(sales: Any, text: str, who: Any, **options: Any) -> imports_pb2.Import:
+    """An import of activities that has ended."""
+    asked = imports_pb2.CreateImportRequest(record_type="activity", filename="a.csv", content=text.encode())
+    ready = await sales.ask("ImportService/CreateImport", asked, imports_pb2.Import, who)
+    start = imports_pb2.StartImportRequest(id=ready.id, **options)
+    await sales.ask("ImportService/StartImport", start, imports_pb2.Import, who)
+    now = imports_pb2.Import()
+
+    async def done() -> bool:
+        nonlocal now
+        request = imports_pb2.GetImportRequest(id=ready.id)
+        now = await sales.ask("ImportService/GetImport", request, imports_pb2.Import, who)
+        return now.state == imports_pb2.IMPORT_STATE_SUCCEEDED
+
+    await eventually(done, 60)
+    return now
+
+
+async def test_activities_of_files_have_them(sales: Any) -> None:
+    boss = somebody("with fields in files")
+    for key, needed in (("car", True), ("mood", False)):
+        field = {
+            "recordType": "activity",
+            "key": key,
+            "labelEn": key,
+            "kind": "CUSTOM_FIELD_KIND_TEXT",
+            "required": needed,
+        }
+        request = fields.CreateCustomFieldRequest(custom_field=from_dict(fields.CustomField, field))
+        await sales.ask("CustomFieldService/CreateCustomField", request, fields.CustomField, boss)
+    head = "name,date,id,car,mood\n"
+    first = await brought_in(sales, f"{head}Visit,2019-01-01,A1,B 7,\nNone,2019-01-01,A2,,\n", boss)
+    assert (first.created_rows, first.refused_rows) == (1, 1)
+    merge = imports_pb2.DUPLICATE_POLICY_MERGE
+    await brought_in(sales, f"{head}Visit,2019-01-01,A1,C 8,good\n", boss, duplicates=merge)
+    page = activity_service_pb2.ListActivitiesRequest(page_size=10)
+    answer = activity_service_pb2.ListActivitiesResponse
+
+    async def there() -> dict[str, Any]:
+        (one,) = (await sales.ask("ActivityService/ListActivities", page, answer, boss)).activities
+        return values(one)
+
+    assert await there() == {"car": "B 7", "mood": "good"}
+    upsert = imports_pb2.IMPORT_MODE_UPSERT
+    await brought_in(sales, f"{head}Visit,2019-01-01,A1,C 8,\n", boss, mode=upsert)
+    assert await there() == {"car": "C 8", "mood": "good"}
+
+
 async def test_files(sales: Any) -> None:
     sales.names.person("李娜")
     text = "name,customer,chance,partner,spare,helper\nA,华为,3.5,华为,Lamp,李娜\nB,华为,many,,,\nC,华为,,Nobody,,\n"

@@ -574,3 +574,90 @@ async def test_the_history_of_another_system_comes_in(sales: Any) -> None:
         Code.PERMISSION_DENIED, "RIGHT_MISSING", I + "CreateImport",
         pb.CreateImportRequest(record_type="activity", filename="a.csv", content=text_file(head, rows[0])), pb.Import, reader,
     )  # fmt: skip
+
+
+async def test_a_row_says_all_that_becomes_of_a_planned_activity(sales: Any) -> None:
+    boss = somebody("moving on")
+    anna = sales.names.person("Anna who takes over")
+    head = ["Name", "Status", "Date Start", "Date End", "Assigned User", "Result", "ID"]
+    planned = [
+        [name, "Planned", "2099-01-01 10:00", "", "", "", name]
+        for name in ("held", "ended", "called off", "given", "said", "early")
+    ]
+    coming = ["coming", "", "2099-03-01 10:00", "2099-03-01 11:00", "", "", "coming"]
+    waits = ["w" * 230, "Waiting on someone else", "2099-03-01", "", "", "", "waits"]
+    first = await imported(sales, "activity", "a.csv", text_file(head, *planned, coming, waits), boss)
+    assert (first.created_rows, first.repaired_rows) == (8, 2), await refused_rows(sales, first.id, boss)
+    there = await activities_of(sales, boss)
+    assert there["coming"].status == there["w" * 200].status == activity_pb2.ACTIVITY_STATUS_PLANNED
+
+    rows = [
+        ["held", "Held", "2019-03-01 09:30", "", "", "liked it", "held"],
+        ["ended", "", "", "2019-03-02 09:30", "", "", "ended"],
+        ["called off", "Not Held", "", "", "", "", "called off"],
+        ["given", "", "", "", "Anna who takes over", "", "given"],
+        ["said", "", "", "", "", "they wait", "said"],
+        ["early", "Held", "", "", "", "", "early"],
+    ]
+    second = await imported(
+        sales, "activity", "a.csv", text_file(head, *rows), boss, mode=pb.IMPORT_MODE_UPSERT
+    )
+    assert (second.updated_rows, second.refused_rows) == (5, 1)
+    assert "yet to come" in (await refused_rows(sales, second.id, boss))[7]
+    there = await activities_of(sales, boss)
+    held, ended, off, given, said, early = (there[row[0]] for row in rows)
+    # When it was, and not when the file came.
+    assert (held.status, held.result) == (activity_pb2.ACTIVITY_STATUS_COMPLETED, "liked it")
+    assert held.due_time == held.complete_time and held.complete_time.ToJsonString() == "2019-03-01T01:30:00Z"
+    assert ended.status == activity_pb2.ACTIVITY_STATUS_COMPLETED
+    assert ended.complete_time.ToJsonString() == "2019-03-02T01:30:00Z"
+    assert off.status == activity_pb2.ACTIVITY_STATUS_CANCELLED
+    assert (given.owner_id, given.status) == (str(anna), activity_pb2.ACTIVITY_STATUS_PLANNED)
+    assert (said.result, early.status) == ("they wait", activity_pb2.ACTIVITY_STATUS_PLANNED)
+
+    # Of what has ended the rest stays, and the row says so.
+    third = await imported(
+        sales, "activity", "a.csv", mode=pb.IMPORT_MODE_UPSERT, who=boss, content=text_file(
+            head, ["held", "", "2019-04-01 09:30", "", "Anna who takes over", "", "held"],
+            ["called off", "Planned", "", "", "", "", "called off"],
+        ),
+    )  # fmt: skip
+    assert (third.unchanged_rows, third.refused_rows, third.repaired_rows) == (1, 1, 1)
+    why = await refused_rows(sales, third.id, boss)
+    assert "left out" in why[2] and "CANCELLED" in why[3], why
+    # A key is given to it later, too.
+    asked = activity_service_pb2.UpdateActivityRequest(activity=held)
+    asked.activity.external_key = "another"
+    asked.update_mask.paths.append("external_key")
+    changed = await sales.ask("ActivityService/UpdateActivity", asked, activity_pb2.Activity, boss)
+    assert changed.external_key == "another"
+
+
+async def test_what_is_hidden_is_not_changed_by_its_key_nor_named(sales: Any) -> None:
+    boss = somebody("of keys")
+    hidden = sales.names.customer("Hidden Pumps", owner=new_id())
+    await sales.opportunity("Hidden deal", boss, customer_id=hidden, external_key="HIDDEN-1")
+    head = ["Name", "Date", "Account", "商机", "Description", "ID"]
+    mine = ["Mine", "2019-01-01", "", "", "before", "KEY-1"]
+    await imported(sales, "activity", "a.csv", text_file(head, mine), boss)
+    own = Rights(Reach.OWN, Reach.OWN)
+    other = replace(
+        boss, person_id=new_id(), team_id=None, rights={**boss.rights, "opportunities": own, "customers": own}
+    )
+    rows = [
+        ["Mine", "2019-01-01", "", "", "taken over", "KEY-1"],
+        ["To whom", "2019-01-01", "Hidden Pumps", "", "", ""],
+        ["By key", "2019-01-01", "", "HIDDEN-1", "", ""],
+        ["By name", "2019-01-01", "", "Hidden deal", "", ""],
+        ["Mine, too", "2019-01-01", "", "", "", "KEY-2"],
+    ]
+    upsert = pb.IMPORT_MODE_UPSERT
+    run = await imported(sales, "activity", "a.csv", text_file(head, *rows), other, mode=upsert)
+    assert (run.created_rows, run.updated_rows, run.refused_rows) == (1, 0, 4)
+    assert (await refused_rows(sales, run.id, other)).keys() == {2, 3, 4, 5}
+    assert (await activities_of(sales, boss))["Mine"].description == "before"
+    # In another company the key is nobody's, and the opportunity is not there.
+    away = somebody("elsewhere")
+    run = await imported(sales, "activity", "a.csv", text_file(head, rows[0], rows[2]), away, mode=upsert)
+    assert (run.created_rows, run.refused_rows) == (1, 1)
+    assert (await activities_of(sales, boss))["Mine"].description == "before"
