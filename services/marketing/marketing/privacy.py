@@ -12,7 +12,7 @@ PRIVACY = Privacy(
     ),
     *papers_with("campaign"),
     others={
-        "campaigns": "names of campaigns", "campaign_audiences": "names of segments",
+        "campaigns": "names of campaigns, and what own fields say of them", "campaign_audiences": "names of segments",
         "web_forms": "names of forms and of their fields",
     },
 )  # fmt: skip
