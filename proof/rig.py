@@ -34,10 +34,11 @@ class Rig:
             passed += file.read_text().splitlines()
             file.unlink()
 
-    def arm(self, step: str, others: int = 0) -> None:
-        """It dies at its next step of that name, once; after passing so many others of it."""
+    def arm(self, step: str, others: int = 0, job: str = "") -> None:
+        """It dies at its next step of that name, once; after passing so many others of it. With the kind of a job those alone
+        count that are taken in one of it."""
         fresh = self.folder / "fresh"
-        fresh.write_text(f"{step}\n{others}")
+        fresh.write_text(f"{step}\n{others}\n{job}")
         fresh.rename(self.folder / "armed")
 
     def died(self, seconds: float = 20.0) -> None:

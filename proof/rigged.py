@@ -6,7 +6,7 @@ the bugs that are planted into it. Nothing of this is in the services; it is put
 A step is what can be seen from outside when the process dies there: before and after each commit of a call, each call to
 another service, each message to the broker. Their names are written to FOLDER/passed while that file exists. When FOLDER/armed
 holds the name of the step that comes next, the process takes the file away and kills itself there; a number in a second line
-says how many steps of that name it passes before.
+says how many steps of that name it passes before, and a kind in a third that those alone count which are taken in a job of it.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ import chassis.database
 import chassis.events.relay
 import chassis.imports.runs
 import chassis.imports.tables
+import chassis.jobs
 import chassis.listing
 import chassis.rpc.call
 import chassis.rpc.server
@@ -41,6 +42,8 @@ from chassis.service import Service, main
 
 _call: ContextVar[tuple[str, Counter[str]] | None] = ContextVar("call", default=None)
 """The running call's method and how often each kind of step was taken in it; None in background work."""
+_job: ContextVar[str] = ContextVar("job", default="")
+"""The kind of the running job."""
 folder: Path
 
 
@@ -51,12 +54,14 @@ def step(name: str) -> None:
         with passed.open("a") as file:
             file.write(name + "\n")
     with suppress(FileNotFoundError):
-        wanted, _, others = armed.read_text().partition("\n")
-        if wanted == name and int(others or 0) > 0:
+        wanted, others, job = armed.read_text().split("\n")
+        if wanted != name or (job and job != _job.get()):
+            return
+        if int(others) > 0:
             fresh = folder / "fewer"
-            fresh.write_text(f"{name}\n{int(others) - 1}")
+            fresh.write_text(f"{name}\n{int(others) - 1}\n{job}")
             fresh.rename(armed)
-        elif wanted == name:
+        else:
             armed.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -78,6 +83,8 @@ def count_steps() -> None:
         chassis.database.__dict__["_unbroken"],
         chassis.rpc.call.ask,
     )
+    runner: Any = chassis.jobs.Runner
+    work_at: Callable[..., Awaitable[None]] = runner._one
     broker: Any = vars(chassis.events.relay)["_Broker"]
     send: Callable[..., Awaitable[None]] = broker._send
     publish: Callable[..., Awaitable[list[str]]] = broker.publish
@@ -89,6 +96,10 @@ def count_steps() -> None:
     async def taken(method: Any, *rest: Any) -> Any:
         _call.set((method.name, Counter()))
         return await take(method, *rest)
+
+    async def worked(self: Any, pool: Any, row: Any) -> None:
+        _job.set(row["kind"])
+        await work_at(self, pool, row)
 
     async def committed(work: Any, *rest: Any) -> None:
         name = _numbered("commit")
@@ -119,6 +130,7 @@ def count_steps() -> None:
     setattr(chassis.database, "_unbroken", committed)  # noqa: B010 (private to its module)
     chassis.rpc.call.ask = asked
     broker._send, broker.publish = sent, published
+    runner._one = worked
 
 
 def _event(row: Any) -> str:
