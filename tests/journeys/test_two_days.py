@@ -183,7 +183,13 @@ def _first_day(assistant: Any, found: list[Row], ids: dict[str, str], eventually
 
 
 def _colleagues_list(assistant: Any, found: list[Row], eventually: Callable[..., Any]) -> None:
-    """GBK, semicolons. Whoever was on the other list, too, comes in twice: what is kept of whom is looked at afterwards."""
+    """GBK, semicolons. Whoever was on the other list, too, is known again; all the same they come in twice, and what is kept of
+    whom is looked at afterwards."""
+    known = _imported(assistant, "名单2.csv", as_text(found, "gb18030"), eventually)
+    assert _counted(known) == _fates(found)
+    path = f"/v1/leads/imports/{known['id']}"
+    assistant.post(f"{path}:undo")
+    eventually(lambda: assistant.get(path)["state"] == "IMPORT_STATE_UNDONE")
     create = {"duplicates": "DUPLICATE_POLICY_CREATE"}
     run = _imported(assistant, "名单2.csv", as_text(found, "gb18030"), eventually, **create)
     assert (run["encoding"], run["delimiter"], run["mappingRemembered"]) == ("gb18030", ";", True)
