@@ -72,3 +72,23 @@ def test_from_list_to_customer(
     assert {c["actorName"] for c in changes} == {
         f"Colleague {seller.email.removeprefix('colleague').partition('@')[0]}"
     }
+
+
+def test_the_history_of_a_customer_says_when_they_were_last_spoken_to(
+    boss: Any, eventually: Callable[..., Any]
+) -> None:
+    customer = boss.post("/v1/customers", {"displayName": "Spoken to in 2019"})["id"]
+
+    def imported(status: str, begins: str, **options: Any) -> Any:
+        row = f"Call,{status},{begins},Spoken to in 2019,SPOKEN-1\n"
+        file = {"file": ("calls.csv", f"Name,Status,Date Start,Account,ID\n{row}".encode(), "text/csv")}
+        path = "/v1/sales/imports"
+        made = boss.ask("POST", path, data={"recordType": "activity"}, files=file)
+        boss.post(f"{path}/{made['id']}:start", options)
+        return eventually(lambda: (now := boss.get(f"{path}/{made['id']}")).get("endTime") and now)
+
+    assert imported("Planned", "2099-01-01 10:00")["createdRows"] == 1
+    eventually(lambda: "nextContactTime" in boss.get(f"/v1/customers/{customer}"))
+    assert imported("Held", "2019-03-01 09:30", mode="IMPORT_MODE_UPSERT")["updatedRows"] == 1
+    last = eventually(lambda: boss.get(f"/v1/customers/{customer}").get("lastContactTime"))
+    assert last == "2019-03-01T01:30:00Z"
