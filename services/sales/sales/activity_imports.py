@@ -271,7 +271,7 @@ async def _put_back(tx: Transaction, activity: Activity, columns: dict[str, Any]
     """Gives an activity the values it had before an import. Raises ImportMovedOn when the import has ended it or given it to
     somebody else."""
     if columns.keys() & {"status", "owner_id", "team_id"}:
-        raise ImportMovedOn
+        raise ImportMovedOn("ended the activity or given it to another owner")
     await change_activity(tx, activity, columns, columns.pop("customer_name", None))
 
 

@@ -187,7 +187,5 @@ class ImportMovedOn(Precondition):
 
     reason = "MOVED_ON"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The import has moved the record to another stage, its end or another owner: that stays, change it yourself."
-        )
+    def __init__(self, how: str) -> None:
+        super().__init__(f"The import has {how}: that stays, change it yourself.")

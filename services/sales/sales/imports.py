@@ -261,7 +261,7 @@ async def _put_back(tx: Transaction, opportunity: Opportunity, columns: dict[str
     pipeline or to somebody else, which is no value."""
     moved = columns.keys() & _MOVED
     if moved:
-        raise ImportMovedOn
+        raise ImportMovedOn("moved the opportunity to another stage, its end or another owner")
     await change_opportunity(tx, opportunity, columns, columns.get("customer_name"))
 
 

@@ -625,6 +625,17 @@ async def test_a_row_says_all_that_becomes_of_a_planned_activity(sales: Any) -> 
     assert (third.unchanged_rows, third.refused_rows, third.repaired_rows) == (1, 1, 1)
     why = await refused_rows(sales, third.id, boss)
     assert "left out" in why[2] and "CANCELLED" in why[3], why
+    # Taken back, what has ended or has another owner stays; a value does not.
+    await sales.ask(I + "UndoImport", pb.UndoImportRequest(id=second.id), pb.Import, boss)
+    kept: list[str] = []
+
+    async def undone() -> bool:
+        now = await sales.ask(I + "GetImport", pb.GetImportRequest(id=second.id), pb.Import, boss)
+        kept[:] = [str(now)]
+        return now.state == pb.IMPORT_STATE_UNDONE
+
+    await eventually(undone, 30)
+    assert "kept_records: 4" in kept[0] and (await activities_of(sales, boss))["said"].result == "", kept
     # A key is given to it later, too.
     asked = activity_service_pb2.UpdateActivityRequest(activity=held)
     asked.activity.external_key = "another"
