@@ -4,8 +4,8 @@ from alembic import op
 
 from chassis.schema import build_index
 
-revision = "0027"
-down_revision = "0026"
+revision = "0033"
+down_revision = "0032"
 branch_labels = None
 depends_on = None
 
