@@ -9,11 +9,10 @@ By WARN whoever creates it is told beside the answer, in the header `kehu-possib
 Only people are refused, and only until they say that they know: what services create was decided on elsewhere.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
-
-import orjson
 
 from chassis.database import Transaction
 from chassis.errors import AlreadyExists, Violation
@@ -61,7 +60,7 @@ def beside(likely: Iterable[tuple[UUID, int, Sequence[str]]], hidden: int) -> st
     """Records that are probably the same, by id, score and reasons, as a header says it: JSON in ASCII; empty when there are
     none, seen or not."""
     told = [{"id": str(id), "score": score, "reasons": list(reasons)} for id, score, reasons in likely]
-    return orjson.dumps({"duplicates": told, "hiddenCount": hidden}).decode() if told or hidden else ""
+    return json.dumps({"duplicates": told, "hiddenCount": hidden}) if told or hidden else ""
 
 
 def refuse(resource: str, likely: Sequence[Likely], hidden: int) -> None:

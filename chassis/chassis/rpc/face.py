@@ -14,9 +14,9 @@ services. A `stream` gives its answer in parts, as an async generator over a `Ca
 import asyncio
 import hashlib
 import importlib
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -39,10 +39,12 @@ from chassis.rpc.deadlines import deadline_of
 from chassis.validation.rules import rules_of
 from chassis.wire import descriptor_of
 
+log = logging.getLogger(__name__)
+
 H = TypeVar("H", bound=Callable[..., Awaitable[Message]])
 S = TypeVar("S", bound=Callable[..., AsyncGenerator[Message]])
 
-_ATTEMPTS = 3
+ATTEMPTS = 3
 _ALWAYS_ALLOWED = frozenset({"ChangePassword", "SignOut", "GetMe"})
 """What a person may do who must choose a new password first."""
 
@@ -293,6 +295,8 @@ async def serve_upload(
 
 _BESIDE = 0.5
 """Seconds that something beside an answer may take."""
+_KEPT_BACK = 0.25
+"""Seconds of the deadline that are the answer's, whatever is told beside it."""
 
 
 async def _write(method: Method, request: Message, call: Call) -> Message:
@@ -308,11 +312,25 @@ async def _write(method: Method, request: Message, call: Call) -> Message:
 
     answer = await once(call, method, request_id, _hash(request) if request_id else b"", work)
     if method.tell is not None:
-        # It is done, whatever becomes of what is told besides.
-        with suppress(Problem, TimeoutError):
-            async with asyncio.timeout(_BESIDE):
-                call.beside[method.beside] = await method.tell(request, answer, call)
+        await _tell(method, method.tell, request, answer, call)
     return answer
+
+
+async def _tell(
+    method: Method, tell: Callable[[Any, Any, Call], Awaitable[str]], request: Message, answer: Message, call: Call
+) -> None:  # fmt: skip
+    """Tells what stands beside the answer, in the time that the answer leaves. It is done: whatever fails here fails alone."""
+    until = clients.deadline.get()
+    left = _BESIDE if until is None else min(_BESIDE, until - time.monotonic() - _KEPT_BACK)
+    if left <= 0:
+        return
+    try:
+        async with asyncio.timeout(left):
+            call.beside[method.beside] = await tell(request, answer, call)
+    except (Problem, TimeoutError):
+        return
+    except Exception as error:  # a bug, and no reason to say that nothing was done
+        log.error("%s could not tell what stands beside its answer", method.path, exc_info=error)
 
 
 async def once(
@@ -327,7 +345,7 @@ async def once(
 
     Raises IdempotencyKeyReused.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             async with call.database.transaction(call.who) as tx:
                 if request_id:
@@ -339,7 +357,7 @@ async def once(
                     await _keep(tx, method, request_id, answer)
             return answer
         except Conflict as busy:
-            if attempt == _ATTEMPTS or busy.reason != "RECORD_BUSY":
+            if attempt == ATTEMPTS or busy.reason != "RECORD_BUSY":
                 raise
             await asyncio.sleep(0.02 * attempt)
     raise AssertionError("unreachable")

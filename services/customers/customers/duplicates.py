@@ -197,12 +197,17 @@ _CUSTOMERS = (
     + looked_up("customers", 1)
     + ")"
 )
-# Namesakes are looked for among colleagues only.
+# Namesakes are looked for among colleagues only; a customer may have more of them than are looked through. What fits nothing
+# is left out where the rows are: scoring them holds up everybody else.
+_MOST_LOOKED_THROUGH = 2000
 _CONTACTS = (
     "SELECT t.* FROM contacts t WHERE t.deleted_at IS NULL AND (t.id IN (SELECT s.id FROM "  # noqa: S608 (constants)
     + looked_up("contacts", 1)
-    + ") OR t.id IN (SELECT c.id FROM contacts c WHERE c.customer_id = ANY($2::uuid[]) AND lower(c.display_name) = $3"
-    " UNION ALL SELECT a.contact_id FROM contact_affiliations a WHERE a.customer_id = ANY($2::uuid[])))"
+    + ") OR t.id IN (SELECT c.id FROM ("
+    "(SELECT c.id, c.display_name FROM contacts c WHERE c.customer_id = ANY($2::uuid[]) AND c.deleted_at IS NULL LIMIT $4)"
+    " UNION ALL (SELECT c.id, c.display_name FROM contact_affiliations a JOIN contacts c ON c.id = a.contact_id"
+    " AND c.deleted_at IS NULL WHERE a.customer_id = ANY($2::uuid[]) LIMIT $4)"
+    ") c WHERE lower(c.display_name) = $3 LIMIT $5))"
 )
 _HOLDERS = (
     "SELECT m.contact_id, c.owner_id, c.team_id, c.shared_with FROM (SELECT id AS contact_id, customer_id FROM contacts"
@@ -230,8 +235,9 @@ async def contacts_like(
 ) -> Duplicates:
     """The contacts that may be the same as one with these traits, but for `itself`."""
     rows = await database.read(
-        who, _CONTACTS, _questions(traits), list(traits.customers), normalised(traits.name)
-    )
+        who, _CONTACTS, _questions(traits), list(traits.customers), normalised(traits.name),
+        _MOST_LOOKED_THROUGH, _MOST_EQUAL,
+    )  # fmt: skip
     found = _ranked(rows, traits, contact_traits, itself, least)
     found = await _not_apart(database, who, "contact", itself, found)
     through: dict[UUID, list[Holder]] = {}

@@ -32,9 +32,12 @@ from chassis.duplicates.swept import MOST_ALIKE, Found
 from chassis.errors import Code, Problem, Unavailable
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
+from chassis.rpc import face
 from chassis.testing import eventually, refused, somebody, together
+from customers import duplicates
 from customers.customer import Customer
 from customers.duplicate_rule import rule_id
+from customers.rpc import alike
 from customers.rpc.duplicate_sweeps import DUPLICATES as SWEPT
 from customers.testing import Company
 
@@ -247,7 +250,9 @@ async def create(
     return done.id
 
 
-async def beside(company: Company, who: Principal | None, request: Any) -> tuple[Any, dict[str, Any]]:
+async def beside(
+    company: Company, who: Principal | None, request: Any, within: float = 15
+) -> tuple[Any, dict[str, Any]]:
     """What is created, and what is told beside it: scores by id, and how many more there are."""
     contact = isinstance(request, contact_service_pb2.CreateContactRequest)
     answer = contact_pb2.Contact if contact else customer_pb2.Customer
@@ -259,7 +264,7 @@ async def beside(company: Company, who: Principal | None, request: Any) -> tuple
     running = ask(
         request,
         metadata=[("authorization", f"Bearer {company.service.token(who or company.who)}")],
-        timeout=15,
+        timeout=within,
     )
     made = await running
     told = dict(await running.trailing_metadata()).get("kehu-possible-duplicates")
@@ -313,6 +318,51 @@ async def test_who_creates_what_is_probably_there_is_told(company: Company) -> N
     ]  # fmt: skip
     assert (await beside(company, None, new(**like)))[1] == {}
     assert (await beside(company, None, met))[1] == {}
+
+
+async def test_what_is_created_is_answered_whatever_becomes_of_the_look(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise ValueError("a bug")
+
+    async def endless(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    def new(name: str) -> customer_service_pb2.CreateCustomerRequest:
+        return customer_service_pb2.CreateCustomerRequest(customer=customer_pb2.Customer(display_name=name))
+
+    monkeypatch.setattr(alike, "customers_like", broken)
+    one, told = await beside(company, None, new("坏"))
+    assert one.id and told == {}
+    # However long it might look, the answer is there before the deadline.
+    monkeypatch.setattr(alike, "customers_like", endless)
+    monkeypatch.setattr(face, "_BESIDE", 60.0)
+    one, told = await beside(company, None, new("慢"), within=2)
+    assert one.id and told == {}
+
+
+async def test_few_of_many_colleagues_are_compared(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    here, there = await made(company, display_name="此处"), await made(company, display_name="彼处")
+    for name in ("王芳", "李雷", "韩梅"):
+        id = await met(company, there, display_name=name)
+        joining = contact_service_pb2.JoinCustomerRequest(
+            id=id, affiliation=contact_pb2.Affiliation(customer_id=here)
+        )
+        await company.service.ask(company.who, CONTACTS + "JoinCustomer", joining, contact_pb2.Contact)
+    real = duplicates.contact_traits
+
+    def counted(read: Any) -> Any:
+        compared.append(read("display_name"))
+        return real(read)
+
+    monkeypatch.setattr(duplicates, "contact_traits", counted)
+    request = contact_service_pb2.CreateContactRequest(
+        contact=contact_pb2.Contact(customer_id=here, display_name="李雷")
+    )
+    _, told = await beside(company, None, request)
+    assert len(told) == 2 and "韩梅" not in compared and "王芳" not in compared
 
 
 async def test_a_rule_refuses_what_is_probably_there(company: Company) -> None:

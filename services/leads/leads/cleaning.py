@@ -155,8 +155,8 @@ def _tight(text: str) -> str:
 
 _FOUND = (
     "SELECT t.* FROM leads t WHERE t.deleted_at IS NULL AND t.id <> $1 AND t.status <> $2 AND t.id IN ("  # noqa: S608 (constants)
-    " SELECT id FROM leads WHERE email <> '' AND email = $3 AND deleted_at IS NULL"
-    " UNION SELECT id FROM leads WHERE phone <> '' AND phone = $4 AND deleted_at IS NULL"
+    "(SELECT id FROM leads WHERE email <> '' AND email = $3 AND deleted_at IS NULL LIMIT 1000)"
+    " UNION (SELECT id FROM leads WHERE phone <> '' AND phone = $4 AND deleted_at IS NULL LIMIT 1000)"
     " UNION SELECT s.id FROM " + looked_up("leads", 5) + ") ORDER BY t.created_at, t.id LIMIT 200"
 )
 
