@@ -199,7 +199,7 @@ def predicate(
         return tested(part, declared, alias, positive)
 
     def elsewhere(part: Comparison, declared: Field, beside: Beside, positive: bool) -> str:
-        presence = _presence(part)
+        presence = presence_of(part)
         if presence is not None:
             test, positive = _set(declared, f"b.{declared.column}", is_set=True), presence == positive
         else:
@@ -212,7 +212,7 @@ def predicate(
     def tested(part: Comparison, declared: Field, alias: str, positive: bool) -> str:
         column = f"{alias}.{declared.column}"
         op = part.op
-        presence = _presence(part)
+        presence = presence_of(part)
         if presence is not None:
             return _set(declared, column, presence == positive)
         if op is Op.NE:
@@ -301,7 +301,7 @@ def _tested(part: Comparison, declared: Field) -> Test:
     if declared.beside is not None:
         raise invalid(part.at, f"{part.field} stands beside the record and can be asked of lists only")
     column, op = declared.column, part.op
-    presence = _presence(part)
+    presence = presence_of(part)
     if presence is not None:
         filled: Callable[[Any], bool] = bool if declared.kind in (Kind.TEXT, *_SEVERAL) else _there
         return lambda read: filled(read(column)) == presence
@@ -336,7 +336,7 @@ def lower(text: str) -> str:
     return text.lower() if text.isascii() else "".join([c.lower()[:1] for c in text])
 
 
-def _presence(part: Comparison) -> bool | None:
+def presence_of(part: Comparison) -> bool | None:
     """Whether the comparison asks that the field is set (True), that it is not (False), or neither."""
     if part.value.quoted:
         return None

@@ -44,7 +44,8 @@ class Used:
 class Named:
     """Where rules name values of a list: in an array of texts, or with `fields` in a filter that compares these with values.
 
-    `rule` is what it is called that names them, in the plural; of a table that holds several kinds, those of `of_type`.
+    `rule` is what it is called that names them, in the plural; of a table that holds several kinds, those of `of_type`. With
+    `shared` those count that others have too: what one person keeps, nobody else could see or take away.
     """
 
     table: str
@@ -52,6 +53,7 @@ class Named:
     rule: str
     fields: tuple[str, ...] = ()
     of_type: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ change knows all values that were written by the list before it. `value_list_set
 process knows whether what it remembers still counts.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -18,6 +20,7 @@ from sqlmodel import Field
 from chassis.database import Database, Transaction
 from chassis.errors import Invalid, NotFound, Precondition, Violation
 from chassis.events.event import Event
+from chassis.fields import presence_of
 from chassis.filters import Op, comparisons, parse
 from chassis.principal import Principal
 from chassis.records import Record
@@ -181,29 +184,25 @@ class ValueLists:
         """Checks the values that a filter names which is to be kept; `fields` are the fields that it may compare with values of a
         list, and that list's key. Raises Invalid (VALUE_UNKNOWN) naming `field`."""
         for one in comparisons(parse(filter)):
-            if (
-                one.field in fields
-                and one.op in _WHOLE
-                and (one.value.quoted or one.value.text not in _UNSAID)
-            ):
+            if one.field in fields and one.op in _WHOLE and presence_of(one) is None:
                 (await self.within(tx)).by_key[fields[one.field]].check_named(one.value.text, field)
 
     async def _check_gone(self, tx: Transaction, kind: ListKind, row: ValueList, stay: set[str]) -> None:
-        for gone in [item["key"] for item in row.items if item["key"] not in stay]:
+        leave = [item["key"] for item in row.items if item["key"] not in stay]
+        for gone in leave:
             if gone in kind.built_in:
                 raise ValueBuiltIn(gone)
-            rows = await _held(tx, kind.used, gone)
-            rules: dict[str, int] = {}
-            for named in self.named.get(kind.key, ()):
-                many = await _naming(tx, named, gone)
-                if many:
-                    rules[named.rule] = rules.get(named.rule, 0) + many
+        naming: dict[str, Counter[str]] = {gone: Counter() for gone in leave}
+        for named in self.named.get(kind.key, ()) if leave else ():
+            for gone, many in (await _naming(tx, named, leave)).items():
+                naming[gone][named.rule] += many
+        for gone in leave:
+            rows, rules = await _held(tx, kind.used, gone), naming[gone]
             if rows or rules:
                 raise ValueInUse(gone, rows, rules)
 
 
 _WHOLE = (Op.EQ, Op.NE)
-_UNSAID = ("null", "*")
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -255,21 +254,46 @@ async def _held(tx: Transaction, used: Sequence[Used], key: str) -> int:
     return rows
 
 
-async def _naming(tx: Transaction, named: Named, key: str) -> int:
-    """How many rules name the value."""
-    such = f"deleted_at IS NULL AND {named.column} <> '{{}}'" if not named.fields else "deleted_at IS NULL"
+_MOST_READ = 1000
+"""Filters that are read to count, once it is known that the value has to stay."""
+_AT_A_TIME = 50
+
+
+async def _naming(tx: Transaction, named: Named, keys: Sequence[str]) -> Counter[str]:
+    """How many rules name which of the values; of very many it may be more. All writers of values wait for it, so each text is
+    read once for all values, and only where one of them may stand: in it, or behind a backslash."""
+    such = "deleted_at IS NULL"
     such += " AND of_type = :type" if named.of_type else ""
-    of = {"type": named.of_type} if named.of_type else {}
+    such += " AND sharing <> 'NOBODY'" if named.shared else ""
+    of: dict[str, Any] = {"type": named.of_type} if named.of_type else {}
     # Tables and columns of a service's declaration.
-    found = await tx.session.execute(text(f"SELECT {named.column} FROM {named.table} WHERE {such}"), of)  # noqa: S608 (declared columns)
-    return sum(_names(one, named.fields, key) for one in found.scalars())
+    if not named.fields:
+        statement = f"SELECT {named.column} FROM {named.table} WHERE {such} AND {named.column} <> '{{}}'"  # noqa: S608 (declared columns)
+        arrays = (await tx.session.execute(text(statement), of)).scalars()
+        return Counter(key for held in arrays for key in keys if key in held)
+    statement = (
+        f"SELECT {named.column} AS held, count(*) AS many FROM {named.table} WHERE {such}"  # noqa: S608 (declared columns)
+        f" AND (strpos({named.column}, chr(92)) > 0 OR EXISTS"
+        f" (SELECT FROM unnest(CAST(:keys AS text[])) AS k WHERE strpos({named.column}, k) > 0)) GROUP BY 1"
+    )
+    found: Counter[str] = Counter()
+    for place, row in enumerate(await tx.session.execute(text(statement), {**of, "keys": list(keys)})):
+        if place >= _MOST_READ and found:
+            break
+        if place % _AT_A_TIME == 0:
+            await asyncio.sleep(0)  # others of this process have their turn
+        for key in _named_in(row.held, named.fields).intersection(keys):
+            found[key] += row.many
+    return found
 
 
-def _names(held: Any, fields: Sequence[str], key: str) -> bool:
-    """Whether an array of texts, or a filter that compares these fields, names the value."""
-    if not fields:
-        return key in held
+def _named_in(filter: str, fields: Sequence[str]) -> set[str]:
+    """The values with which a filter compares these fields."""
     try:
-        return any(one.field in fields and one.value.text == key for one in comparisons(parse(held)))
+        return {
+            one.value.text
+            for one in comparisons(parse(filter))
+            if one.field in fields and presence_of(one) is None
+        }
     except Invalid:
-        return False  # nobody can ask it any more
+        return set()  # nobody can ask it any more

@@ -166,7 +166,7 @@ FILTERED: Mapping[str, str] = {
 _NAMED: dict[str, list[Named]] = {
     key: [
         Named("segments", "filter", "segments", (name,)),
-        Named("saved_views", "filter", "saved views", (name,), of_type="customer"),
+        Named("saved_views", "filter", "saved views", (name,), of_type="customer", shared=True),
     ]
     for name, key in FILTERED.items()
 }

@@ -292,14 +292,32 @@ async def test_no_value_goes_while_rules_name_it(company: Company) -> None:
     for filter in ('levelKey = "VIP"', 'displayName : "x" OR NOT stageKey != "warm"'):
         await refused(Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", segment(filter))
     await segment('industry = "shipbuilding" AND levelKey = "" AND stageKey != null')
+    # Null is no value however it is written, and stands in the way of none that is called so.
+    await segment("levelKey = NULL OR NOT stageKey = Null")
+    await add(company, "level", "NULL")
+    await change(company, without((await lists(company))["level"], "NULL"))
+    # A value is found where it is escaped.
+    await add(company, "level", 'V"P')
+    escaped = await segment(r'levelKey = "V\"P"')
+    gone = change(company, without((await lists(company))["level"], 'V"P'))
+    await refused(Code.FAILED_PRECONDITION, "VALUE_IN_USE", gone)
+    await ask("SegmentService/DeleteSegment", segment_service_pb2.DeleteSegmentRequest(id=escaped.id), Empty)
+    await change(company, without((await lists(company))["level"], 'V"P'))
     await add(company, "level", "VIP")
     await keep("VIP")
     one = await segment('(levelKey = "VIP" OR level = A) AND city : "VIP"')
     await segment('displayName : "VIP"')
-    view = saved_views_pb2.SavedView(record_type="customer", display_name="Best", filter='levelKey : "VIP"')
-    view = await ask(
-        "SavedViewService/CreateSavedView", saved_views_pb2.CreateSavedViewRequest(saved_view=view), saved_views_pb2.SavedView
-    )  # fmt: skip
+
+    async def keep_view(name: str, sharing: Any) -> saved_views_pb2.SavedView:
+        view = saved_views_pb2.SavedView(
+            record_type="customer", display_name=name, filter='levelKey : "VIP"', sharing=sharing
+        )
+        asked = saved_views_pb2.CreateSavedViewRequest(saved_view=view)
+        return await ask("SavedViewService/CreateSavedView", asked, saved_views_pb2.SavedView)
+
+    view = await keep_view("Best", saved_views_pb2.SAVED_VIEW_SHARING_EVERYONE)
+    # What one person keeps for themselves nobody else could take away: it does not count.
+    await keep_view("Mine", saved_views_pb2.SAVED_VIEW_SHARING_NOBODY)
     problem = await refused(Code.FAILED_PRECONDITION, "VALUE_IN_USE", drop())
     assert problem.metadata["rules"] == "segments: 1, saved views: 1, rules of the pool: 1"
     assert (

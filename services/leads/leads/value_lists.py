@@ -38,7 +38,7 @@ VALUE_LISTS = ValueLists(
             Named("score_rules", "condition", "score rules", tuple(FILTERED)),
             Named("cadences", "condition", "cadences", tuple(FILTERED)),
             Named("lead_handling", "reclaim_condition", "rules of the pool", tuple(FILTERED)),
-            Named("saved_views", "filter", "saved views", tuple(FILTERED), of_type="lead"),
+            Named("saved_views", "filter", "saved views", tuple(FILTERED), of_type="lead", shared=True),
         ]
     },
 )
