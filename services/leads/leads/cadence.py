@@ -95,8 +95,8 @@ async def _check(tx: Transaction, cadence: Cadence) -> None:
 
 async def add_cadence(tx: Transaction, cadence: Cadence) -> None:
     """A new cadence. Raises Invalid."""
+    await hold_alone(tx)  # before the lists, as who writes leads does
     await _check(tx, cadence)
-    await hold_alone(tx)
     tx.add(cadence)
     tx.record(CadenceCreated(cadence_id=cadence.id, name=cadence.name), on=cadence)
 

@@ -81,8 +81,8 @@ async def _check(tx: Transaction, rule: ScoreRule) -> None:
 
 async def add_score_rule(tx: Transaction, rule: ScoreRule) -> None:
     """A new rule, by which all leads are counted anew. Raises Invalid."""
+    await count_all(tx)  # it is held before the lists, as who writes leads does
     await _check(tx, rule)
-    await count_all(tx)
     tx.add(rule)
     tx.record(ScoreRuleCreated(rule_id=rule.id, name=rule.name), on=rule)
 
