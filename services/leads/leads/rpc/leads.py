@@ -20,10 +20,10 @@ from chassis.probable import MOST_NAMED, WARN, beside
 from chassis.rpc import Call, Face
 from leads.assignment import watch_acceptance
 from leads.captures import LeadCapture, follow, note_first, take_in, tells_origin
-from leads.cleaning import Columns, leads_like
+from leads.cleaning import leads_like
 from leads.conditions import LISTED
 from leads.custom_fields import CUSTOM_FIELDS
-from leads.duplicates import check_new
+from leads.duplicates import check_new, draft
 from leads.handling import Handling, LeadHandling, handling_id, hold
 from leads.lead import Lead, assign_lead, capture, change_lead, disqualify_lead, kept, remind, reopen_lead
 from leads.lead_events import (
@@ -82,7 +82,9 @@ async def _leads_beside(request: service_pb.CreateLeadRequest, made: pb.Lead, ca
     rule: Any = rows[0] if rows else vars(LeadHandling())
     if rule["duplicates"] != WARN:
         return ""
-    lead = Columns(await LEADS.get(call, made.id))
+    # From the answer: by the company's rules it may be another's already, whom the creator may not see.
+    said = {"name": made.name, "company_name": made.company_name, "phone": made.phone, "email": made.email}
+    lead = draft(said, to_datetime(made.create_time), UUID(made.id))
     twins, hidden = await leads_like(call.database, call.who, lead, rule["duplicates_min_score"])
     return beside([(one.id, one.score, one.reasons) for one in twins[:MOST_NAMED]], hidden)
 
