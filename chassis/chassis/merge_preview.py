@@ -8,6 +8,7 @@ So it says what the merge does, and is refused as that is. `merged_fields` tells
 and what has become of the survivor.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -17,15 +18,18 @@ from sqlalchemy import text
 
 from chassis.custom_fields.given import PREFIX
 from chassis.database import Transaction
+from chassis.errors import Conflict
 from chassis.history import typed
 from chassis.records import Record
 from chassis.rpc.call import Call
+from chassis.rpc.face import ATTEMPTS
 from chassis.wire import from_dict
 
 T = TypeVar("T")
 R = TypeVar("R")
 Told = Mapping[str, Any]
 """A record in JSON."""
+_ONLY = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
 _AT_ONCE = text("SET CONSTRAINTS ALL IMMEDIATE")
 
 
@@ -38,9 +42,31 @@ class _TakenBack(Exception):
 async def tried(
     call: Call, do: Callable[[Transaction], Awaitable[T]], look: Callable[[Transaction, T], Awaitable[R]]
 ) -> R:
-    """What has been seen of it. Raises what doing it raises, also what shows only when it is written."""
+    """What has been seen of it. Raises what doing it raises, also what shows only when it is written.
+
+    A tenant has one at a time: it holds what a merge holds. Who finds one under way, or anything locked, tries again as a merge
+    does, and is told RECORD_BUSY then.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await _once(call, do, look)
+        except Conflict as busy:
+            if attempt == ATTEMPTS or busy.reason != "RECORD_BUSY":
+                raise
+            await asyncio.sleep(0.02 * attempt)
+    raise AssertionError("unreachable")
+
+
+async def _once(
+    call: Call, do: Callable[[Transaction], Awaitable[T]], look: Callable[[Transaction, T], Awaitable[R]]
+) -> R:
     try:
         async with call.database.transaction(call.who) as tx:
+            free = await tx.session.execute(_ONLY, {"key": f"{tx.who.tenant_id} merge preview"})
+            if not free.scalar_one():
+                raise Conflict(
+                    "Another merge is being previewed: ask again.", reason="RECORD_BUSY", retry_after=1.0
+                )
             done = await do(tx)
             await tx.settle()
             await tx.session.execute(_AT_ONCE)
@@ -70,7 +96,7 @@ def merged_fields(
     custom = dict.fromkeys(key for row in rows for key in row.get("customFields", {}))
     out: list[pb.MergedField] = []
     for name in (*names, *(f"{PREFIX}{key}" for key in custom)):
-        given = [(row, value) for row in rows if (value := _value(row, name))]
+        given = [(row, value) for row in rows if _said(name, value := _value(row, name))]
         if not given:
             continue
         field = pb.MergedField(field=name)
@@ -79,7 +105,7 @@ def merged_fields(
             missing = _missing(value, there, name in joined)
             if missing != value:
                 field.source_ids.append(row["id"])
-            if missing and not elsewhere(row, name):
+            if missing is not None and not elsewhere(row, name):
                 field.lost.add(record_id=row["id"], value=from_dict(Value, missing))
         out.append(field)
     return out
@@ -90,6 +116,11 @@ def _value(row: Told, name: str) -> Any:
     if name.startswith(PREFIX):
         return row.get("customFields", {}).get(name.removeprefix(PREFIX))
     return row.get(f"{name}Key") or row.get(name)
+
+
+def _said(name: str, value: Any) -> bool:
+    """Whether it is a value. Of a custom field No and nought are."""
+    return value not in (None, "", [], {}) if name.startswith(PREFIX) else bool(value)
 
 
 def _missing(value: Any, there: Any, joined: bool) -> Any:
