@@ -1,5 +1,6 @@
 """What may be the same as a lead: before it is created, where the tenant refuses it, and when it is converted."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +92,23 @@ async def test_of_what_nobody_may_see_the_number_is_told(suite: Any) -> None:
     await refused(Code.NOT_FOUND, "NOT_FOUND", targets(suite, clerk, lead.id))
     assert not (await find(suite, somebody("other-twins"), name="张三", email="san@example.com")).duplicates
     assert not (await find(suite, boss)).duplicates
+
+
+async def test_who_cannot_read_the_lead_they_made_is_warned_too(suite: Any) -> None:
+    boss = somebody("warned")
+    await suite.lead(boss, name="张三", phone="13800138007")
+    # As somebody whose lead a rule has given to another at once.
+    clerk = replace(boss, person_id=new_id(), rights={"leads": Rights(Reach.NONE, Reach.OWN)})
+    request = lead_service_pb2.CreateLeadRequest(lead=lead_pb2.Lead(name="张三", phone="13800138007"))
+    channel: Any = suite.leads.channel
+    ask = channel.unary_unary(
+        "/kehu.leads.v1.LeadService/CreateLead", request_serializer=lead_service_pb2.CreateLeadRequest.SerializeToString,
+        response_deserializer=lead_pb2.Lead.FromString,
+    )  # fmt: skip
+    running = ask(request, metadata=[("authorization", f"Bearer {suite.leads.token(clerk)}")], timeout=15)
+    assert (await running).id
+    told = dict(await running.trailing_metadata())["kehu-possible-duplicates"]
+    assert json.loads(told) == {"duplicates": [], "hiddenCount": 1}
 
 
 async def test_a_rule_refuses_what_is_probably_a_lead(suite: Any) -> None:
