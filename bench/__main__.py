@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each side in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--copied", action="store_true", help="for growth: customers are put in by COPY")
+    parser.add_argument("--only", default="", help="for growth: only calls in whose names this stands")
     parser.add_argument("--json", type=Path, help="writes the figures there, too, for bench/compare")
     parser.add_argument("--folder", type=Path, help="where plans and flame graphs are written")
     said = parser.parse_args()

@@ -27,6 +27,8 @@ _SAMPLES = 64
 _NEW = 50_000_000
 """Customers created while measuring are numbered from here on: none of those put in before has their names or numbers."""
 
+_CREATE = "create, duplicates"
+
 Call = Callable[[Connection, int], Awaitable[object]]
 
 
@@ -101,12 +103,13 @@ async def measure(here: Stand, said: argparse.Namespace) -> dict[str, Any]:
             full = ids[:: max(1, len(ids) // _FULL)][:_FULL]
             await data.fill(here.pool[:8], full)
             await here.at_rest()
-        calls = _calls(ids, full, size)
+        calls = {name: call for name, call in _calls(ids, full, size).items() if said.only in name}
         for name, call in calls.items():
             here.sign_in()
             found.setdefault(name, []).append(await _grown(here, call, said.seconds, said.rounds))
-        for name, grown in (await _creating(here, size, said.seconds, said.rounds)).items():
-            found.setdefault(name, []).append(grown)
+        if said.only in _CREATE:
+            for name, grown in (await _creating(here, size, said.seconds, said.rounds)).items():
+                found.setdefault(name, []).append(grown)
     _show(sizes, found)
     if said.folder:
         await plans(here, calls, said.folder)
@@ -171,7 +174,7 @@ async def _creating(here: Stand, size: int, seconds: float, rounds: int) -> dict
             await floor.learn("create", "customers", [(table, where, made) for table, where in kept])
             took, _ = await times([create], seconds)
             beside, _ = await times([write], seconds)
-            name = f"create, duplicates {action.lower()}"
+            name = f"{_CREATE} {action.lower()}"
             spent.setdefault(name, []).append(percentile(took, 0.5))
             ratios.setdefault(name, []).append(percentile(took, 0.5) / percentile(beside, 0.5))
     await rule("WARN")

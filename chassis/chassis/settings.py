@@ -55,8 +55,9 @@ class Settings(BaseSettings):
     event_lease_seconds: float = Field(default=20.0, ge=1)
     """Seconds after which the broker delivers again what a dead process had taken; longer than any batch of events takes."""
     outbox_retention_days: int = 14
-    answer_retention_days: int = 7
     """How long sent events are kept for publishing again; the inbox keeps its marks as long and a week more."""
+    answer_retention_days: int = 7
+    """How long answers are kept for repeats of their requests."""
     files_url: str = "var/files"
     """Where files on records are kept: a folder, or `s3://bucket/prefix`. The same for all services and replicas."""
     max_file_bytes: int = Field(default=50 * 1024 * 1024, ge=1, le=10 * 1024**3)

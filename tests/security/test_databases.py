@@ -165,7 +165,7 @@ def test_a_role_cannot_free_itself(domain: str, kind: str, suite: Suite) -> None
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_relay_sees_what_it_passes_on_and_no_more(domain: str, suite: Suite) -> None:
-    may = {"outbox", "jobs", "dead_letters", *_FOUND_BY_NAME.get(domain, ())}
+    may = {"outbox", "jobs", "dead_letters", "idempotency", *_FOUND_BY_NAME.get(domain, ())}
 
     async def look(connection: Any) -> set[str]:
         seen: set[str] = set()
@@ -180,6 +180,20 @@ def test_a_relay_sees_what_it_passes_on_and_no_more(domain: str, suite: Suite) -
     names = [table["name"] for table in tables(suite, domain)]
     seen = session(suite.databases[domain].relay, look)
     assert {"outbox", "jobs"} <= seen <= may, seen
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_relay_sees_no_answer_that_is_kept_for_repeats(domain: str, suite: Suite) -> None:
+    """It clears them away by their age, and reads none."""
+
+    async def reads(connection: Any) -> None:
+        await connection.fetchval("SELECT count(created_at) FROM idempotency")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetchval("SELECT response FROM idempotency LIMIT 1")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("UPDATE idempotency SET created_at = now() WHERE created_at IS NULL")
+
+    session(suite.databases[domain].relay, reads)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -15,10 +15,17 @@ from sqlmodel import col
 from chassis.custom_fields.definition import Definition, Kind
 from chassis.custom_fields.definitions import definitions
 from chassis.custom_fields.given import COLUMN
-from chassis.custom_fields.switch import CustomFields
 from chassis.custom_fields.went import WENT, as_id, led, left_now, went_by
 from chassis.database import Transaction
 from chassis.records import Customized, Record
+
+
+class Switched(Protocol):
+    """What the service has switched custom fields on for. The switch itself asks who people are, which nobody who only follows
+    merges does."""
+
+    records: dict[str, type[Record]]
+    """By their tables."""
 
 
 class Tell(Protocol):
@@ -69,7 +76,7 @@ class CustomReferences:
     """The custom fields of one service, as far as they refer to records that may be merged. Archived fields follow, too: what
     they hold is shown."""
 
-    custom: CustomFields
+    custom: Switched
     tell: Tell
     """Is not asked to tell of deleted rows."""
 

@@ -1,6 +1,7 @@
 """The trash: what was deleted comes back as it was, for those who may delete it, until it is emptied."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,9 +22,11 @@ from kehu.customers.v1 import (
 from kehu.history.v1 import history_pb2
 from sqlalchemy import text
 
+from chassis.database import Transaction
 from chassis.errors import Code, Problem
 from chassis.principal import Principal, Reach, Rights
-from chassis.testing import refused, somebody
+from chassis.testing import eventually, refused, somebody
+from customers import purge
 from customers.testing import Company
 from customers.trash import PURGE, rule_id
 
@@ -419,3 +422,44 @@ async def test_the_trash_is_emptied_by_the_rule(bin: Bin) -> None:
     )
     assert [(f.field, f.new_value) for f in changes.changes[0].fields] == [("keepDays", "7")]
     assert changes.changes[0].actor_id == str(bin.who.person_id)
+
+
+async def test_many_are_emptied_at_once_and_one_that_is_there_blocks_nobody(
+    bin: Bin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await bin.add(f"客户{n}") for n in range(6)]
+    for id in ids:
+        await bin.delete(id)
+    database = bin.service.running.database
+    async with database.transaction(bin.who) as tx:
+        await tx.session.execute(text("UPDATE trash SET created_at = now() - interval '8 days'"))
+        # As nothing does by itself: its row in the trash says more than is true.
+        await tx.session.execute(
+            text("UPDATE customers SET deleted_at = NULL WHERE id = :id"), {"id": ids[0]}
+        )
+    looked: list[int] = []
+    look = purge._out_of_kept  # pyright: ignore[reportPrivateUsage]
+
+    async def out_of_kept(tx: Transaction, such: Mapping[str, Any]) -> None:
+        looked.append(len(such["all"]))
+        await look(tx, such)
+        if len(looked) == 1:
+            raise RuntimeError("as a statement that takes too long")
+
+    monkeypatch.setattr(purge, "_out_of_kept", out_of_kept)
+    monkeypatch.setattr(purge, "_PAGE", 2)
+    # The job that the rule makes runs by itself: it has failed once, then.
+    await bin.rule(7)
+    await eventually(lambda: looked == [5])
+    later = "SELECT due_at > now() + interval '50 minutes' AS later FROM jobs WHERE kind = $1"
+
+    async def waits() -> bool:
+        return [row["later"] for row in await database.read(bin.who, later, PURGE)] == [True]
+
+    await eventually(waits)
+    assert len(await bin.listed()) == 6
+    await asyncio.wait_for(bin.job(PURGE), 60)
+    assert await bin.listed() == [] and looked == [5, 5], "all of them by one look"
+    rows = {row["id"]: row["display_name"] for row in (await bin.rows())["customers"]}
+    assert [rows[id] for id in ids] == ["客户0", *["-"] * 5]
+    assert await waits()
