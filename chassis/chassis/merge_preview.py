@@ -8,7 +8,6 @@ So it says what the merge does, and is refused as that is. `merged_fields` tells
 and what has become of the survivor.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -16,13 +15,13 @@ from google.protobuf.struct_pb2 import Value
 from kehu.merges.v1 import merges_pb2 as pb
 from sqlalchemy import text
 
+from chassis.busy import patiently
 from chassis.custom_fields.given import PREFIX
 from chassis.database import Transaction
 from chassis.errors import Conflict
 from chassis.history import typed
 from chassis.records import Record
 from chassis.rpc.call import Call
-from chassis.rpc.face import ATTEMPTS
 from chassis.wire import from_dict
 
 T = TypeVar("T")
@@ -47,14 +46,7 @@ async def tried(
     A tenant has one at a time: it holds what a merge holds. Who finds one under way, or anything locked, tries again as a merge
     does, and is told RECORD_BUSY then.
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return await _once(call, do, look)
-        except Conflict as busy:
-            if attempt == ATTEMPTS or busy.reason != "RECORD_BUSY":
-                raise
-            await asyncio.sleep(0.02 * attempt)
-    raise AssertionError("unreachable")
+    return await patiently(lambda: _once(call, do, look))
 
 
 async def _once(

@@ -30,6 +30,7 @@ from kehu.rules.v1 import rules_pb2
 from sqlalchemy import text
 
 from chassis import validation
+from chassis.busy import patiently
 from chassis.database import Transaction
 from chassis.errors import Code, Conflict, Denied, IdempotencyKeyReused, Problem, Unauthenticated
 from chassis.principal import NOBODY, Act, Principal, Reach
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 H = TypeVar("H", bound=Callable[..., Awaitable[Message]])
 S = TypeVar("S", bound=Callable[..., AsyncGenerator[Message]])
 
-ATTEMPTS = 3
 _ALWAYS_ALLOWED = frozenset({"ChangePassword", "SignOut", "GetMe"})
 """What a person may do who must choose a new password first."""
 
@@ -345,22 +345,19 @@ async def once(
 
     Raises IdempotencyKeyReused.
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            async with call.database.transaction(call.who) as tx:
-                if request_id:
-                    kept = await _kept(tx, method, digest, request_id)
-                    if kept is not None:
-                        return method.answer.FromString(kept)
-                answer = await work(tx)
-                if request_id:
-                    await _keep(tx, method, request_id, answer)
-            return answer
-        except Conflict as busy:
-            if attempt == ATTEMPTS or busy.reason != "RECORD_BUSY":
-                raise
-            await asyncio.sleep(0.02 * attempt)
-    raise AssertionError("unreachable")
+
+    async def attempt() -> Message:
+        async with call.database.transaction(call.who) as tx:
+            if request_id:
+                kept = await _kept(tx, method, digest, request_id)
+                if kept is not None:
+                    return method.answer.FromString(kept)
+            answer = await work(tx)
+            if request_id:
+                await _keep(tx, method, request_id, answer)
+        return answer
+
+    return await patiently(attempt)
 
 
 def _hash(request: Message) -> bytes:

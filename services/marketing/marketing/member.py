@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select, text, update
+from sqlalchemy import ColumnElement, or_, select, text
 from sqlmodel import col
 
 from chassis.database import Transaction
@@ -15,6 +15,7 @@ from chassis.ids import new_id
 from chassis.privacy.person import GONE
 from chassis.records import Owned
 from chassis.search import Searchable
+from chassis.shown import show
 from marketing import errors
 from marketing.campaign import Campaign
 
@@ -286,15 +287,5 @@ async def empty_customer(tx: Transaction, customer_id: UUID, person: bool) -> No
     """The customer left the trash for good: it is a member nowhere again, and what is left of its memberships says nothing of it.
     Members that came as a lead are called as that."""
     mine = (col(CampaignMember.customer_id) == customer_id, col(CampaignMember.lead_id).is_(None))
-    wanted = select(CampaignMember).where(*mine).order_by(col(CampaignMember.id)).with_for_update()
-    for member in (await tx.session.execute(wanted)).scalars().all():
-        tx.session.expunge(member)  # its history would keep what is taken out
-        member.display_name = GONE
-        member.findable()
-        emptied = {
-            "display_name": GONE, "note": "", "search": member.search, "search_text": member.search_text
-        }  # fmt: skip
-        await tx.session.execute(
-            update(CampaignMember).where(col(CampaignMember.id) == member.id).values(**emptied)
-        )
+    await show(tx, CampaignMember, {"display_name": GONE, "note": ""}, CampaignMember.findable, *mine)
     await tx.session.execute(_FORGET_WHERE, {"customer": customer_id})

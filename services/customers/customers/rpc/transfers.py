@@ -1,6 +1,5 @@
 """TransferService."""
 
-import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -8,6 +7,7 @@ from kehu.customers.v1 import customer_service_pb2
 from kehu.customers.v1 import transfer_service_pb2 as service_pb
 from kehu.sales.v1 import open_work_service_pb2 as open_work_pb
 
+from chassis.busy import patiently
 from chassis.errors import Conflict, Invalid, Unavailable
 from chassis.ids import parse_id
 from chassis.listing import Listing
@@ -32,7 +32,6 @@ face = Face("kehu.customers.v1.TransferService")
 _IDS = Listing(
     Customer, "customers", CUSTOMERS.fields, "createTime", custom_fields=True, columns=["id", "created_at"]
 )
-_ATTEMPTS = 3
 _COUNT = "kehu.sales.v1.OpenWorkService/CountOpenWork"
 _COUNTED_AT_ONCE = 1000
 
@@ -77,14 +76,16 @@ async def _found(call: Call, filter: str) -> list[UUID]:
 
 async def _some(call: Call, ids: Sequence[UUID], owner: Owner, along: Along, only_look: bool) -> Transferred:
     """Those customers, in one transaction; while somebody else holds one of them, each in its own."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            async with call.database.transaction(call.who) as tx:
-                return await transfer(tx, ids, owner, along, only_look=only_look)
-        except Conflict as held:
-            if held.reason != "RECORD_BUSY":
-                raise
-            await asyncio.sleep(0.05 * (attempt + 1))
+
+    async def together() -> Transferred:
+        async with call.database.transaction(call.who) as tx:
+            return await transfer(tx, ids, owner, along, only_look=only_look)
+
+    try:
+        return await patiently(together, 0.05)
+    except Conflict as held:
+        if held.reason != "RECORD_BUSY":
+            raise
     if len(ids) == 1:
         return busy(ids)
     done = Transferred()
