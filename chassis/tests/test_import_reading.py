@@ -492,11 +492,11 @@ async def ended_by(signals: list[signal.Signals]) -> Sheet:
 
 
 async def test_a_reader_ended_by_another_is_no_fault_of_the_workbook() -> None:
-    assert (await ended_by([signal.SIGKILL])).total == 30_000
-    for signals in ([signal.SIGKILL, signal.SIGKILL], [signal.SIGABRT]):
-        with pytest.raises(Invalid) as refused:
-            await ended_by(signals)
-        assert refused.value.reason == "FILE_NOT_READABLE"
+    for once in (signal.SIGKILL, signal.SIGABRT):
+        assert (await ended_by([once])).total == 30_000
+    with pytest.raises(Invalid) as refused:
+        await ended_by([signal.SIGKILL, signal.SIGKILL])
+    assert refused.value.reason == "FILE_NOT_READABLE"
 
 
 FIELDS = (

@@ -29,8 +29,8 @@ _SECONDS = 40
 _MOST_UNPACKED = 400 * 1024 * 1024
 _MOST_ENTRIES = 2000
 _MOST_LINE = 64 * 1024 * 1024
-_LIMITED = {-signal.SIGXCPU, -signal.SIGABRT}
-"""How a child ends that came to its limits: Rust aborts when it gets no memory."""
+_NO_MEMORY = "memory allocation"
+"""Rust says so and aborts when it gets no memory."""
 _ATTEMPTS = 2
 """A child that ended in another way says nothing about its workbook: the machine may have been short of memory itself."""
 
@@ -71,7 +71,7 @@ async def _read(content: bytes, sheet: str) -> Sheet:
                 code = await child.wait()
             finally:
                 feeding.cancel()
-        if code in _LIMITED:
+        if code == -signal.SIGXCPU or (code == -signal.SIGABRT and _NO_MEMORY in why):
             raise unreadable(_TOO_MUCH)
         raise _Ended(f"exit status {code}; {why[-500:]}")
     except TimeoutError:
