@@ -7,7 +7,7 @@ One PostgreSQL and one NATS serve the whole run. `KEHU_TEST_SERVERS=containers` 
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ from uuid import uuid4
 import asyncpg
 import nats
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import gateway as gateway  # known before pytest takes the folder of that name for a package
+from chassis.migrations import migrate_async
 from chassis.testing import DatabaseUrls, Keys
 from kehu_local import databases
+from kehu_local.composition import MEMBERS
+from kehu_local.suite import runnable
 from kehu_local.test_servers import NoEngine, Servers
 
 _SERVERS = Servers()
@@ -43,11 +47,38 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 2
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Deals out whole files, those that talk to the whole suite to every other worker."""
+    return _SuitesInHalf(config, log)
+
+
+class _SuitesInHalf(LoadFileScheduling):
+    """A suite of processes, with the company of the attacks in it, takes a worker twenty seconds to start and works on as long as
+    the worker lives: every other worker has one, and the others take of these files only when nothing else is left."""
+
+    def _assign_work_unit(self, node: Any) -> None:
+        having = int(node.gateway.id.removeprefix("gw")) % 2 == 0
+        fitting = next((file for file in self.workqueue if _whole_suite(Path(file)) == having), None)
+        if fitting is not None:
+            self.workqueue.move_to_end(fitting, last=False)
+        super()._assign_work_unit(node)
+
+
+def _whole_suite(file: Path) -> bool:
+    return file.parts[0] == "tests" and bool({"faults", "fuzz", "journeys", "security"} & {*file.parts})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files whose tests wait for what was killed to come back take turns with those whose tests compute, the longest first: so
     neither do all workers wait at once, nor does one of them end long after the others."""
     sizes = Counter(item.path for item in items)
-    files = sorted(sizes, key=lambda file: -sizes[file])
+
+    def weight(file: Path) -> int:
+        """Tests of the suite go through whole stories, but those that ask one thing of every route."""
+        stories = {"faults", "fuzz", "journeys", "privacy"} & {*file.parts}
+        return sizes[file] * (50 if stories else 1)
+
+    files = sorted(sizes, key=lambda file: -weight(file))
     waiting = [file for file in files if {"faults", "journeys"} & {*file.parts}]
     computing = [file for file in files if file not in {*waiting}]
     turns = {file: (n + 0.5) / len(some) for some in (waiting, computing) for n, file in enumerate(some)}
@@ -96,20 +127,48 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return Keys(tmp_path_factory.mktemp("keys"))
 
 
+@pytest.fixture(scope="session")
+def _newest(postgres_url: str) -> Iterator[dict[str, str]]:
+    """Databases at the newest version of their service, by its name, as a model for others."""
+    made: dict[str, str] = {}
+    yield made
+    _run(_drop(postgres_url, made.values()))
+
+
 @pytest.fixture(scope="module")
-def service_database(postgres_url: str) -> Iterator[Callable[[str], DatabaseUrls]]:
-    """Makes a fresh, empty database of the named service, with its three roles; dropped after the module's tests."""
+def service_database(postgres_url: str, _newest: dict[str, str]) -> Iterator[Callable[..., DatabaseUrls]]:
+    """Makes a fresh database of the named service, with its three roles: at the newest version, as a copy of one that was brought
+    there once, unless it is to be `empty` or the service is none of ours. Dropped after the module's tests."""
     made: list[str] = []
 
-    def make(domain: str) -> DatabaseUrls:
-        name = f"kehu_{domain}_{uuid4().hex[:12]}"
-        made.append(name)
-        _run(_make(postgres_url, domain, name))
-        urls = databases.urls_of(postgres_url, domain, _SECRET, name)
-        return DatabaseUrls(owner=urls.owner, app=urls.app, relay=urls.relay)
+    def make(domain: str, *, empty: bool = False) -> DatabaseUrls:
+        made.append(_name(domain))
+        model = None if empty else _model(postgres_url, domain, _newest)
+        _run(_make(postgres_url, domain, made[-1], model))
+        return _urls(postgres_url, domain, made[-1])
 
     yield make
     _run(_drop(postgres_url, made))
+
+
+def _name(domain: str) -> str:
+    return f"kehu_{domain}_{uuid4().hex[:12]}"
+
+
+def _urls(server: str, domain: str, name: str) -> DatabaseUrls:
+    urls = databases.urls_of(server, domain, _SECRET, name)
+    return DatabaseUrls(owner=urls.owner, app=urls.app, relay=urls.relay)
+
+
+def _model(server: str, domain: str, newest: dict[str, str]) -> str | None:
+    if domain not in newest:
+        member = next((one for one in MEMBERS if one.domain == domain and runnable(one.module)), None)
+        if member is None:
+            return None
+        name = newest[domain] = _name(domain)
+        _run(_make(server, domain, name))
+        _run(migrate_async(_urls(server, domain, name).owner, member.migrations))
+    return newest[domain]
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -118,10 +177,16 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
-async def _make(server: str, domain: str, name: str) -> None:
+async def _make(server: str, domain: str, name: str, model: str | None = None) -> None:
     connection = await asyncpg.connect(server)
     try:
         await databases.lock(connection)
+        if model:
+            owner, *_ = databases.roles(domain)
+            # Composed of names of this file. As files: the way through the log takes five times as long.
+            await connection.execute(
+                f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {model} STRATEGY file_copy"
+            )
         await databases.make_database(connection, domain, _SECRET, name)
     finally:
         await connection.close()
@@ -138,7 +203,7 @@ async def _forget(broker: str) -> None:
         await client.close()
 
 
-async def _drop(server: str, names: list[str]) -> None:
+async def _drop(server: str, names: Iterable[str]) -> None:
     connection = await asyncpg.connect(server)
     try:
         for name in names:

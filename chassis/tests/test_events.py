@@ -89,7 +89,7 @@ class House:
 
 @pytest.fixture
 async def house(
-    service_database: Callable[[str], DatabaseUrls], nats_url: str, tmp_path: Path
+    service_database: Callable[..., DatabaseUrls], nats_url: str, tmp_path: Path
 ) -> AsyncGenerator[House]:
     versions = tmp_path / "package" / "migrations" / "versions"
     versions.mkdir(parents=True)
@@ -98,7 +98,9 @@ async def house(
     client = await nats.connect(nats_url)
     try:
         await streams.ensure_stream(client.jetstream(), "customers", 1)
-        async with running_service(service, service_database("leads"), nats_url, Keys(tmp_path)) as harness:
+        async with running_service(
+            service, service_database("leads", empty=True), nats_url, Keys(tmp_path)
+        ) as harness:
             yield House(harness, client.jetstream(), somebody(f"t-{uuid4().hex[:12]}"))
     finally:
         await client.close()

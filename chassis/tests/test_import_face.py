@@ -94,8 +94,8 @@ FILE = "姓名,电话,other\n张三,13800001234,=1+1\n,1,\n李四,nope,\n".encod
 
 
 @pytest.fixture
-def leads_urls(service_database: Callable[[str], DatabaseUrls]) -> DatabaseUrls:
-    return service_database("leads")
+def leads_urls(service_database: Callable[..., DatabaseUrls]) -> DatabaseUrls:
+    return service_database("leads", empty=True)
 
 
 @pytest.fixture

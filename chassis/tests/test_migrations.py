@@ -60,9 +60,9 @@ async def asked(url: str, sql: str) -> list[tuple[Any, ...]]:
 
 
 async def test_an_index_is_built_beside_a_writer_by_one_of_two_migrators(
-    folder: Path, service_database: Callable[[str], DatabaseUrls]
+    folder: Path, service_database: Callable[..., DatabaseUrls]
 ) -> None:
-    url = service_database("leads").owner
+    url = service_database("leads", empty=True).owner
     await migrate_async(url, folder, "0001")
     writer = await asyncpg.connect(url)
     try:
@@ -83,10 +83,10 @@ async def test_an_index_is_built_beside_a_writer_by_one_of_two_migrators(
 
 
 async def test_a_migration_that_fails_changes_nothing_and_those_before_it_stay(
-    folder: Path, service_database: Callable[[str], DatabaseUrls]
+    folder: Path, service_database: Callable[..., DatabaseUrls]
 ) -> None:
     (folder / "versions" / "0003.py").write_text(_BROKEN)
-    url = service_database("leads").owner
+    url = service_database("leads", empty=True).owner
     with pytest.raises(Exception, match="division by zero"):
         await migrate_async(url, folder)
     assert await asked(url, _STATE) == [("0002", "things_name")]
@@ -99,9 +99,9 @@ async def test_a_migration_that_fails_changes_nothing_and_those_before_it_stay(
 
 
 async def test_the_sql_that_is_shown_is_the_sql_that_is_run(
-    folder: Path, service_database: Callable[[str], DatabaseUrls]
+    folder: Path, service_database: Callable[..., DatabaseUrls]
 ) -> None:
-    url = service_database("leads").owner
+    url = service_database("leads", empty=True).owner
     connection = await asyncpg.connect(url)
     try:
         for sql in rendered(folder, "kehu_leads_owner").values():

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from chassis.migrations import migrate_async
 from chassis.testing import DatabaseUrls
 from checks import databases, personal
 from kehu_local.composition import members
@@ -25,7 +24,6 @@ _SOUND = f"CREATE TABLE planted ({_HELD}, lead_id uuid, name text); {_FORCED} {_
 def database(postgres_url: str, service_database: Callable[[str], DatabaseUrls]) -> Iterator[tuple[str, str]]:
     """Addresses of a migrated database of leads, as its owner and as an administrator."""
     urls = service_database("leads")
-    asyncio.run(migrate_async(urls.owner, LEADS.migrations))
     path = urlsplit(urls.owner).path
     yield urls.owner, urlunsplit(urlsplit(postgres_url)._replace(path=path))
 

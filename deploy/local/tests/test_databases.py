@@ -8,17 +8,17 @@ import pytest
 from chassis.testing import DatabaseUrls
 from kehu_local import databases
 
-MakeDatabase = Callable[[str], DatabaseUrls]
+MakeDatabase = Callable[..., DatabaseUrls]
 
 
 @pytest.fixture(scope="module")
 def leads(service_database: MakeDatabase) -> DatabaseUrls:
-    return service_database("leads")
+    return service_database("leads", empty=True)
 
 
 @pytest.fixture(scope="module")
 def sales(service_database: MakeDatabase) -> DatabaseUrls:
-    return service_database("sales")
+    return service_database("sales", empty=True)
 
 
 async def value(url: str, sql: str) -> object:

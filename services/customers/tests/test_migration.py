@@ -61,10 +61,10 @@ _VALUE = (
 
 
 async def test_no_row_is_written_and_what_was_there_is_the_primary_entry(
-    service_database: Callable[[str], DatabaseUrls], monkeypatch: pytest.MonkeyPatch
+    service_database: Callable[..., DatabaseUrls], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "AT_ONCE", 1)
-    url = service_database("customers").owner
+    url = service_database("customers", empty=True).owner
     await migrate_async(url, SERVICE.migrations, "0005")
     connection = await asyncpg.connect(url)
     try:
