@@ -1,4 +1,4 @@
-"""The same through the gateway: the one pipeline, an import that asks customers and identity for names, a lead with a deal."""
+"""Conversion through the gateway: the one pipeline, an import that asks customers and identity for names, a lead with a deal."""
 
 from collections.abc import Callable
 from typing import Any
