@@ -5,6 +5,7 @@ for it, so that everything comes to the same end when events come late, twice, o
 
     CUSTOMERS = Following("customer", Reference(Order, "customer_id", move_order), ...)    # and CONTACTS
     hear_merges(SUBSCRIPTIONS, CUSTOMERS, CONTACTS)              # in listens.py
+    hear_names(SUBSCRIPTIONS, CUSTOMERS, rename)                 # where customers' names are copied; install_latest_heard()
     hear_purges(SUBSCRIPTIONS, CUSTOMERS, CONTACTS, customer=forget)
     jobs={**CUSTOMERS.jobs, **CONTACTS.jobs}                     # in the composition; install_following_tables() in a migration
 
@@ -47,6 +48,7 @@ from chassis.database import Transaction
 from chassis.errors import Conflict
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
+from chassis.latest import latest
 from chassis.privacy.person import GONE
 from chassis.records import Record
 
@@ -67,6 +69,8 @@ class Target:
 Move = Callable[[Transaction, Any, Target, bool], Awaitable[bool]]
 """`async (tx, row, to, aside) -> aside`: lets the row refer to `to` and records what there is to tell. True when the row had to
 be set aside for that, since there is one for `to` already; `aside` says that this was done when it was moved the other way."""
+Rename = Callable[[Transaction, UUID, str], Awaitable[None]]
+"""`async (tx, id, name)`: what shows the name of that record shows this one from now on."""
 Forget = Callable[[Transaction, UUID, bool], Awaitable[None]]
 """`async (tx, id, person)`: empties what is copied of that record, which was a person's or a company's. It may be repeated."""
 
@@ -145,6 +149,8 @@ class Following:
         self._rest = f"follow {kind} on"
         self._references = references
         self._custom = custom
+        self.named = False
+        """Whether names are copied here as they change."""
         self.jobs: Mapping[str, Any] = {self._kind: self._look_again}
         if custom is not None:
             self.jobs = {**self.jobs, self._rest: self._carry_on}
@@ -426,6 +432,23 @@ def hear_merges(subscriptions: Subscriptions, customers: Following, contacts: Fo
         await contacts.unmerged(tx, UUID(event.merge_id), survivor, restored)
 
 
+_NAME = "customer's name"
+_FOR_GOOD = 2**31 - 1
+"""Later than any version: whoever left the trash for good gets no name again, however late one is told."""
+
+
+def hear_names(subscriptions: Subscriptions, customers: Following, rename: Rename) -> None:
+    """Lets a customer's new name be shown, unless a later one has been heard of or the customer has left the trash for good."""
+    customers.named = True
+
+    @subscriptions.on(events.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
+    async def customer_updated(event: events.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
+        id, name = UUID(event.customer_id), event.customer.display_name
+        if await latest(tx, _NAME, id, envelope.version):
+            await rename(tx, id, name)
+            await customers.renamed(tx, id, name)
+
+
 def hear_purges(
     subscriptions: Subscriptions, customers: Following, contacts: Following, *, customer: Forget | None = None,
     contact: Forget | None = None,
@@ -437,6 +460,8 @@ def hear_purges(
         tx: Transaction, following: Following, ids: Iterable[str], forget: Forget | None, person: bool
     ) -> None:
         for id in map(UUID, ids):
+            if following.named:
+                await latest(tx, _NAME, id, _FOR_GOOD)
             await following.renamed(tx, id, GONE)
             if forget is not None:
                 await forget(tx, id, person)

@@ -8,7 +8,7 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import Target, hear_merges, hear_purges
+from chassis.following import Target, hear_merges, hear_names, hear_purges
 from chassis.latest import latest
 from marketing import member, merged
 from marketing.attribution import Capture, LeadState, attribute, note_lead
@@ -16,6 +16,7 @@ from marketing.submission import Captured, note
 
 SUBSCRIPTIONS = Subscriptions()
 _CUSTOMER = "the lead's customer"
+_NAME = "the lead's name"
 
 
 def _id(text: str) -> UUID | None:
@@ -90,7 +91,7 @@ async def lead_updated(event: leads.LeadUpdated, tx: Transaction, envelope: Enve
     id = UUID(event.lead_id)
     moved = "campaignId" in changed
     await note_lead(tx, LeadState(id, envelope.version, _id(event.lead.campaign_id), campaign_changed=moved))
-    if changed & {"name", "companyName"}:
+    if changed & {"name", "companyName"} and await latest(tx, _NAME, id, envelope.version):
         await member.rename_lead(tx, id, event.lead.name or event.lead.company_name)
 
 
@@ -108,12 +109,6 @@ async def lead_deleted(event: leads.LeadDeleted, tx: Transaction, envelope: Enve
     await member.forget_lead(tx, id)
 
 
-@SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
-async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
-    await member.rename_customer(tx, UUID(event.customer_id), event.customer.display_name)
-    await merged.CUSTOMERS.renamed(tx, UUID(event.customer_id), event.customer.display_name)
-
-
 @SUBSCRIPTIONS.on(customers.CustomerDeleted)
 async def customer_deleted(event: customers.CustomerDeleted, tx: Transaction, envelope: Envelope) -> None:
     await member.forget_customer(tx, UUID(event.customer_id))
@@ -125,4 +120,5 @@ async def customer_restored(event: customers.CustomerRestored, tx: Transaction, 
 
 
 hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
+hear_names(SUBSCRIPTIONS, merged.CUSTOMERS, member.rename_customer)
 hear_purges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS, customer=member.empty_customer)

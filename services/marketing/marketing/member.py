@@ -222,19 +222,19 @@ async def leave_customer(tx: Transaction, lead_id: UUID) -> None:
 
 async def rename_lead(tx: Transaction, lead_id: UUID, name: str) -> None:
     """The lead has another name."""
-    await _rename(tx, col(CampaignMember.lead_id) == lead_id, name)
+    await _rename(tx, name, col(CampaignMember.lead_id) == lead_id)
 
 
 async def rename_customer(tx: Transaction, customer_id: UUID, name: str) -> None:
     """The customer has another name; members that came as a lead keep the lead's."""
-    condition = (col(CampaignMember.customer_id) == customer_id) & col(CampaignMember.lead_id).is_(None)
-    await _rename(tx, condition, name)
+    await _rename(
+        tx, name, col(CampaignMember.customer_id) == customer_id, col(CampaignMember.lead_id).is_(None)
+    )
 
 
-async def _rename(tx: Transaction, condition: ColumnElement[bool], name: str) -> None:
-    for member in await _members(tx, condition):
-        member.display_name = name
-        member.findable()
+async def _rename(tx: Transaction, name: str, *such: ColumnElement[bool]) -> None:
+    another = col(CampaignMember.display_name) != name
+    await show(tx, CampaignMember, {"display_name": name}, CampaignMember.findable, *such, another)
 
 
 async def forget_lead(tx: Transaction, lead_id: UUID) -> None:

@@ -118,7 +118,7 @@ async def test_members_come_back_with_their_customer(suite: Any) -> None:
     await eventually(there)
 
 
-async def test_an_attaching_that_is_heard_behind_its_taking_back_does_not_stick(suite: Any) -> None:
+async def test_what_is_heard_behind_what_came_later_does_not_stick(suite: Any) -> None:
     lead, customer = await suite.lead(BOSS, name="A"), (await suite.customer(BOSS, "One")).id
     campaign = await _campaign(suite)
     joining = members.CreateCampaignMemberRequest(
@@ -143,3 +143,7 @@ async def test_an_attaching_that_is_heard_behind_its_taking_back_does_not_stick(
     assert await hear(attached, 13) == {(customer, "A")}
     assert await hear(leads.LeadReopened(lead_id=lead.id), 14) == {("", "A")}
     assert await hear(attached, 13) == {("", "A")}
+    named = leads.LeadUpdated(lead_id=lead.id, lead=leads.LeadSnapshot(name="C"), changed_fields=["name"])
+    assert await hear(named, 16) == {("", "C")}
+    named.lead.name = "B"
+    assert await hear(named, 15) == {("", "C")}

@@ -12,7 +12,7 @@ from kehu.leads.v1 import events_pb2 as leads
 from chassis.database import Transaction
 from chassis.events.event import Envelope
 from chassis.events.subscriptions import Subscriptions
-from chassis.following import Target, hear_merges, hear_purges
+from chassis.following import Target, hear_merges, hear_names, hear_purges
 from chassis.latest import latest
 from chassis.owners import Owner
 from chassis.rpc import Call
@@ -71,12 +71,6 @@ async def lead_unmerged(event: leads.LeadUnmerged, tx: Transaction, envelope: En
     await merged.LEADS.unmerged(tx, UUID(event.merge_id), Target(UUID(event.lead_id), None), back)
 
 
-@SUBSCRIPTIONS.on(customers.CustomerUpdated, when=lambda event: "displayName" in event.changed_fields)
-async def customer_updated(event: customers.CustomerUpdated, tx: Transaction, envelope: Envelope) -> None:
-    await rename(tx, UUID(event.customer_id), event.customer.display_name)
-    await merged.CUSTOMERS.renamed(tx, UUID(event.customer_id), event.customer.display_name)
-
-
 @SUBSCRIPTIONS.on(customers.CompetitorUpdated, when=lambda event: "displayName" in event.changed_fields)
 async def competitor_updated(event: customers.CompetitorUpdated, tx: Transaction, envelope: Envelope) -> None:
     """Also of those that nobody names yet: somebody may have asked for the former name and be about to name it."""
@@ -107,4 +101,5 @@ async def name_customer(payload: Mapping[str, Any], call: Call) -> None:
 
 
 hear_merges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS)
+hear_names(SUBSCRIPTIONS, merged.CUSTOMERS, rename)
 hear_purges(SUBSCRIPTIONS, merged.CUSTOMERS, merged.CONTACTS, customer=forget)

@@ -18,6 +18,7 @@ from chassis.events.event import Envelope
 from chassis.events.subscriptions import Arrival, take_in
 from chassis.ids import new_id
 from chassis.owners import Owner
+from chassis.privacy.person import GONE
 from chassis.testing import DatabaseUrls, Harness, Keys, running_service, somebody
 from service_desk.listens import SUBSCRIPTIONS
 from service_desk.service import SERVICE
@@ -35,13 +36,13 @@ async def desk(
         yield harness
 
 
-async def _hear(desk: Harness, event: Any) -> None:
+async def _hear(desk: Harness, event: Any, version: int = 1) -> None:
     type_name = event.DESCRIPTOR.full_name
     listener = SUBSCRIPTIONS.listener(type_name)
     assert listener is not None
     envelope = Envelope(
         event_id=new_id(), type=type_name, source="customers", subject="", tenant_id=BOSS.tenant_id, tenant=BOSS.tenant,
-        record_id=uuid4(), version=1, time=datetime.now(UTC), person_id=BOSS.person_id, person_name="", traceparent="",
+        record_id=uuid4(), version=version, time=datetime.now(UTC), person_id=BOSS.person_id, person_name="", traceparent="",
     )  # fmt: skip
     await take_in(desk.running.database, "servicedesk", [Arrival(listener, envelope, event)])
 
@@ -113,3 +114,18 @@ async def test_tickets_follow_and_go_back(desk: Harness) -> None:
         BOSS, "SELECT subject FROM outbox WHERE record_id = $1 ORDER BY seq", UUID(str(ticket.id))
     )
     assert [row["subject"].rpartition(".")[2] for row in rows] == ["opened", *["updated"] * 6]
+
+    # A name that is told late is not shown, nor any after the trash was emptied; neither is a change of the ticket.
+    snapshot = customers.CustomerSnapshot(display_name="2")
+    named = customers.CustomerUpdated(customer_id=str(two), customer=snapshot, changed_fields=["displayName"])
+    for name, version, shown in (("Two now", 9, "Two now"), ("Two then", 8, "Two now")):
+        named.customer.display_name = name
+        await _hear(desk, named, version)
+        assert (await now())[1] == shown
+    await _hear(desk, customers.CustomerPurged(customer_id=str(two)), 12)
+    await _hear(desk, named, 11)
+    assert (await now())[1] == GONE
+    again = await desk.running.database.read(
+        BOSS, "SELECT subject FROM outbox WHERE record_id = $1 ORDER BY seq", UUID(str(ticket.id))
+    )
+    assert again == rows

@@ -1,5 +1,5 @@
-"""Customers and contacts that left the trash for good: tickets no longer say what they were called. What somebody has written
-into a ticket stays."""
+"""What tickets show customers and contacts as: the name they have now, and none once they left the trash for good. What somebody
+has written into a ticket stays."""
 
 from uuid import UUID
 
@@ -11,10 +11,21 @@ from chassis.shown import show
 from service_desk.ticket import Ticket
 
 
+async def rename_customer(tx: Transaction, customer_id: UUID, name: str) -> None:
+    """Shows that name on the customer's tickets."""
+    await show(
+        tx,
+        Ticket,
+        {"customer_name": name},
+        Ticket.derive,
+        col(Ticket.customer_id) == customer_id,
+        col(Ticket.customer_name) != name,
+    )
+
+
 async def forget_customer(tx: Transaction, customer_id: UUID, person: bool) -> None:
     """Empties the customer's name on its tickets."""
-    named = (col(Ticket.customer_id) == customer_id, col(Ticket.customer_name) != GONE)
-    await show(tx, Ticket, {"customer_name": GONE}, Ticket.derive, *named)
+    await rename_customer(tx, customer_id, GONE)
 
 
 async def forget_contact(tx: Transaction, contact_id: UUID, person: bool) -> None:
