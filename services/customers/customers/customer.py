@@ -40,7 +40,7 @@ from customers.profile import (
     undone_by_entry,
 )
 from customers.value.shown import SHOWN
-from customers.value_lists import enum_view, listed
+from customers.value_lists import enum_view, first_stage, listed
 
 SHARES, SHARES_OF_CUSTOMER = Shares("customer"), Shares("customer", "customer_id")
 """By which shares customers are seen, and what belongs to them."""
@@ -251,7 +251,7 @@ def _tidy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None = None) -> Customer:
-    """A new customer of that owner, with its event. A parent, and what `checked` looks at, have been checked before."""
+    """A new customer of that owner, with its event. A parent, and what `fresh` looks at, have been checked before."""
     columns: dict[str, Any] = {
         **_tidy(values),
         "owner_id": owner.person_id,
@@ -259,7 +259,6 @@ def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID 
         "id": id or new_id(),
     }
     customer = Customer(**columns)
-    customer.stage = customer.stage or "PROSPECT"
     customer.assign_time = tx.now
     customer.findable()
     tx.add(customer)
@@ -267,12 +266,18 @@ def enrolled(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID 
     return customer
 
 
+async def fresh(tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a new customer. Raises what `checked` does."""
+    columns = await checked(tx, values)
+    return {**columns, "stage": columns.get("stage") or await first_stage(tx)}
+
+
 async def enrol(tx: Transaction, values: Mapping[str, Any], owner: Owner, id: UUID | None) -> Customer:
-    """A new customer. Raises Invalid for a parent that does not exist or that the caller may not read, and what `checked`
+    """A new customer. Raises Invalid for a parent that does not exist or that the caller may not read, and what `fresh`
     does."""
     if values.get("parent_customer_id"):
         await _check_parent(tx, id, values["parent_customer_id"])
-    return enrolled(tx, await checked(tx, values), owner, id)
+    return enrolled(tx, await fresh(tx, values), owner, id)
 
 
 async def change_customer(tx: Transaction, customer: Customer, values: Mapping[str, Any]) -> None:

@@ -60,8 +60,8 @@ from customers.customer import (
     SHARES_OF_CUSTOMER,
     Customer,
     change_customer,
-    checked,
     enrolled,
+    fresh,
 )
 from customers.errors import (
     ContactCircle,
@@ -128,7 +128,7 @@ async def save_customers(tx: Transaction, rows: list[ImportRow], options: Option
                 found.note(values, todo[1])
                 continue
             try:
-                columns = await checked(
+                columns = await fresh(
                     tx, _with_entries(None, CUSTOMER_WAYS, values, _customer_columns(values), fill=False)
                 )
             except Invalid as problem:

@@ -190,6 +190,12 @@ def enum_view(column: str, key: str) -> str | None:
     return _SHOWN[column].enum_view(key)
 
 
+async def first_stage(tx: Transaction) -> str:
+    """The stage of a customer of whom nobody said one: a prospect, and none where the tenant offers that no more."""
+    stages = (await VALUE_LISTS.within(tx)).by_key[_STAGE.key].values
+    return next((value.key for value in stages if value.key == "PROSPECT" and not value.retired), "")
+
+
 async def prospects_become_active(tx: Transaction) -> bool:
     """Whether a prospect that buys is ACTIVE by the tenant's words, too: that is offered, and PROSPECT is what it came as."""
     stages = {value.key: value for value in (await VALUE_LISTS.within(tx)).by_key[_STAGE.key].values}

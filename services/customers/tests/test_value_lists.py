@@ -247,6 +247,17 @@ async def test_a_retired_value_stays_and_is_given_to_no_other(company: Company) 
     assert kept.level == customer_pb2.CUSTOMER_LEVEL_D
 
 
+async def test_who_is_new_has_the_first_stage_unless_it_is_retired(company: Company) -> None:
+    assert (await create(company)).stage == customer_pb2.CUSTOMER_STAGE_PROSPECT
+    await change(company, retired((await lists(company))["stage"], "PROSPECT"))
+    made = await create(company)
+    assert (made.stage, made.stage_key) == (customer_pb2.CUSTOMER_STAGE_UNSPECIFIED, "")
+    # One without a stage can be changed like any other.
+    kept = await update(company, made.id, ["notes"], notes="still")
+    assert kept.stage_key == ""
+    assert (await update(company, made.id, ["stage_key"], stage_key="ACTIVE")).stage_key == "ACTIVE"
+
+
 async def test_no_value_goes_while_records_hold_it(company: Company) -> None:
     await add(company, "level", "VIP")
     made = [await create(company, level_key="VIP") for _ in range(3)]
