@@ -517,6 +517,12 @@ FIELDS = (
         ),
         (["联系人姓名", "联系电话(必填)", "备注"], {0: "lastName", 1: "phone"}),
         (["公司名称", "公司名称"], {0: "companyName"}),
+        (
+            ["联系人电话", "联系人邮箱", "联系人姓名", "公司"],
+            {0: "phone", 1: "email", 2: "lastName", 3: "companyName"},
+        ),
+        (["Contact phone number", "Name of the account"], {0: "phone", 1: "companyName"}),
+        (["Mobile", "Company phone", "Contact e-mail"], {0: "phone", 2: "email"}),
         (["", "x"], {}),
     ],
 )

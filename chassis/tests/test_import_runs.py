@@ -173,6 +173,8 @@ async def taken_in(database: Database, text: str, who: Principal = WHO) -> UUID:
     content = text.encode()
     sheet = read_csv(content)
     run = runs.prepared(PARTS, "parts.csv", content, sheet)
+    proposed = {int(column): str(field) for column, field in run.proposed}
+    run.preview = await runs.previewed(PARTS, who, proposed, len(sheet.header), sheet.packed)
     async with database.transaction(who) as tx:
         await runs.keep(tx, run, sheet.packed)
     return run.id
@@ -226,7 +228,7 @@ async def test_rows_are_made_refused_and_repaired_one_by_one(database: Database)
     run = await state(database, id)
     assert run["state"] == "SUCCEEDED"
     assert await reasons(database, id) == {
-        3: [("phone", "PHONE_INVALID", False)],
+        3: [("phone", "PHONE_INVALID", False), ("maker", "VALUE_REPAIRED", True)],
         4: [
             ("kind", "VALUE_REPAIRED", True),
             ("maker", "VALUE_REPAIRED", True),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.type import money_pb2
 from kehu.leads.v1 import lead_pb2, lead_service_pb2, score_pb2, score_service_pb2
 from sqlalchemy import text
 
@@ -40,6 +41,7 @@ async def test_every_change_counts_anew_and_is_explained(company: Make) -> None:
     await c.score_rule("ownerId = null", -20, name="Nobody's")
     await c.score_rule("tags:spam", -100, name="Spam")
     await c.score_rule("region = 华东", 50, name="Asleep", active=False)
+    await c.score_rule('title:CEO AND estimatedAmount >= "1000 CNY"', 40, name="Decides")
     lead = await c.lead(c.boss, region="华东")
     assert (lead.score, lead.score_points, lead.score_adjustment) == (30, 30, 0)
     lead = await c.verb("ContactLead", lead_service_pb2.ContactLeadRequest(id=lead.id))
@@ -66,6 +68,8 @@ async def test_every_change_counts_anew_and_is_explained(company: Make) -> None:
         lead_service_pb2.ListLeadsResponse,
     )
     assert [one.id for one in page.leads] == [lead.id]
+    amount = money_pb2.Money(currency_code="CNY", units=1000)
+    assert (await c.lead(c.boss, title="Founder, CEO", estimated_amount=amount)).score_points == 40
     qualified = await c.lead(c.boss, score=70)
     assert (qualified.score, qualified.score_adjustment) == (70, 70)
 

@@ -388,7 +388,8 @@ async def resolve(importer: Importer, call: Any, drafts: Sequence[Draft]) -> Non
     for target in importer.targets:
         if not isinstance(target.value, Reference):
             continue
-        asking = [draft for draft in drafts if target.field in draft.values and draft.fit]
+        # Also in rows that something else is wrong with: who mends a file wants to do it once.
+        asking = [draft for draft in drafts if target.field in draft.values]
         if not asking:
             continue
         wanted = list(dict.fromkeys(str(draft.values[target.field]) for draft in asking))

@@ -1,7 +1,7 @@
 """Which column of a file holds which field: what there is to map to, and a proposal from the headers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chassis import texts
@@ -48,10 +48,10 @@ def plain(header: str) -> str:
 
 
 def proposal(header: Sequence[str], targets: Sequence[Target]) -> dict[int, str]:
-    """The columns whose headers name a field: by equality first, then by containing an alias.
+    """The columns whose headers name a field: by equality first, then by an alias in them, the one that stands last.
 
-    Each column and each field stands at most once; what could be two fields is left to the person, but a field that the tenant
-    has added under that very name is meant before one that came with the suite.
+    Each column and each field stands at most once; what could be two fields, or is about one that has its column, is left to
+    the person, but a field that the tenant has added under that very name is meant before one that came with the suite.
     """
     names = {t.field: [n for n in map(plain, (t.field, t.label, *t.aliases)) if n] for t in targets}
     cells = [plain(cell) for cell in header]
@@ -69,20 +69,32 @@ def proposal(header: Sequence[str], targets: Sequence[Target]) -> dict[int, str]
     for column, cell in enumerate(cells):
         if column in out or not cell:
             continue
-        near = {
-            f: max((len(n) for n in known if _stands_in(n, cell)), default=0)
-            for f, known in names.items()
-            if f not in out.values()
-        }
-        longest = max(near.values(), default=0)
-        fits = [f for f, length in near.items() if length == longest]
-        if longest and len(fits) == 1:
-            out[column] = fits[0]
+        out.update(_last(column, cell, names, out.values()))
     return out
 
 
-def _stands_in(name: str, header: str) -> bool:
-    return (len(name) >= 4 if name.isascii() else len(name) >= 2) and name in header
+_NAMED = re.compile(r"(name|姓名|名称)$")
+"""A contact's name is the contact, and not a name of another kind."""
+
+
+def _last(
+    column: int, cell: str, names: Mapping[str, Sequence[str]], taken: Collection[str]
+) -> Mapping[int, str]:
+    for about in (_NAMED.sub("", cell), cell):
+        near = {f: max((_end(n, about) for n in known), default=(0, 0)) for f, known in names.items()}
+        last = max(near.values(), default=(0, 0))
+        fits = [f for f, place in near.items() if place == last]
+        if last[1]:
+            return {column: fits[0]} if len(fits) == 1 and fits[0] not in taken else {}
+    return {}
+
+
+def _end(name: str, header: str) -> tuple[int, int]:
+    """Where the name ends in the header and how long it is: what a header is about stands last in it, in Chinese and in English,
+    as in 联系人电话 and Company phone number."""
+    stands_in = len(name) >= 4 if name.isascii() else len(name) >= 2
+    at = header.rfind(name) if stands_in else -1
+    return (at + len(name), len(name)) if at >= 0 else (0, 0)
 
 
 def checked(pairs: Sequence[tuple[int, str]], columns: int, targets: Sequence[Target]) -> dict[int, str]:

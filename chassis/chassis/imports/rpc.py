@@ -185,6 +185,10 @@ class Imports:
             before = await recalled(tx, importer, sheet.header)
         # Looking through a large file takes its time: others are served meanwhile.
         run = await asyncio.to_thread(prepared, importer, request.filename, content, sheet, before)
+        proposed = {int(column): str(field) for column, field in run.proposed}
+        run.preview = await previewed(
+            fitting(importer, run.proposed_words), call, proposed, len(sheet.header), sheet.packed
+        )
         run.id = id
         run.time_zone, run.currency_code = measures.time_zone, measures.currency
         async with call.database.transaction(who) as tx:
@@ -245,11 +249,8 @@ class Imports:
             raise ImportNotReady("The import was started, or cancelled, just now.")
         packed: bytes = found[0]["packed"]
 
-        def look() -> tuple[list[dict[str, Any]], list[list[Any]]]:
-            shown = previewed(taught, mapping, columns, packed, request.currency_code)
-            return shown, unknown(taught, mapping, unpack(packed))
-
-        shown, strange = await asyncio.to_thread(look)
+        strange = await asyncio.to_thread(lambda: unknown(taught, mapping, unpack(packed)))
+        shown = await previewed(taught, call, mapping, columns, packed, request.currency_code)
         answer = pb.PreviewImportResponse()
         _put_preview(answer.preview, shown)
         _put_unknown(answer.unknown_values, strange)

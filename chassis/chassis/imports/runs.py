@@ -152,7 +152,7 @@ Known = tuple[dict[int, str], list[list[str]]] | None
 def prepared(
     importer: Importer, filename: str, content: bytes, sheet: Sheet, known: Known = None
 ) -> ImportRun:
-    """A run in state READY, with a proposed mapping and a preview."""
+    """A run in state READY, with a proposed mapping, and no preview yet."""
     proposed, words = known or (proposal(sheet.header, importer.targets), [])
     taught = fitting(importer, words)
     return ImportRun(
@@ -170,7 +170,6 @@ def prepared(
         proposed=[[column, name] for column, name in sorted(proposed.items())],
         remembered=known is not None,
         proposed_words=words,
-        preview=previewed(taught, proposed, len(sheet.header), sheet.packed),
         unknown=unknown(taught, proposed, unpack(sheet.packed)),
         total_rows=sheet.total,
     )
@@ -186,12 +185,26 @@ def fitting(importer: Importer, words: Words) -> Importer:
     return with_words(importer, fit)
 
 
-def previewed(
-    importer: Importer, mapping: dict[int, str], columns: int, packed: bytes, currency: str = ""
+async def previewed(
+    importer: Importer, call: Any, mapping: dict[int, str], columns: int, packed: bytes, currency: str = ""
 ) -> list[dict[str, Any]]:
-    """The first rows of a file, with their problems. How short days are meant, the whole column says, as when it is run."""
-    reader = RowReader(importer, mapping, columns, orders_of(importer, mapping, unpack(packed)), currency)
-    return [_previewed(reader.read(row), mapping) for row in islice(unpack(packed), _PREVIEW)]
+    """The first rows of a file, with their problems. How short days are meant, the whole column says, as when it is run; and
+    what the cells refer to is looked for as then, unless another service that knows it does not answer soon."""
+
+    def first() -> list[Draft]:
+        reader = RowReader(importer, mapping, columns, orders_of(importer, mapping, unpack(packed)), currency)
+        return [reader.read(row) for row in islice(unpack(packed), _PREVIEW)]
+
+    drafts = await asyncio.to_thread(first)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await resolve(importer, call, drafts)
+    except TimeoutError:
+        pass
+    except Failure as error:
+        if error.code not in _PASSING:
+            raise
+    return [_previewed(draft, mapping) for draft in drafts]
 
 
 def _previewed(draft: Draft, proposed: dict[int, str]) -> dict[str, Any]:
@@ -478,6 +491,8 @@ class Run:
         run.processed_rows += len(drafts)
 
 
+_PATIENCE = 2.0
+"""Seconds that a preview waits for what its cells refer to."""
 _PASSING = (
     Code.UNAVAILABLE,
     Code.DEADLINE_EXCEEDED,

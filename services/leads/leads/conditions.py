@@ -18,7 +18,7 @@ from chassis.fields import Field, Kind, Sql, Test, at_hand, predicate
 from chassis.filters import Comparison, parse
 from chassis.listing import OWNER_FIELDS, RECORD_FIELDS
 from leads.value_lists import FILTERED, SOURCES, VALUE_LISTS
-from leads.words import ACCEPTANCES, CHANNELS, STATUSES
+from leads.words import ACCEPTANCES, CHANNELS, DISQUALIFY_REASONS, STATUSES
 
 LISTED: Mapping[str, Field] = {
     **RECORD_FIELDS,
@@ -28,14 +28,28 @@ LISTED: Mapping[str, Field] = {
     "status": Field("status", Kind.ENUM, values=STATUSES, prefix="LEAD_STATUS_"),
     "source": Field("source", Kind.ENUM, values=SOURCES, prefix="LEAD_SOURCE_"),
     "sourceKey": Field("source", Kind.TEXT),
+    "sourceDetail": Field("source_detail", Kind.TEXT),
     "campaignId": Field("campaign_id", Kind.UUID, nullable=True),
     "formId": Field("form_id", Kind.UUID, nullable=True),
     "industry": Field("industry", Kind.TEXT),
     "region": Field("region", Kind.TEXT),
+    "title": Field("title", Kind.TEXT),
+    "department": Field("department", Kind.TEXT),
+    "phone": Field("phone", Kind.TEXT),
     "email": Field("email", Kind.TEXT),
     "score": Field("score", Kind.INTEGER, sortable=True),
+    "estimatedAmount": Field(
+        "estimated_amount", Kind.MONEY, nullable=True, currency_column="estimated_amount_currency"
+    ),
     "tags": Field("tags", Kind.TAGS),
     "externalKey": Field("external_key", Kind.TEXT),
+    "disqualifyReason": Field(
+        "disqualify_reason", Kind.ENUM, values=DISQUALIFY_REASONS, prefix="DISQUALIFY_REASON_"
+    ),
+    "contactCount": Field("contact_count", Kind.INTEGER),
+    "firstContactTime": Field("first_contact_time", Kind.TIMESTAMP, nullable=True),
+    "qualifyTime": Field("qualify_time", Kind.TIMESTAMP, nullable=True),
+    "convertTime": Field("convert_time", Kind.TIMESTAMP, nullable=True),
     "lastContactTime": Field("last_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
     "nextContactTime": Field("next_contact_time", Kind.TIMESTAMP, sortable=True, nullable=True),
     "assignmentRuleId": Field("assignment_rule_id", Kind.UUID, nullable=True),

@@ -14,4 +14,7 @@ CHANNELS = ("EMAIL", "SMS", "IM", "PHONE", "VISIT")
 REACHED = "REACHED"
 DUPLICATE = "DUPLICATE"
 """Why a lead is disqualified that is another one, or a customer."""
+DISQUALIFY_REASONS = (
+    "NO_NEED", "NO_BUDGET", "NO_RESPONSE", "INVALID_DATA", DUPLICATE, "BOUGHT_ELSEWHERE", "SPAM", "OTHER",
+)  # fmt: skip
 ROUND_ROBIN, LEAST_LOADED = "ROUND_ROBIN", "LEAST_LOADED"

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.type import money_pb2
 from kehu.exports.v1 import exports_pb2
 from kehu.imports.v1 import imports_pb2
 from kehu.leads.v1 import conversion_pb2, lead_pb2, lead_service_pb2, score_pb2, score_service_pb2
@@ -44,8 +45,8 @@ async def create(service: Harness, who: Principal, request_id: str = "", **field
     return await service.ask(who, LEADS + "CreateLead", request, lead_pb2.Lead)
 
 
-async def verb(service: Harness, name: str, request: Any) -> lead_pb2.Lead:
-    return await service.ask(BOSS, LEADS + name, request, lead_pb2.Lead)
+async def verb(service: Harness, name: str, request: Any, who: Principal = BOSS) -> lead_pb2.Lead:
+    return await service.ask(who, LEADS + name, request, lead_pb2.Lead)
 
 
 async def get(service: Harness, who: Principal, id: str) -> lead_pb2.Lead:
@@ -88,6 +89,33 @@ async def test_bad_values_repeats_and_stale_versions(service: Harness) -> None:
     )
     assert (await verb(service, "UpdateLead", update)).region == "华东"
     await refused(Code.ABORTED, "ETAG_MISMATCH", verb(service, "UpdateLead", update))
+
+
+async def test_lists_are_filtered_by_what_a_lead_says_and_how_it_went(service: Harness) -> None:
+    who = somebody("filtering")
+    chief = await create(
+        service, who, name="Chief", title="CEO", department="Board", phone="13800000017", source_detail="NPS 2026",
+        estimated_amount=money_pb2.Money(currency_code="CNY", units=5000),
+    )  # fmt: skip
+    clerk = await create(service, who, name="Clerk", title="Clerk", phone="13900000017")
+    await verb(service, "ContactLead", lead_service_pb2.ContactLeadRequest(id=chief.id), who)
+    await verb(service, "QualifyLead", lead_service_pb2.QualifyLeadRequest(id=chief.id), who)
+    no_budget = lead_service_pb2.DisqualifyLeadRequest(
+        id=clerk.id, reason=lead_pb2.DISQUALIFY_REASON_NO_BUDGET
+    )
+    await verb(service, "DisqualifyLead", no_budget, who)
+    for condition, found in (
+        ("title = CEO", chief), ("NOT title = CEO", clerk), ("department:oar", chief), ("department = null", clerk),
+        ("phone:1380", chief), ("sourceDetail:nps", chief), ("estimatedAmount >= 5000", chief),
+        ('estimatedAmount > "4000 CNY"', chief), ("estimatedAmount = null", clerk), ("contactCount > 0", chief),
+        ("firstContactTime > -1d", chief), ("qualifyTime = null", clerk), ("disqualifyReason = NO_BUDGET", clerk),
+        ("disqualifyReason = DISQUALIFY_REASON_NO_BUDGET AND convertTime = null", clerk),
+    ):  # fmt: skip
+        page = await service.ask(
+            who, "kehu.leads.v1.LeadService/ListLeads",
+            lead_service_pb2.ListLeadsRequest(filter=condition), lead_service_pb2.ListLeadsResponse,
+        )  # fmt: skip
+        assert [lead.name for lead in page.leads] == [found.name], condition
 
 
 async def test_rights_and_tenants(service: Harness) -> None:

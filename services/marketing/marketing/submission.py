@@ -95,11 +95,12 @@ def read(fields: Sequence[FormField], values: Mapping[str, str], referrer: str) 
         found.wrong.append(Violation("values", f"are longer than {_LONGEST_NOTES:,} characters together"))
     if found.wrong:
         raise Invalid.of(found.wrong)
-    page = _parameters(referrer)
+    landing_page = values.get("kehu_landing_page") or referrer
+    page = _origin(landing_page, referrer)
     utm = {one: texts.line(values.get(f"utm_{one}") or page.get(f"utm_{one}", "")) for one in UTM}
     return Sent(
         found.lead, {one: value[:_LONGEST_UTM] for one, value in utm.items() if value}, name,
-        landing_page=texts.line(values.get("kehu_landing_page") or referrer)[:_LONGEST_ADDRESS],
+        landing_page=texts.line(landing_page)[:_LONGEST_ADDRESS],
         referrer=texts.line(values.get("kehu_referrer", ""))[:_LONGEST_ADDRESS],
         click_id=texts.line(values.get("kehu_click_id") or _click(page))[:_LONGEST_CLICK], answers=found.answers,
     )  # fmt: skip
@@ -128,6 +129,15 @@ def _problem(one: FormField, value: str) -> str | None:
             return "choose one of what is offered"
         case _:
             return None
+
+
+def _origin(*pages: str) -> Mapping[str, str]:
+    """What the first address says that says where its visitor came from: of two advertisements, none gets the other's click."""
+    told = (*(f"utm_{one}" for one in UTM), *_CLICKS)
+    for said in map(_parameters, pages):
+        if any(said.get(name) for name in told):
+            return said
+    return {}
 
 
 def _parameters(page: str) -> Mapping[str, str]:

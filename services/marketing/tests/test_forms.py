@@ -133,6 +133,24 @@ async def test_a_stranger_becomes_a_lead_of_the_forms_owner_and_campaign(suite: 
     ]  # fmt: skip
 
 
+async def test_the_landing_page_says_where_its_visitor_came_from(suite: Any) -> None:
+    form = await put_up(suite, somebody("acme", team=new_id()))
+    landing = "https://www.example.com/?utm_source=baidu&utm_campaign=spring&bd_vid=17"
+    page = "https://www.example.com/contact?utm_source=newsletter&utm_medium=mail"
+    plain = "https://www.example.com/contact?id=1"
+    for values, referrer, utm, click in (
+        ({"kehu_landing_page": landing}, plain, ("baidu", "", "spring"), "bd_vid=17"),
+        ({"kehu_landing_page": landing}, page, ("baidu", "", "spring"), "bd_vid=17"),
+        ({"kehu_landing_page": plain}, page, ("newsletter", "mail", ""), ""),
+        ({"kehu_landing_page": landing, "utm_source": "own"}, page, ("own", "", "spring"), "bd_vid=17"),
+    ):
+        before = {lead.id for lead in await leads_of(suite, form)}
+        await send(suite, form, {"full_name": "张三", "consent": "yes", **values}, referrer=referrer)
+        (lead,) = [lead for lead in await leads_of(suite, form) if lead.id not in before]
+        assert (lead.utm.source, lead.utm.medium, lead.utm.campaign) == utm
+        assert (lead.click_id, lead.landing_page) == (click, values["kehu_landing_page"])
+
+
 async def test_leads_of_a_form_come_from_where_it_says(suite: Any) -> None:
     lists = await suite.leads.ask(
         BOSS, "kehu.leads.v1.ValueListService/ListValueLists", value_lists_pb2.ListValueListsRequest(),

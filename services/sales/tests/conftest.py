@@ -45,6 +45,9 @@ class Names:
     refusing: Problem | None = None
     """What customers answers to that instead."""
 
+    away: Problem | None = None
+    """What customers answers when it is asked for customers instead."""
+
     def customer(self, name: str, owner: UUID | None = None) -> str:
         """Adds one; its id."""
         card = customer_service_pb2.CustomerCard(
@@ -72,6 +75,8 @@ class Names:
 
     def look_up_customers(self, asked: Any) -> customer_service_pb2.LookUpCustomersResponse:
         """By id, key or name, as the customers service does."""
+        if self.away is not None:
+            raise self.away
         names = {name.casefold() for name in asked.names}
         return customer_service_pb2.LookUpCustomersResponse(
             customers=[

@@ -16,7 +16,7 @@ from kehu.sales.v1 import activity_pb2, activity_service_pb2, product_pb2, produ
 from kehu.sales.v1 import opportunity_pb2 as opp
 from kehu.sales.v1 import opportunity_service_pb2 as opps
 
-from chassis.errors import Code
+from chassis.errors import Code, Unavailable
 from chassis.giving_up import Overtaken
 from chassis.ids import new_id
 from chassis.principal import Principal, Reach, Rights
@@ -121,6 +121,14 @@ async def test_a_pipeline_as_it_comes(sales: Any) -> None:
         ["A10", "Moses Frase", "GTX Pro", "Cancity", "Won", "soon", "2017-03-01", "-5"],
         ["A1", "Moses Frase", "GTX Pro", "Cancity", "Engaging", "", "", ""],
     )
+    ready = await taken_in(sales, "opportunity", "sales_pipeline.csv", content)
+    looked = await sales.ask(
+        I + "PreviewImport", pb.PreviewImportRequest(id=ready.id), pb.PreviewImportResponse
+    )
+    for preview in (ready.preview, looked.preview):
+        told = {row.row_number: {(p.field, p.reason) for p in row.problems} for row in preview}
+        assert told[5] == {("customer", "REFERENCE_NOT_FOUND")}
+        assert told[8] == {("owner", "REFERENCE_AMBIGUOUS")} and told[9], "looked for before anything is made"
     done = await imported(sales, "opportunity", "sales_pipeline.csv", content, currency_code="USD")
     assert (done.created_rows, done.refused_rows, done.repaired_rows) == (3, 8, 2), done
     won = await by_key(sales, "A1")
@@ -151,6 +159,19 @@ async def test_a_pipeline_as_it_comes(sales: Any) -> None:
     words = ("Nowhere", "required", "Dreaming", "2 records", "Gone", "yet to come", "soon", "A1")
     for row, word in enumerate(words, 5):
         assert word in said[row], said[row]
+
+
+async def test_a_file_is_taken_in_while_nobody_knows_what_it_refers_to(sales: Any) -> None:
+    content = text_file(["Opportunity", "Customer", "Amount"], ["Unseen", "Whoever", "much"])
+    sales.names.away = Unavailable("customers")
+    try:
+        ready = await taken_in(sales, "opportunity", "away.csv", content)
+    finally:
+        sales.names.away = None
+    assert [problem.field for problem in ready.preview[0].problems] == ["amount"]
+    look = pb.PreviewImportRequest(id=ready.id)
+    again = await sales.ask(I + "PreviewImport", look, pb.PreviewImportResponse)
+    assert {problem.field for problem in again.preview[0].problems} == {"amount", "customer"}
 
 
 async def test_a_workbook_and_the_same_again(sales: Any) -> None:
