@@ -9,11 +9,11 @@ from typing import Any
 import xlsxwriter
 
 _SPELLED = (
-    "138 0000 {0:04}",
-    "+86 138-0000-{0:04}",
-    "（138）0000{0:04}",
-    "１３８００００{0:04}",
-    "0086 1380000{0:04}",
+    "138 7777 {0:04}",
+    "+86 138-7777-{0:04}",
+    "（138）7777{0:04}",
+    "１３８７７７７{0:04}",
+    "0086 1387777{0:04}",
 )
 _SOURCES = ("展会", "网站", "老板推荐", "朋友介绍", "")
 
@@ -28,7 +28,7 @@ def _messy(count: int) -> bytes:
             like = n - 1 if n % 15 == 14 else n
             name = "" if n % 50 == 20 else f"客户{like}" if n % 3 else f"Ｃｕｓｔｏｍｅｒ　{like}"
             company = "" if n % 50 == 20 else f"  北京第{like}公司 "
-            phone = _SPELLED[n % 5].format(like)
+            phone = _SPELLED[n % 5].format(2000 + like)  # nobody of other journeys
             sheet.write_row(
                 n + 1,
                 0,
