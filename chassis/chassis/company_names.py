@@ -46,8 +46,8 @@ _REGION = re.compile(
 def core_name(name: str) -> str:
     """The core of a company's name, for comparing. Words in Latin letters stand apart, others do not."""
     text = normalised(name)
-    text = _BRACKETED.sub(_bracketed, text)
-    tokens = _tokens(text)
+    # Who is called by regions in brackets and nothing else is called by them: two without a core would be alike.
+    tokens = _tokens(_BRACKETED.sub(_bracketed, text)) or _tokens(text)
     while True:
         fewer = _without_form(_without_region(tokens))
         if fewer == tokens:

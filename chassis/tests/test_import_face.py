@@ -140,12 +140,9 @@ def incoming(
     content: bytes = FILE,
     filename: str = "a.csv",
     record_type: str = "lead",
-    encoding: str = "",
-    request_id: str = "",
+    **said: str,
 ) -> pb.CreateImportRequest:
-    return pb.CreateImportRequest(
-        record_type=record_type, filename=filename, content=content, encoding=encoding, request_id=request_id
-    )
+    return pb.CreateImportRequest(record_type=record_type, filename=filename, content=content, **said)
 
 
 async def finished(leads: Harness, who: Principal, id: str) -> pb.Import:
@@ -249,6 +246,35 @@ async def test_the_encoding_can_be_said_and_is_kept(leads: Harness) -> None:
         with pytest.raises(Problem) as no:
             await ask(leads, ANN, "CreateImport", incoming(content, encoding=wrong))
         assert (no.value.code, no.value.violations[0].field) == (Code.INVALID_ARGUMENT, "encoding"), wrong
+
+
+async def test_the_delimiter_can_be_said_and_is_kept(leads: Harness) -> None:
+    """A file in which more than one sign could part the cells: what is said counts for the rows, too."""
+    content = "姓名;电话,other\n张三;13800001234,x\n李四;13800001235,y\n".encode()
+    for sign, head in ((",", ["姓名;电话", "other"]), (";", ["姓名", "电话,other"])):
+        read = await ask(leads, ANN, "CreateImport", incoming(content, delimiter=sign))
+        assert (read.delimiter, [column.name for column in read.columns]) == (sign, head)
+    said = incoming(
+        '姓名;电话\n张三;13800001234\n"李;四";13800001235\n'.encode(), delimiter=";", request_id="said"
+    )
+    made = await ask(leads, ANN, "CreateImport", said)
+    assert made.delimiter == ";" and [(m.column, m.field) for m in made.proposed_mapping] == [
+        (0, "name"),
+        (1, "phone"),
+    ]
+    assert (await ask(leads, ANN, "CreateImport", said)).id == made.id
+    await ask(leads, ANN, "StartImport", pb.StartImportRequest(id=made.id, etag=made.etag))
+    ended = await finished(leads, ANN, made.id)
+    assert (ended.delimiter, ended.created_rows, ended.refused_rows) == (";", 2, 0)
+    rows = await leads.running.database.read(ANN, "SELECT name, phone FROM guests ORDER BY phone")
+    assert [tuple(row) for row in rows] == [("张三", "+8613800001234"), ("李;四", "+8613800001235")]
+    # Whoever says something else asks for something else, and one sign is one.
+    said.delimiter = ","
+    await refused(Code.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED", ask(leads, ANN, "CreateImport", said))
+    for wrong in ("::", "\n", "\r", '"', "a", "1", "张"):
+        with pytest.raises(Problem) as no:
+            await ask(leads, ANN, "CreateImport", incoming(content, delimiter=wrong))
+        assert (no.value.code, no.value.violations[0].field) == (Code.INVALID_ARGUMENT, "delimiter"), wrong
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,12 @@ def test_two_days(suite: Suite, founded: Callable[[str], Any], eventually: Calla
     cadence = _settings(boss, assistant, ids)
     found = rows(COUNT + IN_TEXT, [one.email for one in sellers.values()], SEED)
     _first_day(assistant, found[:COUNT], ids, eventually)
-    _colleagues_list(assistant, found[COUNT:], eventually)
+    twice = _colleagues_list(assistant, found[COUNT:], eventually)
     _cleaned(assistant)
     followed = _follow_up(assistant, ids, sellers, cadence)
     _next_day(suite, assistant, sellers["anna"].sign_in(), ids["anna"], followed)
     _second_day(assistant, sellers, ids, eventually)
+    _taken_back(assistant, twice, eventually)
 
 
 def _settings(boss: Any, assistant: Any, ids: dict[str, str]) -> str:
@@ -182,9 +183,9 @@ def _first_day(assistant: Any, found: list[Row], ids: dict[str, str], eventually
     eventually(lambda: assistant.get(path)["state"] == "IMPORT_STATE_UNDONE")
 
 
-def _colleagues_list(assistant: Any, found: list[Row], eventually: Callable[..., Any]) -> None:
+def _colleagues_list(assistant: Any, found: list[Row], eventually: Callable[..., Any]) -> int:
     """GBK, semicolons. Whoever was on the other list, too, is known again; all the same they come in twice, and what is kept of
-    whom is looked at afterwards."""
+    whom is looked at afterwards. Answers how many were merged."""
     known = _imported(assistant, "名单2.csv", as_text(found, "gb18030"), eventually)
     assert _counted(known) == _fates(found)
     path = f"/v1/leads/imports/{known['id']}"
@@ -212,6 +213,7 @@ def _colleagues_list(assistant: Any, found: list[Row], eventually: Callable[...,
             (name(row.person), phone(row.person), email(row.person))
         ]
     assert _mergers(assistant, run["startTime"]) == []
+    return len(twice)
 
 
 def _mergers(who: Any, since: str) -> list[Any]:
@@ -370,23 +372,27 @@ def _second_day(
     eventually(lambda: assistant.get(path)["state"] == "BULK_EDIT_STATE_UNDONE")
     assert "展会2026" not in assistant.get(f"/v1/customers/{customer}").get("tags", [])
 
-    _taken_back(assistant, eventually)
-
 
 def _told(person: Any, kind: str) -> list[Any]:
     return [one for one in person.get("/v1/notifications").get("notifications", []) if one["kind"] == kind]
 
 
-def _taken_back(assistant: Any, eventually: Callable[..., Any]) -> None:
+def _taken_back(assistant: Any, merged: int, eventually: Callable[..., Any]) -> None:
     """The colleague's list was last year's: what nobody has worked on goes, the rest stays and is told."""
     run = next(
         one
         for one in assistant.get("/v1/leads/imports", params={"pageSize": 50})["imports"]
-        if one["filename"] == "名单2.csv"
+        if one["filename"] == "名单2.csv" and one["state"] == "IMPORT_STATE_SUCCEEDED"
     )
+    # While it ran, nothing else came in.
+    of_it = {"filter": f"createTime >= {run['startTime']} AND createTime <= {run['endTime']}"}
+    assert len(_leads(assistant, **of_it)) == run["createdRows"]
     path = f"/v1/leads/imports/{run['id']}"
     assistant.post(f"{path}:undo")
     ended = eventually(lambda: (now := assistant.get(path))["state"] == "IMPORT_STATE_UNDONE" and now, 120)
-    assert ended["undoneRecords"] + ended.get("keptRecords", 0) == ended["createdRows"]
-    kept = assistant.http.get(f"{path}/keptRecords", headers=assistant.headers).text
-    assert kept.count("\n") >= ended.get("keptRecords", 0)
+    assert ended["undoneRecords"] + ended["keptRecords"] == ended["createdRows"]
+    answer = assistant.http.get(f"{path}/keptRecords", headers=assistant.headers)
+    kept = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline="")))
+    assert len(kept) == ended["keptRecords"] >= merged > 0
+    assert {row["Reason"] for row in kept} <= {"CHANGED_SINCE", "LEAD_CONVERTED"}
+    assert {lead["id"] for lead in _leads(assistant, **of_it)} == {row["Record"] for row in kept}

@@ -37,6 +37,7 @@ MOST_CHARACTERS = 120_000_000
 `Packer`."""
 
 _DELIMITERS = ",;\t|"
+_NEVER_BETWEEN = '"\r\n'
 _SAID = re.compile(r"sep=(.)\r?\n")
 _NUL = str.maketrans("", "", "\0")
 
@@ -191,12 +192,17 @@ def kind(filename: str, content: bytes) -> str:
 
 
 def read_csv(content: bytes, encoding: str = "", delimiter: str = "") -> Sheet:
-    """Reads a text file. Encoding and delimiter are found out unless given.
+    """Reads a text file. Encoding and delimiter are found out unless given. Raises Invalid.
 
     Quotation follows RFC 4180, with what spreadsheets write beside it: a leading `sep=;` line, any line end,
     rows that are shorter than the header. A quotation that is not closed is an error; nothing is swallowed
     in silence.
     """
+    if delimiter and (delimiter.isalnum() or delimiter in _NEVER_BETWEEN):
+        raise Invalid(
+            "delimiter",
+            f"{delimiter!r} stands in cells, not between them: say ',', ';', a tab or '|', for example",
+        )
     codec, encoding = encoding_of(content, encoding)
     start = text_of(content, codec).read(_START)
     said = _SAID.match(start)
