@@ -80,6 +80,14 @@ def test_programs_are_not_taken_unless_the_operator_says_so(name: str, head: byt
     assert types(forbidden_file_types="").check(name, head)
 
 
+def test_what_a_program_calls_itself_is_not_said_to_be_refused() -> None:
+    with pytest.raises(Invalid) as refused:
+        types().check("a.pdf", EXE)
+    assert refused.value.violations[0].description == (
+        "'a.pdf' is application/x-msdownload by its content, which is not taken here"
+    )
+
+
 def test_what_is_allowed_is_taken_and_nothing_else() -> None:
     some = types(allowed_file_types="image/*, .PDF", forbidden_file_types="image/gif")
     assert some.check("a.png", PNG) == "image/png"

@@ -258,9 +258,9 @@ async def test_the_rule_is_kept_and_refused(company: Make) -> None:
     await refused(Code.ABORTED, "ETAG_MISMATCH", rule(c, "claim_limit", etag="77"))
     assert (await c.ask("PoolService/GetPoolRule", get, pool_pb2.PoolRule)) == changed
     assert (await rival.ask("PoolService/GetPoolRule", get, pool_pb2.PoolRule)).idle_days == 0
-    (row,) = await c.rows("SELECT id FROM pool_rules")
-    assert await c.told(str(row["id"])) == ["pool_rule.updated"]
-    request = history_pb2.ListChangesRequest(record_id=str(row["id"]), record_type="pool_rule")
+    assert changed.id == first.id  # by which its history is asked for, made or not
+    assert await c.told(changed.id) == ["pool_rule.updated"]
+    request = history_pb2.ListChangesRequest(record_id=changed.id, record_type="pool_rule")
     told = await c.ask("HistoryService/ListChanges", request, history_pb2.ListChangesResponse)
     assert {one.field for one in told.changes[0].fields} >= {"idleDays"}
 

@@ -153,7 +153,8 @@ class FileTypes:
         self.check_name(filename)
         found = sniffed(head)
         if found in self.forbidden:
-            raise _forbidden(filename)
+            # The ending may be one that is taken, as that of a program that calls itself a letter.
+            raise _forbidden(filename, f"{found} by its content, which")
         kind = kind_of(filename, head)
         ending, family = ending_of(filename), kind.partition("/")[0] + "/*"
         names = {ending, kind, family}
@@ -166,7 +167,5 @@ def _named(text: str) -> frozenset[str]:
     return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
 
 
-def _forbidden(filename: str) -> Invalid:
-    return Invalid(
-        "filename", f"'{filename[:80]}' is of a kind that is not taken here", reason="FILE_TYPE_FORBIDDEN"
-    )
+def _forbidden(filename: str, what: str = "of a kind that") -> Invalid:
+    return Invalid("filename", f"'{filename[:80]}' is {what} is not taken here", reason="FILE_TYPE_FORBIDDEN")

@@ -291,7 +291,7 @@ def _masked(
         )
         return
     if not behaviors(field).isdisjoint((OUTPUT_ONLY, IMMUTABLE)):
-        text = f"'{camel(mask)[:100]}' cannot be changed by an update: take it out of the mask"
+        text = f"'{camel(mask)[:100]}' cannot be changed by an update: leave it out"
         found.append(NotWritable("updateMask", text))
         return
     below = join(path, field.json_name)

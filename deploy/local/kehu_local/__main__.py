@@ -1,5 +1,5 @@
-"""`python -m kehu_local run`: the suite on this machine, until Ctrl-C; `backup` and `restore`: a point in time
-of all its data; `prepare`: what containers of it need."""
+"""`python -m kehu_local run`: the suite on this machine, until Ctrl-C; `command`: a command of one of its services; `backup` and
+`restore`: a point in time of all its data; `prepare`: what containers of it need."""
 
 import argparse
 import logging
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from kehu_local.backup import BackupFailed, backup, restore
+from kehu_local.commands import run_command
 from kehu_local.prepare import prepare
 from kehu_local.processes import StartFailed
 from kehu_local.suite import EMAIL, TENANT, Suite, start_suite
@@ -32,6 +33,13 @@ def main() -> int:
     run.add_argument("--var", type=Path, default=Path("var"), help="folder of data, keys and logs (var)")
     run.add_argument("--port", type=int, default=8080, help="port of the gateway (8080); 0 takes a free one")
     run.add_argument("--services", help="those to run, joined by commas; all that are installed by default")
+    say = commands.add_parser(
+        "command",
+        help="a command of one service, beside the suite that runs: command customers rebuild-touches",
+    )
+    say.add_argument("--var", type=Path, default=Path("var"), help="folder of data, keys and logs (var)")
+    say.add_argument("service", help="which one, as customers")
+    say.add_argument("arguments", nargs=argparse.REMAINDER, help="what it is told, as dead-letters list")
     make = commands.add_parser("prepare", help="write what containers need before they start")
     make.add_argument("--dir", type=Path, required=True, help="folder of keys, passwords and settings")
     make.add_argument("--server", required=True, help="PostgreSQL's address as an administrator")
@@ -53,6 +61,12 @@ def main() -> int:
         prepare(said.dir, said.server, said.nats, said.erp)
         print(f"Prepared {said.dir}")
         return 0
+    if said.command == "command":
+        try:
+            return run_command(said.var, said.service, said.arguments)
+        except StartFailed as problem:
+            print(problem, file=sys.stderr)
+            return 1
     if said.command in ("backup", "restore"):
         return _kept(said.command, said)
     services = said.services.split(",") if said.services else None

@@ -180,6 +180,14 @@ class Nats:
             raise StartFailed("NATS is not started")
         return self.process.pid
 
+    def find(self) -> bool:
+        """Whether a broker that somebody else has started runs on this store; its ports are then known here."""
+        if self._forgotten() is None:
+            return False
+        config = json.loads(self._config.read_text())
+        self.port, self.monitor_port = (int(config[name].rpartition(":")[2]) for name in ("listen", "http"))
+        return True
+
     def allow(self, user: User) -> None:
         """Lets one more user in, or an old one with new rights, without a restart. Others stay connected.
 
@@ -221,14 +229,22 @@ class Nats:
     def _stop_forgotten(self) -> None:
         """Ends a broker that an earlier, killed run has left on this store."""
         try:
-            process = psutil.Process(int(self._pid_file.read_text()))
-            if process.name() == "nats-server" and str(self._config) in process.cmdline():
+            if (process := self._forgotten()) is not None:
                 process.terminate()
                 process.wait(15)
-        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        except psutil.NoSuchProcess:
             return
         except psutil.TimeoutExpired:
             raise StartFailed(f"An earlier NATS still runs on {self.folder} and does not end.") from None
+
+    def _forgotten(self) -> psutil.Process | None:
+        """The broker that runs on this store though it was not started here."""
+        try:
+            process = psutil.Process(int(self._pid_file.read_text()))
+            ours = process.name() == "nats-server" and str(self._config) in process.cmdline()
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+        return process if ours else None
 
 
 def configuration(

@@ -263,7 +263,7 @@ def _start(
             **{f"KEHU_ADDRESS_{domain.upper()}": at for domain, at in peers.items()},
             "KEHU_LISTEN": address,
             "KEHU_TOKEN_KEY": str(keys.private(name)),
-            **_broker(suite.nats, _elsewhere(nats_url, partial(via, name, "NATS")), name, keys),
+            **broker(suite.nats, _elsewhere(nats_url, partial(via, name, "NATS")), name, keys),
         }
 
     def bring_up(member: Member) -> Part:
@@ -272,10 +272,7 @@ def _start(
         database, relay = (_elsewhere(url, lambda _: server) for url in (urls.app, urls.relay))
         environment = {
             **told(domain, addresses[domain]),
-            "KEHU_DATABASE_URL": database,
-            "KEHU_RELAY_DATABASE_URL": relay,
-            "KEHU_PAGE_TOKEN_KEY": keys.secret(f"page tokens of {domain}"),
-            "KEHU_SECRET_KEYS": keys.secret(f"sealed secrets of {domain}"),
+            **own_settings(keys, domain, database, relay),
         }
         _migrate(member, urls.owner)
         if member.domain == "identity":
@@ -335,7 +332,18 @@ def _elsewhere(url: str, address: Callable[[str], str]) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}{at}{address(host)}"))
 
 
-def _broker(server: Nats | None, url: str, name: str, keys: Keys) -> dict[str, str]:
+def own_settings(keys: Keys, domain: str, database: str, relay: str) -> dict[str, str]:
+    """What a service is told of its own: where its database is, and what nobody else may know."""
+    return {
+        "KEHU_DATABASE_URL": database,
+        "KEHU_RELAY_DATABASE_URL": relay,
+        "KEHU_PAGE_TOKEN_KEY": keys.secret(f"page tokens of {domain}"),
+        "KEHU_SECRET_KEYS": keys.secret(f"sealed secrets of {domain}"),
+    }
+
+
+def broker(server: Nats | None, url: str, name: str, keys: Keys) -> dict[str, str]:
+    """What that user of the broker is told of it; `server` is the embedded one, if it is, and `url` where it is reached."""
     if server is not None:
         return {
             "KEHU_NATS_URL": url,

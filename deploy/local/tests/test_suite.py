@@ -14,7 +14,9 @@ import psutil
 import pytest
 
 from kehu_local import probes
+from kehu_local.commands import environment_of, run_command
 from kehu_local.composition import members
+from kehu_local.keys import make_keys
 from kehu_local.processes import StartFailed, wait_until
 from kehu_local.suite import Suite, start_suite
 
@@ -46,6 +48,30 @@ def test_secrets_are_readable_by_their_user_only(suite: Suite) -> None:
     public = json.loads(suite.keys.jwks.read_text())["keys"]
     assert {"identity", "gateway", "operator"} <= {key["kid"] for key in public}
     assert all("d" not in key for key in public)
+
+
+def test_a_command_is_told_what_its_service_is_told(var: Path, suite: Suite) -> None:
+    [identity] = members(["identity"])
+    told = environment_of(var, identity)
+    assert "identity_owner" in told.pop("KEHU_OWNER_DATABASE_URL")
+    service = suite.services["identity"].process.environment
+    assert told == {name: service[name] for name in told}
+    assert {"KEHU_DATABASE_URL", "KEHU_NATS_URL", "KEHU_NATS_PASSWORD", "KEHU_TOKEN_KEY"} <= told.keys()
+    asked = [sys.executable, "-m", "kehu_local", "command", "--var", str(var), "identity"]
+    done = subprocess.run([*asked, "republish", "3000-01-01T00:00:00Z"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[:1]) == (0, ["0"]), done.stderr
+    assert subprocess.run([*asked, "nonsense"], capture_output=True).returncode == 2
+
+
+def test_a_command_needs_a_suite_that_runs(tmp_path: Path) -> None:
+    [identity] = members(["identity"])
+    with pytest.raises(StartFailed, match="There is no installation in"):
+        environment_of(tmp_path, identity)
+    make_keys(tmp_path / "keys", ["identity"])
+    with pytest.raises(StartFailed, match="does not run: start it first"):
+        environment_of(tmp_path, identity)
+    with pytest.raises(StartFailed, match="There is no service nobody; there are: identity,"):
+        run_command(tmp_path, "nobody", [])
 
 
 def test_a_service_gets_no_more_than_its_own_rights(suite: Suite) -> None:

@@ -92,8 +92,9 @@ class ClaimLimitReached(Precondition):
     reason = "CLAIM_LIMIT_REACHED"
 
     def __init__(self, owned: int, limit: int) -> None:
+        having = "1 customer" if owned == 1 else f"{owned} customers"
         super().__init__(
-            f"You own {owned} customers, and nobody who owns {limit} claims another: put some back first.",
+            f"You own {having}, and nobody who owns {limit} claims another: put some back first.",
             metadata={"owned": str(owned), "limit": str(limit)},
         )
 

@@ -223,7 +223,9 @@ async def listed(tx: Transaction, values: Mapping[str, Any], present: Any, resou
     # A form or a conversion that runs by itself must not fail because a list was closed an hour ago.
     lenient = tx.who.service not in (None, "customers")
     for column, text in written.items():
-        field = f"{resource}.{column}"
+        # What is refused is named as the caller wrote it.
+        name = f"{column}Key" if text == values.get(f"{column}_key") else column
+        field = f"{resource}.{name}"
         out[column] = lists.key(column, text, getattr(present, column, ""), field, lenient=lenient)
     for name, entries in labelled.items():
         had = {entry["label"] for entry in present.entries(name)} if present is not None else set[str]()

@@ -36,7 +36,6 @@ from chassis.rpc import face
 from chassis.testing import eventually, refused, somebody, together
 from customers import duplicates
 from customers.customer import Customer
-from customers.duplicate_rule import rule_id
 from customers.rpc import alike
 from customers.rpc.duplicate_sweeps import DUPLICATES as SWEPT
 from customers.testing import Company
@@ -307,10 +306,8 @@ async def test_who_creates_what_is_probably_there_is_told(company: Company) -> N
     person, told = await beside(company, None, met)
     assert told == {}
     assert person.id in (await beside(company, None, met))[1]
-    await ruled(
-        company, customers=duplicate_pb2.DUPLICATE_ACTION_OFF, contacts=duplicate_pb2.DUPLICATE_ACTION_OFF
-    )
-    rule = str(rule_id(company.who.tenant_id))
+    off = duplicate_pb2.DUPLICATE_ACTION_OFF
+    rule = (await ruled(company, customers=off, contacts=off)).id
     assert await company.told(rule) == ["DuplicateRuleUpdated"]
     (change, *_) = await company.history("duplicate_rule", rule)
     assert [(f.field, f.old_value, f.new_value) for f in change.fields] == [
@@ -377,6 +374,7 @@ async def test_a_rule_refuses_what_is_probably_there(company: Company) -> None:
     id = await create(company, display_name="北京市用友软件股份有限公司", phone="13800001234")
     other = await create(company, display_name="用友软件")  # by WARN it is created
     rule = await ruled(company, **RULE)
+    assert rule.id == first.id
     assert (rule.customers, rule.min_score) == (duplicate_pb2.DUPLICATE_ACTION_REFUSE, 65)
     with pytest.raises(Problem) as told:
         await create(company, display_name="用友软件（上海）有限公司")

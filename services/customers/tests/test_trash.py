@@ -28,7 +28,7 @@ from chassis.principal import Principal, Reach, Rights
 from chassis.testing import eventually, refused, somebody
 from customers import purge
 from customers.testing import Company
-from customers.trash import PURGE, rule_id
+from customers.trash import PURGE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 API = "kehu.customers.v1."
@@ -412,12 +412,12 @@ async def test_the_trash_is_emptied_by_the_rule(bin: Bin) -> None:
     # Who had everything destroyed after so many days stands in the history, and is told.
     await bin.rule(7)
     told = await bin.service.running.database.read(
-        bin.who, "SELECT type FROM outbox WHERE record_id = $1", rule_id(bin.who.tenant_id)
+        bin.who, "SELECT type FROM outbox WHERE record_id = $1", UUID(rule.id)
     )
     assert [row["type"] for row in told] == ["kehu.customers.v1.TrashRuleUpdated"]
     changes = await bin.ask(
         "HistoryService/ListChanges",
-        history_pb2.ListChangesRequest(record_type="trash_rule", record_id=str(rule_id(bin.who.tenant_id))),
+        history_pb2.ListChangesRequest(record_type="trash_rule", record_id=rule.id),
         history_pb2.ListChangesResponse,
     )
     assert [(f.field, f.new_value) for f in changes.changes[0].fields] == [("keepDays", "7")]

@@ -145,7 +145,8 @@ async def test_a_tenant_has_values_of_its_own(company: Company) -> None:
     assert (again.level_key, again.level) == ("B", customer_pb2.CUSTOMER_LEVEL_B)
     other = Company(company.service)
     assert [v.key for v in (await lists(other))["level"].values] == ["A", "B", "C", "D"]
-    await refused(Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", create(other, level_key="VIP"))
+    problem = await refused(Code.INVALID_ARGUMENT, "VALUE_UNKNOWN", create(other, level_key="VIP"))
+    assert problem.violations[0].field == "customer.levelKey"  # as it was written
 
 
 async def test_enum_and_key_agree_whichever_is_written(company: Company) -> None:

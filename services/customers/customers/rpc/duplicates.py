@@ -99,8 +99,9 @@ async def check_contact(
 
 @face.read("GetDuplicateRule")
 async def get_rule(request: service_pb.GetDuplicateRuleRequest, call: Call) -> pb.DuplicateRule:
-    rows = await call.database.read(call.who, _ROW, rule_id(call.who.tenant_id))
-    return rule_message(_RULE, rows[0] if rows else DuplicateRule())
+    id = rule_id(call.who.tenant_id)
+    rows = await call.database.read(call.who, _ROW, id)
+    return rule_message(_RULE, rows[0] if rows else DuplicateRule(id=id))
 
 
 @face.write("UpdateDuplicateRule")

@@ -48,8 +48,9 @@ async def return_customer(
 
 @face.read("GetPoolRule")
 async def get_rule(request: service_pb.GetPoolRuleRequest, call: Call) -> pool_pb2.PoolRule:
-    rows = await call.database.read(call.who, _ROW, rule_id(call.who.tenant_id))
-    return rule_message(_RULE, rows[0] if rows else PoolRule())
+    id = rule_id(call.who.tenant_id)
+    rows = await call.database.read(call.who, _ROW, id)
+    return rule_message(_RULE, rows[0] if rows else PoolRule(id=id))
 
 
 @face.write("UpdatePoolRule")

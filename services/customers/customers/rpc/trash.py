@@ -70,8 +70,9 @@ async def restore_item(request: service_pb.RestoreTrashItemRequest, tx: Transact
 
 @face.read("GetTrashRule")
 async def get_rule(request: service_pb.GetTrashRuleRequest, call: Call) -> pb.TrashRule:
-    rows = await call.database.read(call.who, _RULE, rule_id(call.who.tenant_id))
-    return rule_message(TRASH_RULE, rows[0] if rows else TrashRule())
+    id = rule_id(call.who.tenant_id)
+    rows = await call.database.read(call.who, _RULE, id)
+    return rule_message(TRASH_RULE, rows[0] if rows else TrashRule(id=id))
 
 
 @face.write("UpdateTrashRule")
