@@ -54,6 +54,10 @@ class Method:
         return self.access.act == rules_pb2.ACT_READ
 
 
+_FACET = "GetCustomerFacet"
+"""The method by which a service tells its section."""
+
+
 class Contracts:
     """All services of a descriptor set.
 
@@ -75,6 +79,8 @@ class Contracts:
             for service in descriptor.services_by_name.values():
                 self.methods.extend(_methods(service))
         self.by_path = {method.path: method for method in self.methods}
+        self.facets = sorted((m for m in self.methods if m.name == _FACET), key=lambda m: m.domain)
+        """The methods that are asked for a section of the 360° view each."""
 
     def named(self, full_name: str) -> Method | None:
         """The method of that full name (`kehu.customers.v1.CustomerService.GetCustomer`), if the set has

@@ -198,6 +198,23 @@ class Document:
             schema["description"] = comment
 
 
+_INTRODUCTION = """The REST face of the CRM suite. Every route is derived from the contracts. What holds for all of them:
+
+- **Values.** Answers leave out what is empty, zero, false or the enum's `…_UNSPECIFIED`: a count of nothing is `{}`, an
+  empty list has no list. A field with presence of its own is there when it was said. Integers of 64 bits (`int64`) are
+  written as strings, times in UTC (RFC 3339), days as `{"year": 2026, "month": 5, "day": 1}`, amounts as `{"currencyCode":
+  "CNY", "units": "12", "nanos": 500000000}`.
+- **Changing.** `PATCH` changes the fields that the body names, or those of `updateMask`. `If-Match`, or the `etag` in the
+  body, guards against overwriting somebody else's change: 412.
+- **Repeating.** With an `Idempotency-Key` a call that was cut off is made again and takes effect once; the same key for
+  another request answers 422.
+- **Lists** have `pageSize` and `nextPageToken`, which comes back as `pageToken`; `filter` and `orderBy` say in their
+  descriptions what they know.
+- **Refusals** are problem documents (RFC 9457): `reason` for programs, `detail` for people, and `violations` naming each
+  value that is wrong. What somebody may not see answers 404.
+"""
+
+
 def document(contracts: Contracts, routes: list[Route], view360: str, search: str) -> dict[str, Any]:
     """The whole document."""
     made = Document(contracts)
@@ -207,7 +224,7 @@ def document(contracts: Contracts, routes: list[Route], view360: str, search: st
         path = "/" + "/".join(_shown(route)) + (f":{route.template.verb}" if route.template.verb else "")
         if paths.setdefault(path, {}).setdefault(route.http_method.lower(), operation) is not operation:
             raise ValueError(f"two methods are served by {route.http_method} {path}")
-    paths[view360] = {"get": _view360()}
+    paths[view360] = {"get": _view360(made, contracts)}
     paths[search] = {"get": _search(made, contracts)}
     paths["/v1/events:stream"] = {"get": _stream()}
     return {
@@ -215,7 +232,7 @@ def document(contracts: Contracts, routes: list[Route], view360: str, search: st
         "info": {
             "title": "Kehu",
             "version": "1",
-            "description": "The REST face of the CRM suite. Every route is derived from the contracts.",
+            "description": _INTRODUCTION,
         },
         "paths": dict(sorted(paths.items())),
         "components": {
@@ -389,7 +406,8 @@ _WHY = {
 }
 
 
-def _view360() -> dict[str, Any]:
+def _view360(made: Document, contracts: Contracts) -> dict[str, Any]:
+    sections = {method.domain: made.message(descriptor_of(method.answer)) for method in contracts.facets}
     named = {"type": "string", "description": "The section."}
     section = {"type": "object", "properties": {"section": named, **_WHY}}
     schema = {
@@ -402,7 +420,10 @@ def _view360() -> dict[str, Any]:
             "sections": {
                 "type": "object",
                 "description": "By its service's name what each knows of the customer.",
-                "additionalProperties": {"type": "object"},
+                "properties": {
+                    name: {**section, "description": f"What {name} knows."}
+                    for name, section in sections.items()
+                },
             },
             "missing": {"type": "array", "description": "Sections that could not be had.", "items": section},
         },

@@ -20,7 +20,6 @@ from gateway.problems import Refusal
 from gateway.sessions import Sessions
 
 PATH = "/v1/customers/{id}:view360"
-_FACET = "GetCustomerFacet"
 
 
 class View360:
@@ -33,7 +32,7 @@ class View360:
         if customer is None:
             raise LookupError("the contracts have no CustomerService.GetCustomer")
         self._customer = customer
-        self._facets = sorted((m for m in contracts.methods if m.name == _FACET), key=lambda m: m.domain)
+        self._facets = contracts.facets
         self._backends = backends
         self._sessions = sessions
         self._limits = limits

@@ -92,3 +92,20 @@ def test_everything_says_what_it_is(document: dict[str, Any]) -> None:
     assert silent == []
     told = document["paths"]["/v1/customers"]["post"]["responses"]["200"]["headers"]
     assert list(told) == ["Kehu-Possible-Duplicates"]
+
+
+def test_sections_of_the_360_view_say_what_is_in_them(document: dict[str, Any]) -> None:
+    answer = document["paths"][view360.PATH]["get"]["responses"]["200"]["content"]["application/json"][
+        "schema"
+    ]
+    sections = answer["properties"]["sections"]["properties"]
+    assert {"customers", "leads", "sales", "servicedesk"} <= sections.keys()
+    schemas = document["components"]["schemas"]
+    for name, section in sections.items():
+        assert schemas[section["$ref"].removeprefix("#/components/schemas/")]["properties"], name
+
+
+def test_what_holds_for_all_routes_is_said_once_at_the_top(document: dict[str, Any]) -> None:
+    said = document["info"]["description"]
+    for word in ("leave out", "Idempotency-Key", "If-Match", "nextPageToken", "RFC 9457"):
+        assert word in said
