@@ -197,7 +197,8 @@ async def taken_before(database: Database, who: Principal, same: Identity, now: 
 
 _NOTE = text(
     "INSERT INTO form_submissions (tenant_id, id, form_id, digest, submit_time) VALUES (:tenant, :id, :form, :digest, :at)"
-    " ON CONFLICT (tenant_id, id) DO NOTHING RETURNING id"
+    " ON CONFLICT (tenant_id, id) DO UPDATE SET digest = excluded.digest"
+    " WHERE form_submissions.digest IS NULL AND excluded.digest IS NOT NULL RETURNING xmax = 0 AS fresh"
 )
 _COUNT = text(
     "UPDATE web_forms SET submission_count = submission_count + 1,"
@@ -222,7 +223,7 @@ async def note(tx: Transaction, lead: Captured) -> None:
     """Counts the submission, once, and makes the lead a member of the campaign that has answered.
 
     Called by the call that captured the lead, and again when leads tells of the lead: should the call have died in between,
-    the event makes it whole.
+    the event makes it whole. Where the event comes first, it knows nothing of what was sent, and the call adds that.
     """
     fresh = await tx.session.execute(
         _NOTE,
@@ -230,7 +231,8 @@ async def note(tx: Transaction, lead: Captured) -> None:
             "tenant": tx.who.tenant_id, "id": lead.submission_id, "form": lead.form_id, "digest": lead.digest, "at": lead.at,
         },
     )  # fmt: skip
-    if fresh.first() is None:
+    row = fresh.first()
+    if row is None or not row.fresh:
         return
     form = await tx.find(WebForm, lead.form_id)
     if form is None:

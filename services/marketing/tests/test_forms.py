@@ -3,8 +3,11 @@
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -25,6 +28,7 @@ from chassis.testing import DatabaseUrls, Harness, Keys, eventually, refused, ru
 from marketing.floods import Floods
 from marketing.rpc import submissions
 from marketing.service import SERVICE
+from marketing.submission import Captured, note
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BOSS = somebody("acme")
@@ -210,6 +214,19 @@ async def test_a_call_that_died_half_way_is_made_whole_by_the_leads_event(suite:
         return (counted, now.member_count, now.responded_count, now.lead_count) == (1, 1, 1, 1)
 
     await eventually(whole)
+
+
+async def test_a_submission_whose_lead_is_heard_of_first_is_known_by_what_was_sent(suite: Any) -> None:
+    form = await put_up(suite)
+    told = Captured(new_id(), new_id(), UUID(form.id), None, "Heard first", datetime.now(UTC))
+    for sent in (told, replace(told, digest=b"what was sent"), told, replace(told, digest=b"something else")):
+        async with suite.marketing.running.database.transaction(BOSS) as tx:
+            await note(tx, sent)
+    kept = await suite.marketing.running.database.read(
+        BOSS, "SELECT digest FROM form_submissions WHERE id = $1", told.submission_id
+    )
+    assert [row["digest"] for row in kept] == [b"what was sent"]
+    assert (await get(suite, form.id)).submission_count == 1
 
 
 async def test_while_leads_is_down_nothing_is_kept(alone: Harness) -> None:
