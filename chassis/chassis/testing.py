@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -24,6 +25,8 @@ from pydantic import SecretStr
 from chassis.custom_fields.known import Known
 from chassis.database import Database, Transaction
 from chassis.errors import Code, Problem
+from chassis.events.event import Envelope
+from chassis.events.subscriptions import Arrival, Subscriptions
 from chassis.ids import new_id
 from chassis.listing import PageTokens
 from chassis.migrations import migrate_async
@@ -187,6 +190,23 @@ class Harness:
             return [one async for one in self.opened(who, method, request, part)]
         except grpc.aio.AioRpcError as error:
             raise problem_of(error) from error
+
+
+def arriving(
+    subscriptions: Subscriptions, event: Message, who: Principal, *, record_id: UUID | None = None, version: int = 1,
+    at: datetime | None = None, event_id: UUID | None = None,
+) -> Arrival:  # fmt: skip
+    """The event as it arrives from the bus at whoever has these subscriptions; `who` caused it, now unless said otherwise, by
+    changing a record that nobody knows unless said otherwise."""
+    type_name = event.DESCRIPTOR.full_name
+    listener = subscriptions.listener(type_name)
+    assert listener is not None
+    envelope = Envelope(
+        event_id=event_id or new_id(), type=type_name, source=listener.domain, subject="", tenant_id=who.tenant_id,
+        tenant=who.tenant, record_id=record_id or new_id(), version=version, time=at or datetime.now(UTC),
+        person_id=who.person_id, person_name=who.name, traceparent="",
+    )  # fmt: skip
+    return Arrival(listener, envelope, event)
 
 
 def _written(message: Message) -> bytes:

@@ -7,8 +7,9 @@ from collections import Counter
 from typing import Any
 
 import grpc.aio
+from google.protobuf.empty_pb2 import Empty
 
-import chassis as chassis  # before gRPC begins
+from chassis.testing import answering
 
 CHILDREN = 300
 CALLERS = 4
@@ -16,41 +17,25 @@ CALLERS = 4
 
 async def ends() -> Counter[int]:
     """How that many children ended that a server started while it was called."""
-    library: Any = grpc
-
-    async def serve(_: bytes, __: Any) -> bytes:
-        return b"served"
-
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        [
-            library.method_handlers_generic_handler(
-                "Bell", {"Ring": library.unary_unary_rpc_method_handler(serve)}
-            )
-        ]
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
     ended: Counter[int] = Counter()
     over = asyncio.Event()
 
-    async def call() -> None:
+    async def call(address: str) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
             anyhow: Any = channel
-            ring = anyhow.unary_unary("/Bell/Ring")
+            ring = anyhow.unary_unary("/Bell/Ring", Empty.SerializeToString, Empty.FromString)
             while not over.is_set():
-                assert await ring(b"") == b"served"
+                assert await ring(Empty()) == Empty()
 
-    async with asyncio.TaskGroup() as group:
+    async with answering({"Bell/Ring": (Empty, lambda _: Empty())}) as address, asyncio.TaskGroup() as group:
         for _ in range(CALLERS):
-            group.create_task(call())
+            group.create_task(call(address))
         for _ in range(CHILDREN):
             child = await asyncio.create_subprocess_exec("true", stderr=asyncio.subprocess.PIPE)
             await child.communicate()
             ended[await child.wait()] += 1
         over.set()
-    await server.stop(None)
     return ended
 
 

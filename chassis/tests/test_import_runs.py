@@ -172,9 +172,7 @@ async def empty(parts_urls: DatabaseUrls) -> None:
 async def taken_in(database: Database, text: str, who: Principal = WHO) -> UUID:
     content = text.encode()
     sheet = read_csv(content)
-    run = runs.prepared(PARTS, "parts.csv", content, sheet)
-    proposed = {int(column): str(field) for column, field in run.proposed}
-    run.preview = await runs.previewed(PARTS, who, proposed, len(sheet.header), sheet.packed)
+    run = await runs.prepared(PARTS, who, "parts.csv", content, sheet)
     async with database.transaction(who) as tx:
         await runs.keep(tx, run, sheet.packed)
     return run.id

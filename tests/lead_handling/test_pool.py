@@ -19,12 +19,10 @@ from kehu.leads.v1 import (
 from kehu.sales.v1 import events_pb2 as sales
 
 from chassis.errors import Code, Problem
-from chassis.events.event import Envelope
-from chassis.events.subscriptions import Arrival, take_in
-from chassis.ids import new_id
+from chassis.events.subscriptions import take_in
 from chassis.owners import Owner
 from chassis.principal import Principal
-from chassis.testing import eventually, refused, somebody
+from chassis.testing import arriving, eventually, refused, somebody
 from leads.handling import RECLAIM, hold
 from leads.lead import capture
 from leads.listens import SUBSCRIPTIONS
@@ -367,15 +365,10 @@ async def test_activities_with_a_lead_count_as_work(company: Make) -> None:
         event.activity.lead_id = lead.id
         if isinstance(event, sales.ActivityCompleted):
             event.activity.complete_time.FromDatetime(at)
-        listener = SUBSCRIPTIONS.listener(event.DESCRIPTOR.full_name)
-        assert listener is not None and listener.concerns(event)
-        envelope = Envelope(
-            event_id=new_id(), type=event.DESCRIPTOR.full_name, source="sales", subject="", tenant_id=c.boss.tenant_id,
-            tenant=c.boss.tenant, record_id=new_id(), version=1, time=at, person_id=ann.person_id, person_name="Ann",
-            traceparent="",
-        )  # fmt: skip
+        told = arriving(SUBSCRIPTIONS, event, ann, at=at)
+        assert told.listener.concerns(event)
         for _ in range(2):
-            await take_in(c.leads.running.database, "leads", [Arrival(listener, envelope, event)])
+            await take_in(c.leads.running.database, "leads", [told])
 
     now = datetime.now(UTC)
     await hear(sales.ActivityCompleted(), merged, now - timedelta(days=2))

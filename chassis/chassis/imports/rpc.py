@@ -183,12 +183,7 @@ class Imports:
         )
         async with call.database.transaction(who) as tx:
             before = await recalled(tx, importer, sheet.header)
-        # Looking through a large file takes its time: others are served meanwhile.
-        run = await asyncio.to_thread(prepared, importer, request.filename, content, sheet, before)
-        proposed = {int(column): str(field) for column, field in run.proposed}
-        run.preview = await previewed(
-            fitting(importer, run.proposed_words), call, proposed, len(sheet.header), sheet.packed
-        )
+        run = await prepared(importer, call, request.filename, content, sheet, before)
         run.id = id
         run.time_zone, run.currency_code = measures.time_zone, measures.currency
         async with call.database.transaction(who) as tx:

@@ -149,17 +149,21 @@ Known = tuple[dict[int, str], list[list[str]]] | None
 """A mapping and words that were confirmed before, if any were."""
 
 
-def prepared(
-    importer: Importer, filename: str, content: bytes, sheet: Sheet, known: Known = None
+async def prepared(
+    importer: Importer, call: Any, filename: str, content: bytes, sheet: Sheet, known: Known = None
 ) -> ImportRun:
-    """A run in state READY, with a proposed mapping, and no preview yet."""
+    """A run in state READY, with a proposed mapping and a preview."""
     proposed, words = known or (proposal(sheet.header, importer.targets), [])
     taught = fitting(importer, words)
+    # Looking through a large file takes its time: others are served meanwhile.
+    strange, file_hash = await asyncio.to_thread(
+        lambda: (unknown(taught, proposed, unpack(sheet.packed)), hashlib.sha256(content).hexdigest())
+    )
     return ImportRun(
         kind=importer.record_type,
         filename=filename,
         file_size=len(content),
-        file_hash=hashlib.sha256(content).hexdigest(),
+        file_hash=file_hash,
         encoding=sheet.encoding,
         delimiter=sheet.delimiter,
         sheet=sheet.sheet,
@@ -170,7 +174,8 @@ def prepared(
         proposed=[[column, name] for column, name in sorted(proposed.items())],
         remembered=known is not None,
         proposed_words=words,
-        unknown=unknown(taught, proposed, unpack(sheet.packed)),
+        preview=await previewed(taught, call, proposed, len(sheet.header), sheet.packed),
+        unknown=strange,
         total_rows=sheet.total,
     )
 

@@ -22,11 +22,10 @@ from kehu.sales.v1 import events_pb2 as sales
 from kehu.sales.v1 import opportunity_pb2, order_pb2
 from kehu.servicedesk.v1 import events_pb2 as servicedesk
 
-from chassis.events.event import Envelope
 from chassis.events.subscriptions import Arrival, take_in
 from chassis.ids import new_id
 from chassis.principal import Principal
-from chassis.testing import Harness, somebody
+from chassis.testing import Harness, arriving, somebody
 from customers.listens import SUBSCRIPTIONS
 from customers.points.audit import faults
 from customers.service import SERVICE
@@ -162,15 +161,7 @@ class Company:
         self, event: Any, version: int = 1, *, at: datetime | None = None, event_id: UUID | None = None
     ) -> Arrival:
         """The event as it arrives from the bus."""
-        type_name = event.DESCRIPTOR.full_name
-        listener = SUBSCRIPTIONS.listener(type_name)
-        assert listener is not None
-        envelope = Envelope(
-            event_id=event_id or new_id(), type=type_name, source=listener.domain, subject="", tenant_id=self.who.tenant_id,
-            tenant=self.who.tenant, record_id=uuid4(), version=version, time=at or datetime.now(UTC),
-            person_id=self.who.person_id, person_name="", traceparent="",
-        )  # fmt: skip
-        return Arrival(listener, envelope, event)
+        return arriving(SUBSCRIPTIONS, event, self.who, version=version, at=at, event_id=event_id)
 
     async def hear(
         self, event: Any, version: int = 1, *, at: datetime | None = None, event_id: UUID | None = None

@@ -1,6 +1,5 @@
 """Customers that were merged, heard over the bus: members of campaigns follow, once in each campaign, and go back."""
 
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,10 +19,8 @@ from kehu.marketing.v1 import campaign_member_service_pb2 as members
 from kehu.marketing.v1 import campaign_pb2 as pb
 from kehu.marketing.v1 import campaign_service_pb2 as campaigns
 
-from chassis.events.event import Envelope
-from chassis.events.subscriptions import Arrival, take_in
-from chassis.ids import new_id
-from chassis.testing import eventually, somebody
+from chassis.events.subscriptions import take_in
+from chassis.testing import arriving, eventually, somebody
 from marketing.listens import SUBSCRIPTIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -127,14 +124,8 @@ async def test_what_is_heard_behind_what_came_later_does_not_stick(suite: Any) -
     await suite.ask(BOSS, "CampaignMemberService/CreateCampaignMember", joining, members_pb.CampaignMember)
 
     async def hear(event: Any, version: int) -> set[tuple[str, str]]:
-        listener = SUBSCRIPTIONS.listener(event.DESCRIPTOR.full_name)
-        assert listener is not None
-        envelope = Envelope(
-            event_id=new_id(), type=event.DESCRIPTOR.full_name, source=listener.domain, subject="",
-            tenant_id=BOSS.tenant_id, tenant=BOSS.tenant, record_id=UUID(lead.id), version=version, time=datetime.now(UTC),
-            person_id=BOSS.person_id, person_name="", traceparent="",
-        )  # fmt: skip
-        await take_in(suite.marketing.running.database, "marketing", [Arrival(listener, envelope, event)])
+        told = arriving(SUBSCRIPTIONS, event, BOSS, record_id=UUID(lead.id), version=version)
+        await take_in(suite.marketing.running.database, "marketing", [told])
         return await _members(suite, campaign)
 
     attached = leads.LeadDisqualified(

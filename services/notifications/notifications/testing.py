@@ -12,11 +12,10 @@ from kehu.notifications.v1 import notification_service_pb2 as service_pb
 from kehu.sales.v1 import activity_pb2
 from kehu.sales.v1 import events_pb2 as sales
 
-from chassis.events.event import Envelope
-from chassis.events.subscriptions import Arrival, take_in
+from chassis.events.subscriptions import take_in
 from chassis.ids import new_id
 from chassis.principal import Principal
-from chassis.testing import Harness, somebody
+from chassis.testing import Harness, arriving, somebody
 from notifications.listens import SUBSCRIPTIONS
 from notifications.service import SERVICE
 
@@ -45,19 +44,12 @@ class Office:
         event_id: UUID | None = None, at: datetime | None = None,
     ) -> UUID:  # fmt: skip
         """Lets an event take effect as the consumer does; the boss caused it unless told otherwise. Its id."""
-        event_id, who = event_id or new_id(), by or self.boss
-        listener = SUBSCRIPTIONS.listener(event.DESCRIPTOR.full_name)
-        assert listener is not None
-        envelope = Envelope(
-            event_id=event_id, type=event.DESCRIPTOR.full_name, source=listener.domain, subject="", tenant_id=who.tenant_id,
-            tenant=who.tenant, record_id=id or uuid4(), version=version, time=at or datetime.now(UTC),
-            person_id=who.person_id, person_name=who.name, traceparent="",
-        )  # fmt: skip
-        if listener.concerns(event):
-            await take_in(
-                self.service.running.database, "notifications", [Arrival(listener, envelope, event)]
-            )
-        return event_id
+        told = arriving(
+            SUBSCRIPTIONS, event, by or self.boss, record_id=id, version=version, at=at, event_id=event_id
+        )
+        if told.listener.concerns(event):
+            await take_in(self.service.running.database, "notifications", [told])
+        return told.envelope.event_id
 
     async def ask(self, who: Principal | None, method: str, request: Any, answer: Any) -> Any:
         """`MarkRead` of the service."""

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest_asyncio
 from google.type.money_pb2 import Money
@@ -20,11 +19,19 @@ from kehu.sales.v1 import (
 )
 
 from chassis.errors import Code, Problem
-from chassis.events.event import Envelope
-from chassis.events.subscriptions import Arrival, take_in
+from chassis.events.subscriptions import take_in
 from chassis.ids import new_id
 from chassis.principal import Principal
-from chassis.testing import DatabaseUrls, Harness, Keys, answering, refused, running_service, somebody
+from chassis.testing import (
+    DatabaseUrls,
+    Harness,
+    Keys,
+    answering,
+    arriving,
+    refused,
+    running_service,
+    somebody,
+)
 from sales.listens import SUBSCRIPTIONS
 from sales.service import SERVICE
 
@@ -156,17 +163,9 @@ class Sales:
 
     async def hear(self, event: Any, times: int = 1, version: int = 1) -> None:
         """Takes in an event of another service, as it comes from the stream."""
-        type_name = event.DESCRIPTOR.full_name
-        listener = SUBSCRIPTIONS.listener(type_name)
-        assert listener is not None
-        who = self.boss
-        envelope = Envelope(
-            event_id=new_id(), type=type_name, source=listener.domain, subject="", tenant_id=who.tenant_id,
-            tenant=who.tenant, record_id=uuid4(), version=version, time=datetime.now(UTC), person_id=who.person_id,
-            person_name="", traceparent="",
-        )  # fmt: skip
+        told = arriving(SUBSCRIPTIONS, event, self.boss, version=version)
         for _ in range(times):
-            await take_in(self.harness.running.database, "sales", [Arrival(listener, envelope, event)])
+            await take_in(self.harness.running.database, "sales", [told])
 
     async def told(self, record_id: str) -> list[Any]:
         """What the events of a record say, oldest first."""

@@ -1,7 +1,6 @@
 """Open work follows a customer to its new owner: once, and to the last one, in whatever order sales hears of it."""
 
 import itertools
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,10 +9,8 @@ from kehu.customers.v1 import events_pb2 as customers
 from kehu.sales.v1 import activity_pb2, activity_service_pb2, open_work_service_pb2
 
 from chassis.errors import Code
-from chassis.events.event import Envelope
-from chassis.events.subscriptions import Arrival, take_in
-from chassis.ids import new_id
-from chassis.testing import refused
+from chassis.events.subscriptions import take_in
+from chassis.testing import arriving, refused
 from sales.listens import SUBSCRIPTIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -27,17 +24,10 @@ def assigned(customer: str, former: UUID, owner: UUID, **along: bool) -> custome
 
 
 async def hear(sales: Any, event: customers.CustomerAssigned, version: int, times: int = 1) -> None:
-    listener = SUBSCRIPTIONS.listener(event.DESCRIPTOR.full_name)
-    assert listener is not None
-    who = sales.boss
-    envelope = Envelope(
-        event_id=new_id(), type=event.DESCRIPTOR.full_name, source="customers", subject="", tenant_id=who.tenant_id,
-        tenant=who.tenant, record_id=UUID(event.customer_id), version=version, time=datetime.now(UTC),
-        person_id=who.person_id, person_name="", traceparent="",
-    )  # fmt: skip
-    assert listener.concerns(event)
+    told = arriving(SUBSCRIPTIONS, event, sales.boss, record_id=UUID(event.customer_id), version=version)
+    assert told.listener.concerns(event)
     for _ in range(times):
-        await take_in(sales.harness.running.database, "sales", [Arrival(listener, envelope, event)])
+        await take_in(sales.harness.running.database, "sales", [told])
 
 
 async def plan(sales: Any, customer: str, owner: UUID) -> str:

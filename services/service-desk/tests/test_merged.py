@@ -1,9 +1,8 @@
 """Customers and contacts that were merged: tickets follow, show the other name, and go back."""
 
 from collections.abc import AsyncGenerator, Callable
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -14,12 +13,11 @@ from kehu.servicedesk.v1 import ticket_pb2 as t
 from kehu.servicedesk.v1 import ticket_service_pb2 as pb
 
 from chassis.custom_fields.given import Given
-from chassis.events.event import Envelope
-from chassis.events.subscriptions import Arrival, take_in
+from chassis.events.subscriptions import take_in
 from chassis.ids import new_id
 from chassis.owners import Owner
 from chassis.privacy.person import GONE
-from chassis.testing import DatabaseUrls, Harness, Keys, running_service, somebody
+from chassis.testing import DatabaseUrls, Harness, Keys, arriving, running_service, somebody
 from service_desk.listens import SUBSCRIPTIONS
 from service_desk.service import SERVICE
 from service_desk.ticket import Asker, open_ticket
@@ -37,14 +35,8 @@ async def desk(
 
 
 async def _hear(desk: Harness, event: Any, version: int = 1) -> None:
-    type_name = event.DESCRIPTOR.full_name
-    listener = SUBSCRIPTIONS.listener(type_name)
-    assert listener is not None
-    envelope = Envelope(
-        event_id=new_id(), type=type_name, source="customers", subject="", tenant_id=BOSS.tenant_id, tenant=BOSS.tenant,
-        record_id=uuid4(), version=version, time=datetime.now(UTC), person_id=BOSS.person_id, person_name="", traceparent="",
-    )  # fmt: skip
-    await take_in(desk.running.database, "servicedesk", [Arrival(listener, envelope, event)])
+    told = arriving(SUBSCRIPTIONS, event, BOSS, version=version)
+    await take_in(desk.running.database, "servicedesk", [told])
 
 
 async def test_tickets_follow_and_go_back(desk: Harness) -> None:

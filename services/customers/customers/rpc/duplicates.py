@@ -20,7 +20,7 @@ from customers.duplicates import (
 )
 from customers.rpc.contacts import CONTACTS, contact_messages
 from customers.rpc.customers import CUSTOMERS
-from customers.rpc.messages import customer_card, rule_message
+from customers.rpc.messages import customer_card, rule_message, rule_now
 from customers.rpc.written import written_contact_traits, written_customer_traits
 
 face = Face("kehu.customers.v1.DuplicateService")
@@ -99,9 +99,7 @@ async def check_contact(
 
 @face.read("GetDuplicateRule")
 async def get_rule(request: service_pb.GetDuplicateRuleRequest, call: Call) -> pb.DuplicateRule:
-    id = rule_id(call.who.tenant_id)
-    rows = await call.database.read(call.who, _ROW, id)
-    return rule_message(_RULE, rows[0] if rows else DuplicateRule(id=id))
+    return await rule_now(call, _RULE, _ROW, DuplicateRule(id=rule_id(call.who.tenant_id)))
 
 
 @face.write("UpdateDuplicateRule")

@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 from kehu.customers.v1 import contact_pb2, customer_pb2, customer_service_pb2
 
 from chassis.mapping import Mapping as RowMapping
-from chassis.records import EPOCH
+from chassis.records import EPOCH, Record
+from chassis.rpc import Call
 from chassis.shares.messages import put_shares
 from customers.contact import DECISION_ROLES
 from customers.profile import CONTACT_WAYS, CUSTOMER_WAYS, Way
@@ -47,6 +48,12 @@ def rule_message(mapping: RowMapping[Rule], row: Any) -> Rule:
     if _read(row, "updated_at") == EPOCH:
         message.ClearField("update_time")
     return message
+
+
+async def rule_now(call: Call, mapping: RowMapping[Rule], query: str, first: Record) -> Rule:
+    """The rule that the query reads by the id of `first`, which holds till somebody makes it."""
+    rows = await call.database.read(call.who, query, first.id)
+    return rule_message(mapping, rows[0] if rows else first)
 
 
 def customer_message(row: Any) -> customer_pb2.Customer:

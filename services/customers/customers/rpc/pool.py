@@ -11,7 +11,7 @@ from chassis.rpc import Call, Face
 from customers.customer import Customer
 from customers.pool import PoolRule, change_rule, claim, give_back, rule_id
 from customers.rpc.customers import CUSTOMERS, answer, written_customer
-from customers.rpc.messages import customer_message, rule_message
+from customers.rpc.messages import customer_message, rule_message, rule_now
 
 face = Face("kehu.customers.v1.PoolService")
 # Whoever sees the pool sees what may be claimed, and not what it brought in so far.
@@ -48,9 +48,7 @@ async def return_customer(
 
 @face.read("GetPoolRule")
 async def get_rule(request: service_pb.GetPoolRuleRequest, call: Call) -> pool_pb2.PoolRule:
-    id = rule_id(call.who.tenant_id)
-    rows = await call.database.read(call.who, _ROW, id)
-    return rule_message(_RULE, rows[0] if rows else PoolRule(id=id))
+    return await rule_now(call, _RULE, _ROW, PoolRule(id=rule_id(call.who.tenant_id)))
 
 
 @face.write("UpdatePoolRule")

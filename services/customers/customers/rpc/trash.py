@@ -14,7 +14,7 @@ from chassis.principal import NOBODY, Act
 from chassis.records import etag
 from chassis.rpc import Call, Face
 from chassis.visibility import visible_text
-from customers.rpc.messages import rule_message
+from customers.rpc.messages import rule_message, rule_now
 from customers.rpc.pages import page_of
 from customers.trash import TrashItem, TrashRule, keep_for, restore, rule_id, trash_rule
 
@@ -70,9 +70,7 @@ async def restore_item(request: service_pb.RestoreTrashItemRequest, tx: Transact
 
 @face.read("GetTrashRule")
 async def get_rule(request: service_pb.GetTrashRuleRequest, call: Call) -> pb.TrashRule:
-    id = rule_id(call.who.tenant_id)
-    rows = await call.database.read(call.who, _RULE, id)
-    return rule_message(TRASH_RULE, rows[0] if rows else TrashRule(id=id))
+    return await rule_now(call, TRASH_RULE, _RULE, TrashRule(id=rule_id(call.who.tenant_id)))
 
 
 @face.write("UpdateTrashRule")
