@@ -780,7 +780,9 @@ async def test_however_many_name_them_a_merge_is_done_at_once_and_the_rest_follo
     await eventually(book.followed)
     assert await book.rows() == before
 
-    # Or it takes in the same one again before all are back.
+    # Or it takes in the same one again before all are back: that moves four, the survivor last, and leaves none of these to the
+    # job, which would move it while what was foreseen is compared.
+    monkeypatch.setattr(following, "AT_ONCE", 4)
     merge = await merged(one, two)
     async with book.held(*many[2:]):
         await book.undo(merge)
