@@ -452,6 +452,9 @@ async def test_a_lead_is_attached_to_a_customer_and_taken_back(suite: Any) -> No
     assert (gone.status, gone.duplicate_of_contact_id, gone.customer_id) == (
         lead_pb2.LEAD_STATUS_DISQUALIFIED, contact.id, "",
     )  # fmt: skip
+    twice = attach(suite, boss, lead.id, customer_id=customer.id)
+    problem = await refused(Code.FAILED_PRECONDITION, "LEAD_NOT_DISQUALIFIABLE", twice)
+    assert "attached" in problem.message
     facet = await suite.ask(
         boss, "CustomerFacetService/GetCustomerFacet",
         customer_facet_pb2.GetCustomerFacetRequest(customer_id=customer.id), customer_facet_pb2.CustomerFacet,

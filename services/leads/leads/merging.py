@@ -304,6 +304,7 @@ def attach(
     tx: Transaction, lead: Lead, handling: Handling, customer_id: UUID, contact_id: UUID | None
 ) -> None:
     """The lead is that customer already, or that contact of it. Raises LeadNotDisqualifiable, LeadConverting."""
+    lead.check_open(errors.LeadNotDisqualifiable, "attached")
     lead.disqualify(tx.now, DUPLICATE, "")
     lead.duplicate_of_customer_id, lead.duplicate_of_contact_id = customer_id, contact_id
     tell(tx, lead, handling, LeadDisqualified)

@@ -182,7 +182,7 @@ def test_html_that_people_write() -> None:
     assert without_tags(html) == "Hello World, 1 < 2 < 3 & more yes\nit's ok and done"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.binary(max_size=3_000))
 def test_whatever_comes_is_read(data: bytes) -> None:
     for some in (

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.custom_fields.known import NONE
@@ -35,7 +35,6 @@ parts = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(leads, parts, st.one_of(st.none(), st.integers(0, 100)))
 def test_a_score_is_the_sum_of_what_holds_within_bounds(
     lead: Lead, rules: list[Part], wanted: int | None

@@ -33,7 +33,7 @@ from chassis.imports.owners import OWNER, owners_under
 from chassis.imports.progress import ImportProgressed
 from chassis.imports.rpc import Imports
 from chassis.imports.tables import SKIP
-from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text
+from chassis.imports.values import Amount, Choice, Day, Number, Reference, Refused, Text, shown
 from chassis.papers import papers_on
 from chassis.rpc import Call
 from sales.activity_imports import ACTIVITIES
@@ -57,6 +57,7 @@ from sales.product import Product, change_product, offer, withdraw
 from sales.rpc.peers import customers_named
 
 _ENDS = {"won": WON, "赢单": WON, "lost": LOST, "输单": LOST}
+_STAGE_NOT_FOUND = "STAGE_NOT_FOUND"
 
 
 class ProductImportProgressed(ImportProgressed):
@@ -149,6 +150,23 @@ async def find_products(call: Call, names: Sequence[str]) -> dict[str, Found | R
     return dict(by_name(names, [(row["name"], (row["id"], row["name"])) for row in rows], "product"))
 
 
+async def find_stages(call: Call, names: Sequence[str]) -> dict[str, Found | Refused]:
+    """How an opportunity stands, its status and a stage's id: open in the stage of that name, or won or lost without one. An end
+    goes before a stage of its name."""
+    async with call.database.transaction(call.who) as tx:
+        stages = await stages_for(tx)
+    known: dict[str, tuple[str, UUID | None]] = {
+        **{stage.name.casefold(): (OPEN, stage.id) for stage in stages},
+        **{name: (status, None) for name, status in _ENDS.items()},
+    }
+    return {
+        name: Found(known[name.casefold()])
+        if name.casefold() in known
+        else Refused(_STAGE_NOT_FOUND, f"the pipeline has no stage {shown(name)}")
+        for name in names
+    }
+
+
 async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Options) -> list[Outcome]:
     """New opportunities, open, won or lost; with UPSERT, the one that has the external key already is changed. A row whose key
     is taken otherwise, whose stage is unknown, or that ended on a day yet to come, is refused."""
@@ -161,7 +179,7 @@ async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Op
     )
     there: dict[str, UUID] = {row.external_key: row.id for row in found}
     stages = await stages_for(tx)
-    by_stage = {stage.name.casefold(): stage for stage in stages}
+    by_id = {stage.id: stage for stage in stages}
     mine = options.owner(tx.who)
     out: list[Outcome] = []
     # What is changed may have been made by a row above.
@@ -170,15 +188,15 @@ async def save_opportunities(tx: Transaction, rows: list[ImportRow], options: Op
             values = row.values
             key = values.get("externalKey", "")
             todo = decided(options, there.get(key) if key else None, None, values)
-            written = str(values.get("stage", "")).strip()
-            status = _ENDS.get(written.casefold(), OPEN) if written else ""
-            stage = by_stage.get(written.casefold()) if status == OPEN else None
+            status, stage_id = values.get("stage", ("", None))
+            stage = by_id.get(stage_id)
             if isinstance(todo, Outcome):
                 out.append(todo)
             elif todo[0] is Do.FILL:
                 out.append(await _filled(tx, there[key], values))
             elif status == OPEN and stage is None:
-                out.append(refused("STAGE_NOT_FOUND", f"the pipeline has no stage {written}", "stage"))
+                # It has gone since it was looked for.
+                out.append(refused(_STAGE_NOT_FOUND, "the pipeline has that stage no longer", "stage"))
             elif status in (WON, LOST) and values.get("closeDate", date.min) > tx.now.date():
                 out.append(refused("INVALID_FIELD", "is yet to come", "closeDate"))
             elif key in there:
@@ -361,7 +379,12 @@ OPPORTUNITIES = Importer(
         ),
         Target("product", "Product", Reference("product", "product"), aliases=("产品",)),
         OWNER,
-        Target("stage", "Stage", Text(100), aliases=("阶段", "deal stage", "status")),
+        Target(
+            "stage",
+            "Stage",
+            Reference("stage", "stage", longest=100),
+            aliases=("阶段", "deal stage", "status"),
+        ),
         Target("amount", "Amount", Amount(), aliases=("金额", "close value", "value")),
         Target("engageDate", "Engage date", Day(), aliases=("接触日期", "start date")),
         Target("expectedCloseDate", "Expected close date", Day(), aliases=("预计成交日期",)),
@@ -374,7 +397,12 @@ OPPORTUNITIES = Importer(
     ),
     save=save_opportunities,
     custom_fields=CUSTOM_FIELDS,
-    resolvers={"customer": find_customers, "product": find_products, **owners_under("opportunities")},
+    resolvers={
+        "customer": find_customers,
+        "product": find_products,
+        "stage": find_stages,
+        **owners_under("opportunities"),
+    },
     undo=Undo(Opportunity, drop, _put_back, _dealt_with),
     progressed=ImportProgressed,
 )

@@ -128,6 +128,7 @@ async def test_a_pipeline_as_it_comes(sales: Any) -> None:
     for preview in (ready.preview, looked.preview):
         told = {row.row_number: {(p.field, p.reason) for p in row.problems} for row in preview}
         assert told[5] == {("customer", "REFERENCE_NOT_FOUND")}
+        assert told[7] == {("stage", "STAGE_NOT_FOUND")}
         assert told[8] == {("owner", "REFERENCE_AMBIGUOUS")} and told[9], "looked for before anything is made"
     done = await imported(sales, "opportunity", "sales_pipeline.csv", content, currency_code="USD")
     assert (done.created_rows, done.refused_rows, done.repaired_rows) == (3, 8, 2), done
