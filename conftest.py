@@ -16,6 +16,7 @@ from uuid import uuid4
 import asyncpg
 import nats
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 import gateway as gateway  # known before pytest takes the folder of that name for a package
@@ -25,6 +26,10 @@ from kehu_local import databases
 from kehu_local.composition import MEMBERS
 from kehu_local.suite import runnable
 from kehu_local.test_servers import NoEngine, Servers
+
+# How long an example takes is no matter of right or wrong, and on a machine with much to do it takes long.
+settings.register_profile("kehu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kehu")
 
 _SERVERS = Servers()
 _SECRET = "the secret of the servers of tests"

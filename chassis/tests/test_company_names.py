@@ -39,21 +39,21 @@ def test_core(name: str, core: str) -> None:
     assert core_name(name) == core
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(NAMES)
 def test_a_core_is_its_own_core(name: str) -> None:
     core = core_name(name)
     assert core_name(core) == core
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(NAMES)
 def test_case_width_and_space_around_make_no_difference(name: str) -> None:
     wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in name)
     assert core_name(f"  {wide}\u3000") == core_name(name)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(NAMES)
 def test_nothing_is_lost_but_what_is_set_aside(name: str) -> None:
     core = core_name(name)
@@ -61,7 +61,7 @@ def test_nothing_is_lost_but_what_is_set_aside(name: str) -> None:
     assert len(core) <= 18 * max(len(name), 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="用友软件华为技术科达", min_size=4, max_size=8), st.data())
 def test_whatever_one_slip_makes_holds_the_parts_of_some_set(core: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(core) - 1))

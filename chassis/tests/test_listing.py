@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from sqlalchemy import Date, Numeric, Text, Uuid
@@ -455,7 +455,7 @@ async def test_filters_mean_what_they_say(reading: Reading) -> None:
     some = [row for row in ROWS if row.tenant_id == ACME][:150]
     trees: list[Node] = []
 
-    @settings(max_examples=300, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=300, database=None)
     @given(TREES)
     def collect(tree: Node) -> None:
         trees.append(tree)
@@ -486,7 +486,7 @@ async def test_texts_are_compared_at_hand_as_in_the_database(reading: Reading) -
     ]
     texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs", "Cn"]), max_size=4)
 
-    @settings(max_examples=300, database=None, deadline=None)
+    @settings(max_examples=300, database=None)
     @given(texts, texts)
     def collect(text: str, value: str) -> None:
         pairs.append((text, value))

@@ -33,7 +33,7 @@ ACME, OTHER, ANN, BOB = UUID(int=1), UUID(int=2), UUID(int=11), UUID(int=12)
 START = datetime(2024, 1, 1, tzinfo=UTC)
 TOKENS = PageTokens("a secret of the tests")
 _PLAN = settings(
-    max_examples=40, database=None, deadline=None,
+    max_examples=40, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 

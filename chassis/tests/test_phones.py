@@ -79,14 +79,14 @@ names = st.one_of(
 
 
 @given(names)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_normalising_a_name_again_changes_nothing(name: str) -> None:
     for form in (line, lines, same, normalised):
         assert form(form(name)) == form(name), form
 
 
 @given(st.text(alphabet="北京用友软件ABCabc123", min_size=1, max_size=20), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_name_is_the_same_in_any_width_case_and_spacing(name: str, random: Any) -> None:
     def spelled(one: str) -> str:
         one = one.swapcase() if random.random() < 0.5 else one
@@ -97,7 +97,7 @@ def test_a_name_is_the_same_in_any_width_case_and_spacing(name: str, random: Any
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_an_address_that_is_kept_is_kept_alike_again(text: str) -> None:
     for written in (text, f"{text}@Acme.CN", f"li{text}@acme.cn"):
         kept = email(written)

@@ -169,7 +169,7 @@ def corners(draw: st.DrawFn, kind: type[Message], depth: int = 2) -> Message:
 
 
 @given(data=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_messages_read_and_write_as_the_reference_does(corner: type[Message], data: st.DataObject) -> None:
     message = data.draw(corners(corner))
     reference = json_format.MessageToDict(message)
@@ -201,7 +201,7 @@ json_values = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_value_in_any_field_is_taken_or_refused_by_name(
     corner: type[Message], data: st.DataObject
 ) -> None:

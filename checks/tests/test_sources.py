@@ -127,18 +127,24 @@ def test_what_serves_tests_is_not_used_by_what_runs() -> None:
     assert [*egress.testing_imported([planted(text, "services/leads/leads/testing.py")])] == []
 
 
+@pytest.fixture(scope="module")
+def sources() -> list[Source]:
+    """All of the product, whose syntax is read once."""
+    return product()
+
+
 @pytest.mark.parametrize(
     "rule", [sql.composed, sql.unexplained, egress.connections, egress.unknown, egress.testing_imported]
 )
-def test_the_product_has_no_fault(rule: Callable[[Iterable[Source]], Iterable[str]]) -> None:
-    sources = product()
+def test_the_product_has_no_fault(
+    rule: Callable[[Iterable[Source]], Iterable[str]], sources: list[Source]
+) -> None:
     assert {"gateway.view360", "chassis.database", "leads.conversion"} <= {one.module for one in sources}
     assert [*rule(sources)] == []
 
 
-def test_every_exception_is_still_needed() -> None:
+def test_every_exception_is_still_needed(sources: list[Source]) -> None:
     """An exception that nobody uses would let the next one in unseen."""
-    sources = product()
     used = {(one.module, name) for one in sources for _, name in egress.reaching(one)}
     for who, what in egress.EXCEPT:
         if not who.startswith("*") and what != "*":

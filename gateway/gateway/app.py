@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import orjson
@@ -88,13 +89,19 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
         log.flush()
 
     app = FastAPI(title="Kehu", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    text = orjson.dumps(openapi.document(contracts, found, view360.PATH, search.PATH))
-    _pages(app, text)
+    _pages(app, _document())
     _health(app, backends, live, life)
     return Edge(
         app, tree=lambda: tree, limits=limits, tenant_of=sessions.tenant_of, hosts=settings.host_names(),
         proxies=settings.proxies(), public_url=settings.public_url, access_log=log,
     )  # fmt: skip
+
+
+@cache
+def _document() -> bytes:
+    """The OpenAPI document, which says the same as long as the process lives."""
+    contracts = contract_set.load()
+    return orjson.dumps(openapi.document(contracts, routes(contracts), view360.PATH, search.PATH))
 
 
 def _pages(app: FastAPI, document: bytes) -> None:

@@ -8,6 +8,7 @@ shipped with.
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 from google.api import annotations_pb2, http_pb2  # pyright: ignore[reportMissingTypeStubs]
@@ -90,8 +91,9 @@ class Contracts:
         return self.by_path.get(f"/{service}/{name}")
 
 
+@cache
 def load() -> Contracts:
-    """The contracts of the suite, as shipped."""
+    """The contracts of the suite, as shipped. They are read once, for they do not change while a process lives."""
     import kehu.contracts
 
     return Contracts(descriptor_pb2.FileDescriptorSet.FromString(kehu.contracts.descriptor_set()))

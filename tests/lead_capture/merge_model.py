@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -195,8 +195,8 @@ class Machine(RuleBasedStateMachine):
 
 
 _SETTINGS = settings(
-    max_examples=6, stateful_step_count=15, deadline=None, derandomize=True, print_blob=False, database=None,
-    suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate],
+    max_examples=6, stateful_step_count=15, derandomize=True, print_blob=False, database=None,
+    phases=[Phase.generate],
 )  # fmt: skip
 
 

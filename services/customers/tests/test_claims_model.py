@@ -82,7 +82,7 @@ async def round_of(
 
 
 @settings(
-    deadline=None, max_examples=15, derandomize=True, database=None, print_blob=False,
+    max_examples=15, derandomize=True, database=None, print_blob=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(steps=STEPS, limit=st.integers(1, 3))

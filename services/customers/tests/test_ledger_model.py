@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -252,8 +252,8 @@ class Machine(RuleBasedStateMachine):
 
 
 _SETTINGS = settings(
-    max_examples=8, stateful_step_count=20, deadline=None, derandomize=True, print_blob=False, database=None,
-    suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate],
+    max_examples=8, stateful_step_count=20, derandomize=True, print_blob=False, database=None,
+    phases=[Phase.generate],
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -335,8 +335,8 @@ class Machine(RuleBasedStateMachine):
 
 
 _SETTINGS = settings(
-    max_examples=8, stateful_step_count=18, deadline=None, derandomize=True, print_blob=False, database=None,
-    suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate],
+    max_examples=8, stateful_step_count=18, derandomize=True, print_blob=False, database=None,
+    phases=[Phase.generate],
 )  # fmt: skip
 
 

@@ -21,21 +21,21 @@ COUNTRIES = st.sampled_from(["CN", "US", "DE", "JP"])
 
 
 @given(numbers, COUNTRIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_tidying_a_number_again_changes_nothing(written: str, country: str) -> None:
     once = tidy_value(PHONES, written, country)
     assert tidy_value(PHONES, once, country) == once
 
 
 @given(numbers, COUNTRIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_what_is_read_can_be_written(written: str, country: str) -> None:
     if phone(written) is None:
         assert phone(tidy_value(PHONES, written, country)) is None
 
 
 @given(st.from_regex(r"\A1[3-9][0-9]{9}\Z"), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_number_is_the_same_however_it_is_written(number: str, random: Any) -> None:
     digits = list(number)
     spelled = "".join(digit + random.choice(["", " ", "-", ".", " - "]) for digit in digits[:-1]) + digits[-1]
@@ -52,7 +52,7 @@ entry = st.fixed_dictionaries({
 
 
 @given(st.lists(entry, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_entries_are_kept_and_read_alike(written: Entries) -> None:
     marked = sum(one["primary"] for one in written)
     try:

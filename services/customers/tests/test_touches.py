@@ -428,7 +428,7 @@ ZONES = st.sampled_from(
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
 
 
-@settings(deadline=None, derandomize=True, database=None)
+@settings(derandomize=True, database=None)
 @given(MOMENTS, ZONES, st.integers(-60, 60))
 def test_weeks_begin_on_monday_at_midnight_and_leave_no_gap(now: datetime, zone: str, offset: int) -> None:
     begin, end = week_of(now, zone, offset)
