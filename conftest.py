@@ -5,6 +5,7 @@ One PostgreSQL and one NATS serve the whole run. `KEHU_TEST_SERVERS=containers` 
 """
 
 import asyncio
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -88,6 +89,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     computing = [file for file in files if file not in {*waiting}]
     turns = {file: (n + 0.5) / len(some) for some in (waiting, computing) for n, file in enumerate(some)}
     items.sort(key=lambda item: turns[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays till the end: the collector of garbage need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_unconfigure() -> None:

@@ -1,5 +1,6 @@
 """`python -m gateway`"""
 
+import gc
 import threading
 from types import FrameType
 
@@ -40,6 +41,9 @@ def main() -> None:
         build(settings, life), host=host, port=int(port), loop="uvloop", http=Connection, log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_graceful_shutdown=10, timeout_keep_alive=30,
     )  # fmt: skip
+    # As in the services: what is there now stays, and the collector is not to let requests wait for a look through it.
+    gc.collect()
+    gc.freeze()
     Server(config, life, settings.drain_seconds).run()
 
 
