@@ -11,6 +11,7 @@ from chassis import texts
 from chassis.imports.values import (
     Amount,
     Choice,
+    Country,
     Day,
     Email,
     Flag,
@@ -158,6 +159,35 @@ def test_a_choice_is_known_by_its_synonyms_and_repaired_when_only_spaces_differ(
     repaired = choice.read("Closed-Won")
     assert repaired.value == "WON"
     assert "Closed-Won" in repaired.repaired
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        (
+            "CN",
+            "CN cn 中国 China P.R.\u00a0China P.R.C. 中国大陆 People’s\u00a0Republic\u00a0of\u00a0China 中國",
+        ),
+        ("TW", "Taiwan 台湾 中国台湾 台灣 Taiwan,\u00a0China"),
+        ("HK", "香港 中国香港 Hong\u00a0Kong Hong\u00a0Kong\u00a0SAR"),
+        ("MO", "澳门 中国澳门 Macau Macao"),
+        ("US", "USA U.S.A. U.S. United\u00a0States\u00a0of\u00a0America 美国 Ｕ．Ｓ．Ａ"),
+        ("KR", "韩国 Korea South\u00a0Korea Korea,\u00a0Republic\u00a0of"),
+        ("DE", "Germany Deutschland Allemagne 德国 ドイツ"),
+        ("NL", "The\u00a0Netherlands Holland 荷兰"),
+    ],
+)
+def test_countries_are_known_by_the_names_that_address_books_have_for_them(code: str, names: str) -> None:
+    assert {name: Country().read(name).value for name in names.split(" ")} == dict.fromkeys(
+        names.split(" "), code
+    )
+
+
+@pytest.mark.parametrize("written", ["Atlantis", "AN", "Netherlands Antilles", "XX", "the", "."])
+def test_what_is_no_country_is_refused(written: str) -> None:
+    with pytest.raises(Refused) as refused:
+        Country().read(written)
+    assert refused.value.reason == "COUNTRY_UNKNOWN"
 
 
 def test_flags_and_tags() -> None:

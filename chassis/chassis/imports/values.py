@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from chassis import money, texts
 from chassis.phones import e164
+from chassis.validation import formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,43 +187,65 @@ class Phone:
 
 @cache
 def _countries() -> Mapping[str, str]:
-    """Codes of countries by the names that phonenumbers has for them, in English and Chinese, and the code itself."""
+    """Codes of countries by the names that phonenumbers has for them in all its languages (no two countries share one), by those
+    that others use besides, and by the code itself."""
     from phonenumbers.geodata.locale import LOCALE_DATA
 
-    def called(names: Mapping[str, str], language: str) -> str:
-        name = names.get(language, "")
-        return names[name[1:]] if name.startswith("*") else name  # one language may refer to another
-
-    named = {
-        _folded(name): code
-        for code, names in LOCALE_DATA.items()
-        for language in ("en", "zh")
-        if (name := called(names, language))
-    }
-    return {**named, **{code.casefold(): code for code in LOCALE_DATA}, **_ALSO}
+    there = {code: names for code, names in LOCALE_DATA.items() if formats.country(code) is None}
+    found = {code.casefold(): code for code in there}
+    for code, names in there.items():
+        # One language may refer to another.
+        found |= {_folded(names[name[1:]] if name.startswith("*") else name): code for name in names.values()}
+    return {**found, **{_folded(name): code for code, names in _ALSO.items() for name in names}}
 
 
-_ALSO = {
-    "usa": "US",
-    "uk": "GB",
-    "great britain": "GB",
-    "prc": "CN",
-    "中华人民共和国": "CN",
-    "uae": "AE",
-    "holland": "NL",
-}
+_ALSO: Mapping[str, Sequence[str]] = {
+    "AE": ("UAE",),
+    "CD": ("Democratic Republic of the Congo", "DR Congo"),
+    "CI": ("Ivory Coast", "Cote d'Ivoire"),
+    "CN": (
+        "PRC", "PR China", "P R China", "People's Republic of China", "Mainland China", "中华人民共和国", "中国大陆",
+        "中国内地", "中國", "中國大陸",
+    ),
+    "CV": ("Cabo Verde",),
+    "CZ": ("Czechia", "捷克"),
+    "GB": ("UK", "Great Britain", "England", "Scotland", "Wales", "Northern Ireland"),
+    "HK": (
+        "Hong Kong SAR", "Hong Kong, China", "Hong Kong SAR China", "中国香港", "香港特别行政区",
+        "中国香港特别行政区", "香港特別行政區",
+    ),
+    "IE": ("Republic of Ireland",),
+    "IR": ("Islamic Republic of Iran",),
+    "KP": ("DPRK", "朝鲜"),
+    "KR": ("Korea", "Republic of Korea", "Korea, Republic of", "大韩民国"),
+    "MK": ("North Macedonia",),
+    "MM": ("Burma",),
+    "MO": (
+        "Macau", "Macau SAR", "Macao SAR", "Macau, China", "Macao SAR China", "澳门", "中国澳门",
+        "澳门特别行政区", "中国澳门特别行政区", "澳門",
+    ),
+    "NL": ("Holland",),
+    "RU": ("Russian Federation",),
+    "SZ": ("Eswatini",),
+    "TL": ("Timor-Leste",),
+    "TW": ("Taiwan, China", "Chinese Taipei", "中国台湾", "台灣", "中国台湾地区", "台湾省"),
+    "US": ("USA", "United States of America", "America"),
+    "VN": ("Viet Nam",),
+}  # fmt: skip
+"""Names that are written in address books beside those."""
 
 
 @dataclass(frozen=True)
 class Country:
-    """A country by its code, or its name in English or Chinese; the value is the ISO 3166 code of two letters."""
+    """A country by its code or one of its names; the value is the ISO 3166 code of two letters."""
 
     @property
     def description(self) -> str:
         return "Country, as CN, 中国 or China."
 
     def read(self, text: str) -> Read:
-        code = _countries().get(_folded(text))
+        name = _folded(text).replace("’", "'")
+        code = _countries().get(name) or _countries().get(name.replace(".", "").removeprefix("the "))
         if code is None:
             raise Refused("COUNTRY_UNKNOWN", f"{shown(text)} is no country: write its code, as CN or DE")
         return Read(code)
