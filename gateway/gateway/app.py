@@ -69,7 +69,7 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
     inside = Verifier.from_file(settings.token_keys)
     backends = Backends(contracts, settings.backends(domains))
     sessions = Sessions(backends, outside, inside, issuer)
-    live = streams.Streams(settings, sessions, limits)
+    live = streams.Streams(settings, contracts.subjects, sessions, limits)
     life.ends.append(live.end)
     view = view360.View360(contracts, backends, sessions, limits, settings.facet_deadline)
     found_across = search.SearchAcross(contracts, backends, sessions, limits, settings.facet_deadline)

@@ -72,6 +72,7 @@ class Contracts:
         self.titles: dict[str, str] = {}
         """Package → the comment of the file that holds its services."""
         self.methods: list[Method] = []
+        subjects: set[str] = set()
         for file in files.file:
             if not file.package.startswith("kehu."):
                 continue
@@ -79,7 +80,10 @@ class Contracts:
             descriptor = _load(file.name)
             for service in descriptor.services_by_name.values():
                 self.methods.extend(_methods(service))
+            subjects.update(_subjects(descriptor))
         self.by_path = {method.path: method for method in self.methods}
+        self.subjects = tuple(sorted(subjects))
+        """Of all events, as they stand below the tenant: `leads.lead.created`."""
         self.facets = sorted((m for m in self.methods if m.name == _FACET), key=lambda m: m.domain)
         """The methods that are asked for a section of the 360° view each."""
 
@@ -106,6 +110,14 @@ def _load(name: str) -> FileDescriptor:
     except KeyError:
         importlib.import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
         return pool.FindFileByName(name)
+
+
+def _subjects(file: FileDescriptor) -> Iterator[str]:
+    domain = file.package.split(".")[1]
+    for message in file.message_types_by_name.values():
+        event: rules_pb2.Event = message.GetOptions().Extensions[rules_pb2.event]
+        if event.subject:
+            yield f"{domain}.{event.subject}"
 
 
 def _methods(service: ServiceDescriptor) -> Iterator[Method]:

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, derived from the contracts like the routes themselves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -226,7 +227,7 @@ def document(contracts: Contracts, routes: list[Route], view360: str, search: st
             raise ValueError(f"two methods are served by {route.http_method} {path}")
     paths[view360] = {"get": _view360(made, contracts)}
     paths[search] = {"get": _search(made, contracts)}
-    paths["/v1/events:stream"] = {"get": _stream()}
+    paths["/v1/events:stream"] = {"get": _stream(contracts.subjects)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -494,7 +495,7 @@ def _search(made: Document, contracts: Contracts) -> dict[str, Any]:
     }
 
 
-def _stream() -> dict[str, Any]:
+def _stream(subjects: Sequence[str]) -> dict[str, Any]:
     good = {
         "description": "Server-sent events.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -513,7 +514,7 @@ def _stream() -> dict[str, Any]:
                 "schema": {
                     "type": "array",
                     "maxItems": 50,
-                    "items": {"type": "string", "minLength": 1, "maxLength": 100},
+                    "items": {"type": "string", "enum": list(subjects)},
                 },
             }
         ],

@@ -7,7 +7,7 @@ hear of one thing alone, as of an import among the thousand records it makes, na
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from chassis.errors import Invalid
 from chassis.principal import Act, Principal, Reach
+from chassis.validation.formats import shown
 from chassis.visibility import grantees
 from gateway import forms
 from gateway.exchanges import Answer, Exchange
@@ -74,8 +75,11 @@ class _Listener:
 class Streams:
     """All open streams of one gateway. Make it inside the running loop."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, limits: Limits) -> None:
+    def __init__(
+        self, settings: Settings, subjects: Collection[str], sessions: Sessions, limits: Limits
+    ) -> None:
         self._settings = settings
+        self._subjects = frozenset(subjects)
         self._sessions = sessions
         self._limits = limits
         self._listeners: dict[str, set[_Listener]] = {}
@@ -150,7 +154,7 @@ class Streams:
         exchange.rpc = "events"
         caller = await self._sessions.caller(exchange)
         assert caller is not None
-        wanted = _wanted(exchange)
+        wanted = _wanted(exchange, self._subjects)
         if not self.connected:
             raise Refusal(
                 503, "STREAM_UNAVAILABLE", "Live events are not available now. Try again.", retry_after=2.0
@@ -198,16 +202,18 @@ class Streams:
 _MOST_SUBJECTS = 50
 
 
-def _wanted(exchange: Exchange) -> frozenset[str]:
-    """The subjects that the query asks for. Raises Invalid for other parameters."""
+def _wanted(exchange: Exchange, known: frozenset[str]) -> frozenset[str]:
+    """The subjects that the query asks for. Raises Invalid for other parameters, and for a subject that no event has."""
     found: set[str] = set()
     for name, value in forms.pairs(exchange.query, "query"):
         if name != "subject":
             raise Invalid(name[:100] or "(empty name)", "is no parameter of the stream: there is subject")
         found.add(value)
-    if len(found) > _MOST_SUBJECTS or any(not 0 < len(one) <= 100 for one in found):
+    if len(found) > _MOST_SUBJECTS:
+        raise Invalid("subject", f"is given at most {_MOST_SUBJECTS} times")
+    for one in sorted(found - known):
         raise Invalid(
-            "subject", f"is given at most {_MOST_SUBJECTS} times, each time as leads.import.progressed"
+            "subject", f"no event has the subject {shown(one)}: it is one as leads.import.progressed"
         )
     return frozenset(found)
 
