@@ -108,7 +108,7 @@ def _ends(
     eventually(
         lambda: revived() and _ended(boss, id), 300
     )  # as many as die must come back, one after another
-    eventually(lambda: revived() and died.keys() == steps.keys(), 30)
+    eventually(lambda: revived() and died.keys() == steps.keys(), 120)
     assert len(boss.get("/v1/erasures", params={"filter": f'recordId = "{contact}"'})["erasures"]) == 1
     assert boss.http.get(f"/v1/contacts/{contact}", headers=boss.headers).status_code == 404
     assert asyncio.run(places(databases_of(suite), _tenant(boss), words)) == [], steps

@@ -141,7 +141,7 @@ def _taken_back(company: _Company, rig: Rig, pool: _Pool, step: str) -> None:
     company.eventually(partial(company.rows, pool.domain, waits, pool.job))
     company.rows(pool.domain, pool.idle, UUID(company.person))
     before = company.versions(pool.domain)
-    rig.arm(step, 1)
+    rig.arm(step, 1, pool.job)
     due = "UPDATE jobs SET due_at = now(), leased_until = NULL WHERE tenant_id = $1 AND kind = $2"
     company.rows(pool.domain, due, pool.job)
     _dies(rig, pool.domain)

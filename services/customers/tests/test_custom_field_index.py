@@ -390,6 +390,8 @@ async def test_the_making_of_the_index_survives_a_kill(
         # One record that somebody else is changing stops the work half way, so that the kill comes to it there.
         held = holder.transaction()
         await held.start()
+        # On a machine with much to do it holds for longer than a service may.
+        await holder.execute("SET idle_in_transaction_session_timeout = 0")
         await holder.execute("SELECT set_config('kehu.tenant', $1, true)", str(ACME.tenant_id))
         await holder.execute(
             f"SELECT id FROM customers WHERE id = (SELECT id FROM customers ORDER BY id OFFSET {MANY // 2} LIMIT 1) FOR UPDATE"

@@ -31,6 +31,7 @@ from kehu.customers.v1 import (
 )
 from kehu.customfields.v1 import custom_fields_pb2
 from kehu.history.v1 import history_pb2
+from sqlalchemy import text
 
 from chassis import following
 from chassis.errors import Code, Problem
@@ -191,6 +192,8 @@ class Book(Company):
     async def held(self, *ids: str) -> AsyncGenerator[None]:
         """Somebody else writes these meanwhile."""
         async with self.service.running.database.transaction(self.who) as tx:
+            # On a machine with much to do it holds for longer than a service may.
+            await tx.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             for id in ids:
                 await tx.get(Customer, UUID(id), right="customers")
             yield
@@ -450,8 +453,6 @@ async def test_undo_refused(book: Book) -> None:
     assert done.state == merge_pb2.MERGE_STATE_UNDONE
     await refused(Code.FAILED_PRECONDITION, "MERGE_UNDONE", book.undo(second))
     async with book.service.running.database.transaction(book.who) as tx:
-        from sqlalchemy import text
-
         await tx.session.execute(text("UPDATE merges SET undo_end_time = now() - interval '1 s'"))
     await refused(Code.FAILED_PRECONDITION, "MERGE_TOO_OLD", book.undo(first))
 
