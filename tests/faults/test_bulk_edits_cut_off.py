@@ -79,7 +79,7 @@ def test_customers_dies_in_the_middle(
         edit = boss.post("/v1/customers/bulkEdits", asked)
         assert edit["totalRecords"] == _RECORDS
         _start_again(rig)
-        eventually(partial(_stands, boss, edit["id"], "SUCCEEDED"), 60)
+        eventually(partial(_stands, boss, edit["id"], "SUCCEEDED"), 180)
         done = boss.get(f"/v1/customers/bulkEdits/{edit['id']}")
         assert (done["changedRecords"], done.get("refusedRecords", 0)) == (_RECORDS, 0)
         after = {one["id"]: int(one["etag"]) for one in _all(boss, f'region = "{mark}"{found}')}
@@ -88,7 +88,7 @@ def test_customers_dies_in_the_middle(
         rig.arm(step, others)
         boss.post(f"/v1/customers/bulkEdits/{edit['id']}:undo", {})
         _start_again(rig)
-        eventually(partial(_stands, boss, edit["id"], "UNDONE"), 60)
+        eventually(partial(_stands, boss, edit["id"], "UNDONE"), 180)
         undone = boss.get(f"/v1/customers/bulkEdits/{edit['id']}")
         assert (undone["undoneRecords"], undone.get("keptRecords", 0)) == (_RECORDS, 0)
         back = _all(boss, f'region = "{mark}" AND industry = null AND NOT tags:moved')

@@ -126,7 +126,7 @@ def test_all_die_in_each_erasure(
         with ExitStack() as listing:
             noted = {name: listing.enter_context(rig.noting()) for name, rig in rigs.items()}
             id = _begun(boss, contact)
-            eventually(lambda: _ended(boss, id) and unsent(suite) == 0, 60)
+            eventually(lambda: _ended(boss, id) and unsent(suite) == 0, 180)
         steps = {
             name: [step for step in dict.fromkeys(passed) if _of_erasing(step, name)]
             for name, passed in noted.items()
