@@ -20,6 +20,7 @@ from gateway import openapi, search, view360
 from gateway import stream as streams
 from gateway.access_log import AccessLog
 from gateway.backends import Backends
+from gateway.contracts import Contracts
 from gateway.edge import Edge
 from gateway.exchanges import Served
 from gateway.limits import Limits
@@ -89,7 +90,7 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
         log.flush()
 
     app = FastAPI(title="Kehu", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    _pages(app, _document())
+    _pages(app, _document(contracts))
     _health(app, backends, live, life)
     return Edge(
         app, tree=lambda: tree, limits=limits, tenant_of=sessions.tenant_of, hosts=settings.host_names(),
@@ -98,9 +99,8 @@ def build(settings: Settings, life: Life | None = None) -> Edge:
 
 
 @cache
-def _document() -> bytes:
+def _document(contracts: Contracts) -> bytes:
     """The OpenAPI document, which says the same as long as the process lives."""
-    contracts = contract_set.load()
     return orjson.dumps(openapi.document(contracts, routes(contracts), view360.PATH, search.PATH))
 
 

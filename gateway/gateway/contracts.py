@@ -72,7 +72,8 @@ class Contracts:
         self.titles: dict[str, str] = {}
         """Package → the comment of the file that holds its services."""
         self.methods: list[Method] = []
-        subjects: set[str] = set()
+        self.subjects: set[str] = set()
+        """Of all events, as they stand below the tenant: `leads.lead.created`."""
         for file in files.file:
             if not file.package.startswith("kehu."):
                 continue
@@ -80,10 +81,8 @@ class Contracts:
             descriptor = _load(file.name)
             for service in descriptor.services_by_name.values():
                 self.methods.extend(_methods(service))
-            subjects.update(_subjects(descriptor))
+            self.subjects.update(_subjects(descriptor))
         self.by_path = {method.path: method for method in self.methods}
-        self.subjects = tuple(sorted(subjects))
-        """Of all events, as they stand below the tenant: `leads.lead.created`."""
         self.facets = sorted((m for m in self.methods if m.name == _FACET), key=lambda m: m.domain)
         """The methods that are asked for a section of the 360° view each."""
 

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, derived from the contracts like the routes themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -216,7 +216,7 @@ _INTRODUCTION = """The REST face of the CRM suite. Every route is derived from t
 """
 
 
-def document(contracts: Contracts, routes: list[Route], view360: str, search: str) -> dict[str, Any]:
+def document(contracts: Contracts, routes: Sequence[Route], view360: str, search: str) -> dict[str, Any]:
     """The whole document."""
     made = Document(contracts)
     paths: dict[str, dict[str, Any]] = {}
@@ -495,7 +495,7 @@ def _search(made: Document, contracts: Contracts) -> dict[str, Any]:
     }
 
 
-def _stream(subjects: Sequence[str]) -> dict[str, Any]:
+def _stream(subjects: Iterable[str]) -> dict[str, Any]:
     good = {
         "description": "Server-sent events.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -514,7 +514,7 @@ def _stream(subjects: Sequence[str]) -> dict[str, Any]:
                 "schema": {
                     "type": "array",
                     "maxItems": 50,
-                    "items": {"type": "string", "enum": list(subjects)},
+                    "items": {"type": "string", "enum": sorted(subjects)},
                 },
             }
         ],

@@ -2,7 +2,9 @@
 
 import mimetypes
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from google.api import http_pb2, httpbody_pb2  # pyright: ignore[reportMissingTypeStubs]
@@ -49,11 +51,12 @@ class Route:
         return "etag" in descriptor_of(self.method.answer).fields_by_name
 
 
-def routes(contracts: Contracts) -> list[Route]:
+@cache
+def routes(contracts: Contracts) -> tuple[Route, ...]:
     """The routes of all contracts, in the order of the files. Raises ValueError for a rule that cannot be
     served.
     """
-    return [_route(method, rule) for method in contracts.methods for rule in method.rules]
+    return tuple(_route(method, rule) for method in contracts.methods for rule in method.rules)
 
 
 def _route(method: Method, rule: http_pb2.HttpRule) -> Route:
@@ -218,7 +221,7 @@ def _file(exchange: Exchange, message: Any) -> Answer:
 
 
 def tree_of(
-    found: list[Route],
+    found: Sequence[Route],
     backends: Backends,
     sessions: Sessions,
     limits: Limits,

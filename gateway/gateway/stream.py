@@ -7,7 +7,7 @@ hear of one thing alone, as of an import among the thousand records it makes, na
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -75,11 +75,9 @@ class _Listener:
 class Streams:
     """All open streams of one gateway. Make it inside the running loop."""
 
-    def __init__(
-        self, settings: Settings, subjects: Collection[str], sessions: Sessions, limits: Limits
-    ) -> None:
+    def __init__(self, settings: Settings, subjects: Set[str], sessions: Sessions, limits: Limits) -> None:
         self._settings = settings
-        self._subjects = frozenset(subjects)
+        self._subjects = subjects
         self._sessions = sessions
         self._limits = limits
         self._listeners: dict[str, set[_Listener]] = {}
@@ -202,7 +200,7 @@ class Streams:
 _MOST_SUBJECTS = 50
 
 
-def _wanted(exchange: Exchange, known: frozenset[str]) -> frozenset[str]:
+def _wanted(exchange: Exchange, known: Set[str]) -> frozenset[str]:
     """The subjects that the query asks for. Raises Invalid for other parameters, and for a subject that no event has."""
     found: set[str] = set()
     for name, value in forms.pairs(exchange.query, "query"):
@@ -211,9 +209,9 @@ def _wanted(exchange: Exchange, known: frozenset[str]) -> frozenset[str]:
         found.add(value)
     if len(found) > _MOST_SUBJECTS:
         raise Invalid("subject", f"is given at most {_MOST_SUBJECTS} times")
-    for one in sorted(found - known):
+    if unknown := found - known:
         raise Invalid(
-            "subject", f"no event has the subject {shown(one)}: it is one as leads.import.progressed"
+            "subject", f"no event has the subject {shown(min(unknown))}: it is one as leads.import.progressed"
         )
     return frozenset(found)
 

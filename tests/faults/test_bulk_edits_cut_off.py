@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from chassis.bulk_edits.edit import JOB, UNDO_JOB, job_of
 from kehu_local.suite import Suite
 from proof.found import rows
 from proof.rig import Rig, rigged
@@ -75,7 +76,8 @@ def test_customers_dies_in_the_middle(
     before = {one["id"]: one["etag"] for one in _all(boss, f'region = "{mark}"')}
     asked = {"recordType": "customer", "filter": f'region = "{mark}"', "change": change}
     with rigged(suite, "customers", tmp_path / "rig") as rig:
-        rig.arm(step, others)
+        # Others work in the background of customers, too.
+        rig.arm(step, others, job_of(JOB, change.get("action", "")))
         edit = boss.post("/v1/customers/bulkEdits", asked)
         assert edit["totalRecords"] == _RECORDS
         _start_again(rig)
@@ -85,7 +87,7 @@ def test_customers_dies_in_the_middle(
         after = {one["id"]: int(one["etag"]) for one in _all(boss, f'region = "{mark}"{found}')}
         # Each write of a record raises its version by one.
         assert after == ({id: int(v) + 1 for id, v in before.items()} if found else {})
-        rig.arm(step, others)
+        rig.arm(step, others, job_of(UNDO_JOB, change.get("action", "")))
         boss.post(f"/v1/customers/bulkEdits/{edit['id']}:undo", {})
         _start_again(rig)
         eventually(partial(_stands, boss, edit["id"], "UNDONE"), 180)
